@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * engine - checkpoint and restore of process trees
+ *
+ * The only header of src/engine that others include. One call is one operation on one tree; nothing is kept
+ * between calls. Options and their names are CRIU's (criu(8)); both faces, the command line (cli.c) and the
+ * RPC (rpc.c), fill the same struct.
+ *
+ * Units      Sizes are bytes, times microseconds unless the name says otherwise.
+ * Ownership  Options are borrowed for the duration of the call.
+ * Errors     0 or -errno; the sentence that names the object is in the failure passed in.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "basic/failure.h"
+#include "basic/log.h"
+
+/* What our `--version` and the RPC VERSION answer claim to be compatible with. */
+#define ENGINE_CRIU_MAJOR 4
+#define ENGINE_CRIU_MINOR 2
+
+/* A growing array of strings, owned. */
+struct strv {
+	char **items;
+	size_t n;
+};
+
+/* Descriptor number in our process that stands for a resource of the image (--inherit-fd). */
+struct inherit_fd {
+	int fd;
+	char *key;
+};
+
+enum manage_cgroups {
+	MANAGE_CGROUPS_IGNORE,
+	MANAGE_CGROUPS_NONE,
+	MANAGE_CGROUPS_PROPS,
+	MANAGE_CGROUPS_SOFT,
+	MANAGE_CGROUPS_FULL,
+	MANAGE_CGROUPS_STRICT,
+};
+
+enum network_lock {
+	NETWORK_LOCK_IPTABLES,
+	NETWORK_LOCK_NFTABLES,
+	NETWORK_LOCK_SKIP,
+};
+
+struct engine_options {
+	/* Where. Descriptors are owned by the options; -EBADF when not given. */
+	int images_dir_fd;
+	int work_dir_fd;	   /* log, stats, pidfile; a dup of images_dir_fd by default */
+	char *prev_images_dir;	   /* parent set, relative to the image directory */
+	char *pidfile;		   /* restore: root pid, decimal, no newline */
+
+	/* What. */
+	pid_t pid; /* dump: root of the tree */
+	bool leave_running;
+	bool leave_stopped;
+	bool shell_job;
+	bool tcp_established;
+	bool tcp_close;
+	bool skip_in_flight;
+	bool ext_unix_sk;
+	bool file_locks;
+	bool link_remap;
+	bool evasive_devices;
+	bool force_irmap;
+	bool track_mem;
+	bool auto_dedup;
+	bool lazy_pages;
+	bool weak_sysctls;
+	bool skip_file_rwx_check;
+	bool file_validation_size_only; /* --file-validation filesize */
+	bool allow_uprobes;
+	bool unprivileged;
+	bool display_stats;
+	uint64_t ghost_limit_bytes;
+	unsigned timeout_sec; /* for stopping the tree; 0: none */
+	char *freeze_cgroup;
+	enum manage_cgroups manage_cgroups;
+	struct strv cgroup_roots; /* "[CTRL:]PATH" */
+	enum network_lock network_lock;
+	struct strv external; /* "mnt[..]:..", "unix[..]", ... as on the command line */
+	struct strv external_unix_inodes; /* --ext-unix-sk=INO,... */
+	struct strv join_ns;
+	char *root;
+	uint32_t empty_ns; /* CLONE_NEW* */
+
+	/* Restore. */
+	bool restore_detached;
+	bool restore_sibling;
+	struct inherit_fd *inherit_fds;
+	size_t n_inherit_fds;
+	struct strv exec_cmd;
+};
+
+void engine_options_init(struct engine_options *o);
+void engine_options_done(struct engine_options *o);
+int strv_push(struct strv *v, const char *text); /* copies; 0 or -ENOMEM */
+void strv_done(struct strv *v);
+
+/*
+ * Called at CRIU's hook points ("pre-dump", "post-restore", ...: criu(8), --action-script).
+ * @pid is the root task where the hook has one, else 0. A negative return aborts the operation where
+ * CRIU's would. @answer, when not NULL, may receive more external resources (query-ext-files).
+ */
+typedef int engine_notify_fn(void *userdata, const char *hook, pid_t pid, struct strv *answer);
+
+/* How an operation talks while it runs. Zero-initialised is silent. */
+struct engine_context {
+	const struct log *log; /* may be NULL */
+	engine_notify_fn *notify; /* may be NULL */
+	void *userdata;
+};
+
+/* What an operation measured; the same numbers go to stats-dump and stats-restore. */
+struct engine_stats {
+	uint64_t freezing_usec;
+	uint64_t frozen_usec;
+	uint64_t total_usec;
+	uint64_t pages_scanned;
+	uint64_t pages_written;
+	uint64_t shpages_written;
+	uint64_t bytes_written; /* whole image set */
+	uint32_t n_tasks;
+	uint32_t n_threads;
+};
+
+/*
+ * engine_dump() - checkpoint the tree below options->pid into options->images_dir_fd
+ *
+ * Afterwards the tree is gone, or runs on (leave_running), or is stopped (leave_stopped). When it fails the tree
+ * runs on, unfrozen and untraced, and no inventory.img exists.
+ */
+int engine_dump(const struct engine_options *options, const struct engine_context *context,
+		struct engine_stats *stats, struct failure *failure) _must_check_;
+
+/*
+ * engine_restore() - make the tree of an image set again
+ * @ret_pid:	root task as the caller sees it. It runs, as our child (or our parent's: restore_sibling).
+ *
+ * When it fails, nothing of the tree is left, nor when the calling process is killed half-way.
+ */
+int engine_restore(const struct engine_options *options, const struct engine_context *context,
+		   pid_t *ret_pid, struct engine_stats *stats, struct failure *failure)
+	_must_check_;
+
+/* engine_check() - can this kernel do what a dump and a restore need? */
+int engine_check(const struct engine_context *context, struct failure *failure) _must_check_;
+
+/*
+ * engine_check_feature() - probe one feature by CRIU's name ("uffd", "mem_dirty_track", ...)
+ *
+ * Return: 1 yes, 0 no, -ENOENT unknown name.
+ */
+int engine_check_feature(const char *name);
+
+/* The two faces. Return: exit status of the process. */
+int engine_cli_main(int argc, char *argv[]);
+int engine_rpc_main(int socket_fd);

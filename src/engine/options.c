@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <string.h>
+
+#include "engine/engine.h"
+
+enum {
+	DEFAULT_TIMEOUT_SEC = 10,
+	DEFAULT_GHOST_LIMIT_BYTES = 1 << 20,
+};
+
+void engine_options_init(struct engine_options *o)
+{
+	*o = (struct engine_options){
+		.images_dir_fd = -EBADF,
+		.work_dir_fd = -EBADF,
+		.timeout_sec = DEFAULT_TIMEOUT_SEC,
+		.ghost_limit_bytes = DEFAULT_GHOST_LIMIT_BYTES,
+		.manage_cgroups = MANAGE_CGROUPS_SOFT,
+		.network_lock = NETWORK_LOCK_IPTABLES,
+	};
+}
+
+void engine_options_done(struct engine_options *o)
+{
+	close_fd(o->images_dir_fd);
+	close_fd(o->work_dir_fd);
+	free(o->prev_images_dir);
+	free(o->pidfile);
+	free(o->freeze_cgroup);
+	free(o->root);
+	strv_done(&o->cgroup_roots);
+	strv_done(&o->external);
+	strv_done(&o->external_unix_inodes);
+	strv_done(&o->join_ns);
+	strv_done(&o->exec_cmd);
+	for (size_t i = 0; i < o->n_inherit_fds; i++)
+		free(o->inherit_fds[i].key);
+	free(o->inherit_fds);
+	engine_options_init(o);
+}
+
+int strv_push(struct strv *v, const char *text)
+{
+	char **bigger, *copy;
+
+	copy = strdup(text);
+	if (!copy)
+		return -ENOMEM;
+	bigger = realloc(v->items, (v->n + 1) * sizeof(*bigger));
+	if (!bigger) {
+		free(copy);
+		return -ENOMEM;
+	}
+	v->items = bigger;
+	v->items[v->n++] = copy;
+	return 0;
+}
+
+void strv_done(struct strv *v)
+{
+	for (size_t i = 0; i < v->n; i++)
+		free(v->items[i]);
+	free(v->items);
+	*v = (struct strv){};
+}
