@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * criu-client - run one operation of an engine over CRIU's RPC
+ *
+ * Starts "ENGINE swrk FD" (snapmgr-engine, or a stock criu: both speak the same) and hands it one request.
+ * Made for an event loop: nothing here blocks after criu_client_start(). The usual run:
+ *
+ *	criu_client_start(engine, &request, &client, failure)
+ *	wait until criu_client_fd() is readable, then criu_client_receive():
+ *		CRIU_ANSWER_NOTIFY	do what the hook asks, criu_client_answer_notify(), go on waiting
+ *		CRIU_ANSWER_RESULT	the operation is over
+ *		-EAGAIN			nothing yet
+ *		-EPIPE			the engine died without an answer
+ *	criu_client_free()
+ *
+ * The engine is our child; its pid is criu_client_pid(). criu_client_free() ends and reaps it, so nobody else
+ * may wait for that pid. A tree restored with restore_sibling is our child too and the caller's to reap.
+ *
+ * The engine opens images_dir_fd and work_dir_fd through /proc/OUR-PID/fd: they must stay open until the
+ * result. Descriptors of inherit_fds are handed down instead, and may be closed after the start.
+ *
+ * Link with libbasic.a libproto.a $(PROTOBUF_C_LIBS).
+ *
+ * Errors     0 or -errno; fail() is called where a failure is taken.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "basic/cleanup.h"
+#include "basic/failure.h"
+
+enum criu_request_type {
+	CRIU_REQUEST_VERSION,
+	CRIU_REQUEST_FEATURE_CHECK,
+	CRIU_REQUEST_CHECK,
+	CRIU_REQUEST_DUMP,
+	CRIU_REQUEST_RESTORE,
+};
+
+/* A descriptor of ours that stands for a resource of the image. */
+struct criu_inherit_fd {
+	int fd;
+	const char *key;
+};
+
+/* What FEATURE_CHECK can ask for. */
+struct criu_features {
+	bool mem_track;
+	bool lazy_pages;
+	bool pidfd_store;
+};
+
+/*
+ * One request. Borrowed during criu_client_start() only. Start from CRIU_REQUEST_INIT: what is left
+ * alone is not sent, and the engine's default holds.
+ */
+struct criu_request {
+	enum criu_request_type type;
+
+	int images_dir_fd;	  /* DUMP, RESTORE: required */
+	int work_dir_fd;	  /* log, statistics; -EBADF: the image directory */
+	int log_level;		  /* 1 errors ... 4 debug; 0: the engine's default */
+	const char *log_file;	  /* in the work directory, no slash; NULL: criu.log */
+	const char *parent_image; /* DUMP: parent set, relative to the image directory */
+	const char *root;
+	const char *freeze_cgroup;
+
+	pid_t pid;   /* DUMP: root of the tree */
+	bool notify; /* have CRIU_ANSWER_NOTIFY at the hook points */
+	bool leave_running;
+	bool leave_stopped;
+	bool shell_job;
+	bool tcp_established;
+	bool tcp_close;
+	bool skip_in_flight;
+	bool ext_unix_sk;
+	bool file_locks;
+	bool link_remap;
+	bool evasive_devices;
+	bool track_mem;
+	bool restore_sibling;	    /* RESTORE: the tree becomes our child, not the engine's */
+	unsigned timeout_sec;	    /* DUMP: for stopping the tree; 0: the engine's default */
+	uint32_t ghost_limit_bytes; /* DUMP: 0: the engine's default */
+
+	const char *const *external; /* as on the command line */
+	size_t n_external;
+	const struct criu_inherit_fd *inherit_fds;
+	size_t n_inherit_fds;
+
+	struct criu_features features; /* FEATURE_CHECK: those asked for */
+};
+
+#define CRIU_REQUEST_INIT(t)                                                                       \
+	{                                                                                          \
+		.type = (t), .images_dir_fd = -EBADF, .work_dir_fd = -EBADF                        \
+	}
+
+enum criu_answer_kind {
+	CRIU_ANSWER_NOTIFY,
+	CRIU_ANSWER_RESULT,
+};
+
+/* What our engine measured. All zero from a stock criu. Bytes and microseconds. */
+struct criu_stats {
+	uint64_t freezing_usec;
+	uint64_t frozen_usec;
+	uint64_t total_usec;
+	uint64_t bytes_written;
+	uint64_t pages_written;
+	uint32_t n_tasks;
+	uint32_t n_threads;
+};
+
+/* One packet from the engine. Owns its strings and fd: criu_answer_done(). */
+struct criu_answer {
+	enum criu_answer_kind kind;
+
+	/* NOTIFY */
+	char *hook; /* "pre-dump", "post-restore", ... */
+	int fd;	    /* "orphan-pts-master": the terminal; else -EBADF */
+
+	/* RESULT */
+	bool success;
+	int error;     /* negative errno, -EIO where the engine gave none; 0 on success */
+	char *text;    /* why it failed, one sentence; NULL on success */
+	bool restored; /* DUMP of ourselves: we are the restored copy */
+	bool has_stats;
+	struct criu_stats stats;
+	struct criu_features features; /* FEATURE_CHECK */
+	int version[3];		       /* VERSION: major, minor, sublevel */
+
+	/* both: root task of a restore, as the engine sees it; 0 where there is none */
+	pid_t pid;
+};
+
+#define CRIU_ANSWER_INIT                                                                           \
+	{                                                                                          \
+		.fd = -EBADF                                                                       \
+	}
+void criu_answer_done(struct criu_answer *answer);
+
+struct criu_client;
+
+/*
+ * criu_client_start() - start an engine and send it a request
+ * @engine:	path, or a name to look up in $PATH
+ * @stderr_fd:	standard error of the engine; -EBADF: ours
+ *
+ * Its standard input and output are /dev/null; signal mask and handlers are reset. The socket pair is ours,
+ * so that the engine takes us for the peer.
+ *
+ * Return: 0, -ENOENT no such engine, -EINVAL the request lacks something, or another -errno.
+ */
+int criu_client_start(const char *engine, const struct criu_request *request, int stderr_fd,
+		      struct criu_client **ret, struct failure *failure) _must_check_;
+
+/* Readable when criu_client_receive() has something to tell. Owned by @client. */
+int criu_client_fd(const struct criu_client *client);
+pid_t criu_client_pid(const struct criu_client *client);
+
+/*
+ * criu_client_receive() - take one packet, do not wait
+ * @ret:	on success, the caller calls criu_answer_done()
+ *
+ * Return: 0, -EAGAIN nothing there, -EPIPE closed without an answer, -EBADMSG not what an engine sends,
+ * or another -errno. After anything but 0 and -EAGAIN there is nothing more to receive.
+ */
+int criu_client_receive(struct criu_client *client, struct criu_answer *ret,
+			struct failure *failure) _must_check_;
+
+/* Every NOTIFY must be answered. @success false aborts the operation where the hook allows it. */
+int criu_client_answer_notify(struct criu_client *client, bool success) _must_check_;
+
+/*
+ * criu_client_run() - start, wait for the result, free; for callers without an event loop
+ *
+ * Agrees to every notification. Waits without a limit.
+ */
+int criu_client_run(const char *engine, const struct criu_request *request, int stderr_fd,
+		    struct criu_answer *ret, struct failure *failure) _must_check_;
+
+/*
+ * Closes the socket and reaps the engine. One that has not given its result is killed (safe by construction for
+ * ours); one that has is left up to two seconds to end by itself.
+ */
+struct criu_client *criu_client_free(struct criu_client *client);
+DEFINE_CLEANUP(struct criu_client *, criu_client_free)
