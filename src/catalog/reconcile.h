@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * reconcile - make catalog and store agree again
+ *
+ * Whatever instant the last process died at, afterwards: every generation that is listed ok,
+ * proven, blocked or poisoned has a directory whose manifest is the one in the row and holds
+ * (quick); no GEN.partial is left; no row says writing or deleting; no run is open. Run it after
+ * catalog_open() and before anything else; running it again changes nothing.
+ *
+ *	GEN.partial, any row or none		removed; a row "writing" becomes "deleted: interrupted while being written"
+ *	GEN, row "writing"			ok if its manifest is the one in the row and holds; else removed
+ *	GEN, row "deleting"			removed, row "deleted"
+ *	GEN, row "deleted"			left and reported: not our doing
+ *	GEN, no row				registered again from its manifest (the database was lost or is older than the
+ *						store) when that holds and names this policy and number; else left, reported
+ *	GEN, other row, manifest fails		row "damaged"; what stands on it, too
+ *	no directory, row writing or deleting	row "deleted"
+ *	no directory, other row			row "damaged"
+ *	run that is open			interrupted; ok when its generation shows that it was done
+ *
+ * Numbers of directories we could not take over are not given out again. What cannot be looked at
+ * now (-EIO, -EMFILE, ...) is left as it is and reported: only evidence changes a state.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "basic/cleanup.h"
+#include "basic/failure.h"
+#include "catalog/catalog.h"
+
+/* What was mended or could not be: sentences, for the journal. A zeroed struct is empty. */
+struct reconcile_report {
+	char **lines;
+	size_t n;
+};
+void reconcile_report_done(struct reconcile_report *report);
+
+/*
+ * reconcile_run() - see above
+ * @ret:	what was done; may be NULL. Also noted as a run of kind "reconcile" when there was anything.
+ *
+ * Return: 0 also when single generations could not be mended; an errno when the database or the store as a whole fails.
+ */
+int reconcile_run(struct catalog *c, uint64_t now_usec, struct failure *f,
+		  struct reconcile_report *ret) _must_check_;
