@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * match - does a process fit a policy?
+ *
+ * Pure: looks at a description of the process, not at the process. find.h makes descriptions from
+ * /proc. Items of `match` are ORed, the keys inside one are ANDed; a key about something that the
+ * description does not have (no exe: a kernel thread) does not fit.
+ */
+
+#include <sys/types.h>
+
+#include "scheduler/policy.h"
+
+/* What is known of one process. Texts come from the process: they may hold anything but NUL. */
+struct proc_info {
+	pid_t pid, ppid;
+	uint64_t start_ticks; /* field 22 of /proc/PID/stat; with pid: one process of this boot */
+	char state;	      /* field 3: 'R', 'S', 'Z' ... */
+	uid_t uid;	      /* effective */
+	char *user;	      /* name of uid; NULL: it has none */
+	char *exe;	      /* NULL: unreadable or a kernel thread; " (deleted)" cut off */
+	char *args;	      /* joined by blanks */
+	char *cgroups; /* path in each hierarchy, one a line, systemd's or the unified one first */
+	char *unit;    /* systemd unit that the first of them is in; NULL: none */
+};
+
+void proc_info_done(struct proc_info *info);
+
+/* Does @info fit this item? @pidfile_pid: the pid in the item's pidfile, 0: none was found. */
+bool policy_match_fits(const struct policy_match *m, const struct proc_info *info,
+		       pid_t pidfile_pid);
+
+/*
+ * policy_fits() - the first item of `match` that fits
+ * @pidfile_pids: one for each item; NULL: none
+ *
+ * Return: its index, or -1.
+ */
+int policy_fits(const struct policy *p, const struct proc_info *info, const pid_t *pidfile_pids);
+
+/*
+ * The systemd unit of a cgroup path: the first component that is a service or a scope after slices.
+ * Return: 0, -ENXIO (in no unit), -ENOMEM. The caller frees @ret.
+ */
+int cgroup_path_unit(const char *path, char **ret);

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * policy-load - policies from YAML files
+ *
+ * A file is hostile until it is a policy: its size, depth, number of values and length of strings
+ * are bounded; aliases, anchors and tags are refused. All mistakes of a file are reported, each
+ * with its place; a file with a mistake yields no policy, a directory with a bad file no set.
+ *
+ * Errors  -EINVAL: there are messages. Others (-ENOMEM, -ENOENT, -EACCES ...): there is one message
+ * as well,
+ *	   without a line, that names the file.
+ */
+
+#include <stdio.h>
+
+#include "scheduler/policy.h"
+
+enum {
+	POLICY_FILE_MAX = 1024 * 1024, /* bytes of one file */
+	POLICY_DIR_MAX = 4096,	       /* files of one directory */
+	POLICY_MESSAGES_MAX = 50,      /* more are counted, not kept */
+};
+
+struct policy_message {
+	char *file;
+	unsigned line, column; /* from 1; 0: the file as a whole */
+	char *text;	       /* a sentence without a full stop */
+};
+
+struct policy_messages {
+	struct policy_message *list;
+	size_t n;
+	size_t n_dropped; /* beyond POLICY_MESSAGES_MAX */
+};
+
+void policy_messages_done(struct policy_messages *m);
+
+/* "FILE:LINE:COLUMN: sentence" ("FILE: sentence" without a line). Free it. NULL: no memory. */
+char *policy_message_to_string(const struct policy_message *m);
+
+struct policy_set {
+	struct policy **list; /* sorted by name */
+	size_t n;
+};
+
+/*
+ * policy_parse() - a policy from memory
+ * @name:	the policy's name; judged, too
+ * @path:	for messages
+ * @messages:	what is wrong is appended; never NULL
+ */
+int policy_parse(const char *name, const char *path, const char *text, size_t size,
+		 struct policy_messages *messages, struct policy **ret) _must_check_;
+
+/* The policy of one file; named after it. The file must be a regular file. */
+int policy_load(const char *path, struct policy_messages *messages,
+		struct policy **ret) _must_check_;
+
+/*
+ * policy_set_load() - all *.yaml of a directory, in name order, all or nothing
+ *
+ * Names that start with a dot are passed over, as are other suffixes and directories. A directory
+ * that does not exist is -ENOENT; an empty one is an empty set. Two policies that match the same
+ * are a mistake.
+ */
+int policy_set_load(const char *dir, struct policy_messages *messages,
+		    struct policy_set **ret) _must_check_;
+struct policy_set *policy_set_free(struct policy_set *set);
+DEFINE_CLEANUP(struct policy_set *, policy_set_free)
+
+/* NULL: there is none of that name. */
+const struct policy *policy_set_find(const struct policy_set *set, const char *name);
