@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Order of steps, which is what makes us killable:
+ *
+ *   slots written, stub in place -> SETREGS into the stub -> SETSIGMASK(all but one) -> CONT
+ *   ... list runs, stop at stub_stop ... (again as often as wanted)
+ *   data area unmapped by a call -> SETSIGMASK(home) -> SETREGS(home)
+ *
+ * Die before SETREGS: nothing has happened. Die between it and the last SETREGS: the stub runs to its tail, which
+ * restores mask and registers from the slots and unmaps the area. The slots hold what the thread must look like when
+ * nobody applies the kernel's restart logic for us; while we live, the original registers with orig_rax go back
+ * instead, and the kernel restarts the system call itself.
+ */
+#include "engine/control/remote.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+
+#include "basic/sys.h"
+
+extern const uint8_t stub_begin[], stub_end[], stub_batch[], stub_one[], stub_stop[], stub_slots[];
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+struct stub_slots {
+	uint32_t signal, pad;
+	uint64_t all, mask, data_size, flags, rsp, rip;
+	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15;
+};
+
+enum {
+	/* In-kernel codes that a tracer can see: linux/errno.h. */
+	ERESTARTSYS_ = 512,
+	ERESTARTNOINTR_ = 513,
+	ERESTARTNOHAND_ = 514,
+	ERESTART_RESTARTBLOCK_ = 516,
+	SYSCALL_INSN_BYTES = 2,
+	EFLAGS_TF = 0x100,
+};
+
+static uint64_t stub_at(const struct remote *r, const uint8_t *symbol)
+{
+	return r->code + (symbol - stub_begin);
+}
+
+size_t remote_stub_size(void)
+{
+	return stub_end - stub_begin;
+}
+
+void remote_stub_copy(void *to)
+{
+	memcpy(to, stub_begin, remote_stub_size());
+}
+
+int remote_wait_stop(pid_t tid, int *ret_status)
+{
+	int status, r;
+
+	r = SYS_CALL(waitpid(tid, &status, __WALL));
+	if (r == -ECHILD || (r >= 0 && !WIFSTOPPED(status)))
+		return -ESTALE;
+	if (r < 0)
+		return r;
+	*ret_status = status;
+	return 0;
+}
+
+/* Registers with which the thread can be started without the kernel's restart logic. */
+static void home_without_kernel(const struct user_regs_struct *home, struct user_regs_struct *ret)
+{
+	*ret = *home;
+	if ((int64_t)home->orig_rax >= 0) {
+		switch ((int64_t)home->rax) {
+		case -ERESTARTSYS_:
+		case -ERESTARTNOINTR_:
+		case -ERESTARTNOHAND_:
+			ret->rax = home->orig_rax;
+			ret->rip -= SYSCALL_INSN_BYTES;
+			break;
+		case -ERESTART_RESTARTBLOCK_:
+			ret->rax = SYS_restart_syscall;
+			ret->rip -= SYSCALL_INSN_BYTES;
+			break;
+		default:
+			break;
+		}
+	}
+	ret->orig_rax = -1;
+}
+
+static int write_slots(struct remote *r)
+{
+	struct user_regs_struct g;
+	struct stub_slots s;
+	int e;
+
+	home_without_kernel(&r->home, &g);
+	s = (struct stub_slots){
+		.signal = r->signal,
+		.all = ~0ull,
+		.mask = r->home_mask,
+		.data_size = r->guest ? REMOTE_DATA_BYTES : 0,
+		.flags = g.eflags & ~(uint64_t)EFLAGS_TF,
+		.rsp = g.rsp,
+		.rip = g.rip,
+		.rax = g.rax,
+		.rbx = g.rbx,
+		.rcx = g.rcx,
+		.rdx = g.rdx,
+		.rsi = g.rsi,
+		.rdi = g.rdi,
+		.rbp = g.rbp,
+		.r8 = g.r8,
+		.r9 = g.r9,
+		.r10 = g.r10,
+		.r11 = g.r11,
+		.r12 = g.r12,
+		.r13 = g.r13,
+		.r14 = g.r14,
+		.r15 = g.r15,
+	};
+	_Static_assert(sizeof(s) == 22 * 8, "as stub-x86_64.S lays it out");
+	e = sys_pwrite_full(r->mem_fd, &s, sizeof(s), stub_at(r, stub_slots));
+	if (e < 0)
+		return fail(r->failure, e, "cannot write into the task");
+	return 0;
+}
+
+/* Ignored by default, so that nothing happens when no tracer takes it. */
+static int choose_signal(uint64_t mask, uint64_t caught)
+{
+	static const int candidates[] = { SIGURG, SIGWINCH, SIGCHLD, SIGCONT };
+
+	for (size_t i = 0; i < ARRAY_SIZE(candidates); i++) {
+		uint64_t bit = 1ull << (candidates[i] - 1);
+
+		if (!((mask | caught) & bit))
+			return candidates[i];
+	}
+	/* All caught: block what comes, the handler of an unblocked one is not run while we live. */
+	return SIGURG;
+}
+
+static uint64_t all_but(int signal)
+{
+	return ~(1ull << (signal - 1));
+}
+
+static int set_mask(struct remote *r, uint64_t mask)
+{
+	int e = sys_ptrace(PTRACE_SETSIGMASK, r->tid, PTR(sizeof(mask)), &mask);
+
+	return e < 0 ? fail(r->failure, e == -ESRCH ? -ESTALE : e, "cannot set the signal mask") : 0;
+}
+
+static int set_regs(struct remote *r, const struct user_regs_struct *regs)
+{
+	int e = sys_ptrace(PTRACE_SETREGS, r->tid, NULL, PTR(regs));
+
+	return e < 0 ? fail(r->failure, e == -ESRCH ? -ESTALE : e, "cannot set registers") : 0;
+}
+
+static int get_regs(struct remote *r, struct user_regs_struct *ret)
+{
+	int e = sys_ptrace(PTRACE_GETREGS, r->tid, NULL, ret);
+
+	return e < 0 ? fail(r->failure, e == -ESRCH ? -ESTALE : e, "cannot read registers") : 0;
+}
+
+static bool is_stop_signal(int sig)
+{
+	return sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+}
+
+static bool is_clone_event(int event)
+{
+	return event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK;
+}
+
+/* Lets the stub run until it stops itself. */
+static int run_stub(struct remote *r, const struct user_regs_struct *start)
+{
+	int deliver = 0, e;
+
+	e = set_regs(r, start);
+	if (e < 0)
+		return e;
+	e = set_mask(r, all_but(r->signal));
+	if (e < 0)
+		return e;
+
+	for (;;) {
+		struct user_regs_struct now;
+		int status, event, sig;
+
+		e = sys_ptrace(PTRACE_CONT, r->tid, NULL, PTR(deliver));
+		if (e == 0)
+			e = remote_wait_stop(r->tid, &status);
+		if (e < 0)
+			return fail(r->failure, e == -ESRCH ? -ESTALE : e, "the task went away");
+		deliver = 0;
+		event = status >> 16;
+		sig = WSTOPSIG(status);
+
+		if (is_clone_event(event)) {
+			unsigned long tid = 0;
+
+			e = sys_ptrace(PTRACE_GETEVENTMSG, r->tid, NULL, &tid);
+			if (e < 0)
+				return fail(r->failure, e, "cannot learn of the new task");
+			r->new_tid = tid;
+			continue;
+		}
+		if (event) /* a group stop: run on, the kernel stops it again at detach */
+			continue;
+		if (sig == r->signal) {
+			e = get_regs(r, &now);
+			if (e < 0)
+				return e;
+			if (now.rip == stub_at(r, stub_stop))
+				return 0;
+			continue;
+		}
+		if (is_stop_signal(sig)) { /* SIGSTOP cannot be blocked: let the group stop begin */
+			deliver = sig;
+			continue;
+		}
+		e = get_regs(r, &now);
+		if (e < 0)
+			return e;
+		return fail(r->failure, -EFAULT, "signal %d at %#llx while in the stub at %#" PRIx64, sig,
+			    now.rip, r->code);
+	}
+}
+
+int remote_one(struct remote *r, int64_t *ret_result, uint64_t nr, const uint64_t args[6])
+{
+	struct user_regs_struct g = r->blank;
+	int e;
+
+	g.rip = stub_at(r, stub_one);
+	g.rbp = r->data;
+	g.rbx = nr;
+	g.r12 = args[0];
+	g.r13 = args[1];
+	g.r14 = args[2];
+	g.r15 = args[3];
+	g.r8 = args[4];
+	g.r9 = args[5];
+	g.orig_rax = -1;
+	e = run_stub(r, &g);
+	if (e < 0)
+		return e;
+	e = get_regs(r, &g);
+	if (e < 0)
+		return e;
+	*ret_result = g.rbx;
+	return 0;
+}
+
+static void list_reset(struct remote *r)
+{
+	r->n_calls = 0;
+	r->used = 0;
+}
+
+static int map_data_area(struct remote *r)
+{
+	const uint64_t args[6] = { 0,		     REMOTE_DATA_BYTES,
+				   PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				   (uint64_t)-1,	     0 };
+	int64_t at;
+	int e;
+
+	r->data = (uint64_t)-1; /* "this call maps it" */
+	e = remote_one(r, &at, SYS_mmap, args);
+	r->data = 0;
+	if (e < 0)
+		return e;
+	if (at < 0 && at > -4096)
+		return fail(r->failure, at, "cannot map a data area in the task");
+	r->data = at;
+	return 0;
+}
+
+static int go_home(struct remote *r)
+{
+	int e;
+
+	e = set_mask(r, r->home_mask);
+	if (e < 0)
+		return e;
+	return set_regs(r, &r->home);
+}
+
+int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
+		       const struct user_regs_struct *regs, uint64_t mask, uint64_t caught,
+		       struct failure *f)
+{
+	int e;
+
+	r->tid = tid;
+	r->mem_fd = mem_fd;
+	r->failure = f;
+	r->code = code;
+	r->data = 0;
+	r->guest = true;
+	r->signal = choose_signal(mask, caught);
+	r->home = *regs;
+	r->home_mask = mask;
+	r->blank = *regs;
+	r->new_tid = 0;
+	list_reset(r);
+
+	e = write_slots(r);
+	if (e < 0)
+		return e;
+	e = map_data_area(r);
+	if (e < 0)
+		(void)go_home(r);
+	return e;
+}
+
+int remote_end_guest(struct remote *r)
+{
+	int64_t result = 0;
+	int e = 0;
+
+	if (r->data) {
+		const uint64_t args[6] = { r->data, REMOTE_DATA_BYTES };
+
+		e = remote_one(r, &result, SYS_munmap, args);
+		if (e == 0 && result < 0)
+			e = fail(r->failure, result, "cannot unmap the data area");
+		r->data = 0;
+	}
+	/* Home in any case: the thread must not be left in the stub. */
+	return MIN(go_home(r), e);
+}
+
+int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, uint64_t data,
+		       struct failure *f)
+{
+	r->tid = tid;
+	r->mem_fd = mem_fd;
+	r->failure = f;
+	r->code = code;
+	r->data = data;
+	r->guest = false;
+	r->signal = SIGURG;
+	r->new_tid = 0;
+	list_reset(r);
+	if (get_regs(r, &r->blank) < 0)
+		return r->failure->error;
+	r->home = r->blank;
+	r->home_mask = ~0ull;
+	r->blank.orig_rax = -1;
+	r->blank.eflags &= ~(uint64_t)EFLAGS_TF;
+	return write_slots(r);
+}
+
+bool remote_fits(const struct remote *r, size_t calls, size_t bytes)
+{
+	return calls <= REMOTE_TABLE_CALLS - r->n_calls && bytes <= REMOTE_SCRATCH_BYTES - r->used;
+}
+
+uint64_t remote_alloc(struct remote *r, size_t size, void *ret_here)
+{
+	size_t room = (size + 15) & ~(size_t)15;
+	uint64_t there;
+
+	if (!remote_fits(r, 0, room))
+		return 0;
+	memset(r->scratch + r->used, 0, room);
+	if (ret_here)
+		*(void **)ret_here = r->scratch + r->used;
+	there = r->data + REMOTE_TABLE_BYTES + r->used;
+	r->used += room;
+	return there;
+}
+
+uint64_t remote_push(struct remote *r, const void *data, size_t size)
+{
+	void *here;
+	uint64_t there = remote_alloc(r, size, &here);
+
+	if (there)
+		memcpy(here, data, size);
+	return there;
+}
+
+int remote_add(struct remote *r, const char *what, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,
+	       uint64_t d, uint64_t e, uint64_t f)
+{
+	size_t i = r->n_calls;
+
+	if (i == REMOTE_TABLE_CALLS)
+		return -ENOSPC;
+	r->what[i] = what;
+	r->calls[i] = (struct remote_call){ .nr = nr, .args = { a, b, c, d, e, f } };
+	r->n_calls++;
+	return i;
+}
+
+static int copy_list(struct remote *r, bool in)
+{
+	struct iovec here[2] = {
+		{ r->table, r->n_calls * sizeof(struct remote_call) },
+		{ r->scratch, r->used },
+	};
+	struct iovec there[2] = {
+		{ PTR(r->data), here[0].iov_len },
+		{ PTR(r->data + REMOTE_TABLE_BYTES), r->used },
+	};
+	size_t want = here[0].iov_len + here[1].iov_len;
+	ssize_t n;
+
+	n = in ? SYS_CALL(process_vm_writev(r->tid, here, 2, there, 2, 0)) :
+		 SYS_CALL(process_vm_readv(r->tid, here, 2, there, 2, 0));
+	if (n < 0)
+		return fail(r->failure, n == -ESRCH ? -ESTALE : n, "cannot copy a call list");
+	if ((size_t)n != want)
+		return fail(r->failure, -EFAULT, "cannot copy a whole call list");
+	return 0;
+}
+
+int remote_run(struct remote *r)
+{
+	struct user_regs_struct g = r->blank;
+	size_t n = r->n_calls;
+	int e;
+
+	if (n == 0) {
+		list_reset(r);
+		return 0;
+	}
+	e = copy_list(r, true);
+	if (e < 0)
+		return e;
+	g.rip = stub_at(r, stub_batch);
+	g.rbp = r->guest ? r->data : 0;
+	g.r12 = r->data;
+	g.r13 = n;
+	g.orig_rax = -1;
+	e = run_stub(r, &g);
+	if (e < 0)
+		return e;
+	e = copy_list(r, false);
+	if (e < 0)
+		return e;
+	list_reset(r);
+
+	for (size_t i = 0; i < n; i++) {
+		if (r->what[i] && r->calls[i].ret < 0 && r->calls[i].ret > -4096)
+			return fail(r->failure, r->calls[i].ret, "%s", r->what[i]);
+	}
+	return 0;
+}
+
+int remote_reserve(struct remote *r, size_t calls, size_t bytes)
+{
+	assert(calls <= REMOTE_TABLE_CALLS && bytes <= REMOTE_SCRATCH_BYTES);
+
+	return remote_fits(r, calls, bytes) ? 0 : remote_run(r);
+}

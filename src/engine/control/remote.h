@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * remote - system calls inside another task
+ *
+ * The one primitive through which everything happens in a task, at dump and at restore. A list of calls is written into
+ * the task, one stop/continue runs them all, the results are read back. The thread must be in a ptrace stop of ours.
+ *
+ * Two ways of use:
+ * - guest (dump): the task is somebody's. The stub sits in unused bytes of an executable mapping; the data area is
+ *   mapped for the session. Kill us at any instant: the thread finishes its list, unmaps the area and
+ *   returns to where it was (engine-recipes section 5). remote_begin_guest() ... remote_end_guest().
+ * - owned (restore): the task is ours, traced with EXITKILL. Stub and data area are a mapping we made.
+ *
+ * Errors     0 or -errno after fail(). -ESTALE: the task died.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "basic/failure.h"
+
+enum {
+	REMOTE_TABLE_CALLS = 256,
+	REMOTE_TABLE_BYTES = REMOTE_TABLE_CALLS * 64,
+	REMOTE_SCRATCH_BYTES = 48 * 1024,
+	REMOTE_DATA_BYTES = REMOTE_TABLE_BYTES + REMOTE_SCRATCH_BYTES,
+};
+
+struct remote_call {
+	uint64_t nr;
+	uint64_t args[6];
+	int64_t ret; /* -4095..-1: negative errno */
+};
+
+struct remote {
+	pid_t tid;		 /* as we see it */
+	int mem_fd;		 /* /proc/PID/mem, read-write; not owned */
+	struct failure *failure; /* not owned */
+	uint64_t code;		 /* where the stub is in the task */
+	uint64_t data;		 /* the data area there, 0: none */
+	bool guest;
+	int signal;		      /* the one the stub stops with */
+	struct user_regs_struct home; /* guest: to return to */
+	uint64_t home_mask;
+	struct user_regs_struct blank; /* registers to start a call from */
+	pid_t new_tid; /* child made by the last call, 0: none; from PTRACE_EVENT_CLONE and its like */
+
+	/* The list under construction: a mirror of the data area. */
+	size_t n_calls, used;
+	const char *what[REMOTE_TABLE_CALLS]; /* non-NULL: a negative result is a failure of this name */
+	union {
+		struct remote_call calls[REMOTE_TABLE_CALLS];
+		uint8_t table[REMOTE_TABLE_BYTES];
+	};
+	uint8_t scratch[REMOTE_SCRATCH_BYTES];
+};
+
+size_t remote_stub_size(void);
+/* Copies the stub into @to (remote_stub_size() bytes). */
+void remote_stub_copy(void *to);
+
+/*
+ * remote_begin_guest() - get ready to run calls in a stopped thread
+ * @code:	unused executable bytes that hold the stub (remote_stub_install())
+ * @regs:	registers at the stop; where the thread goes on afterwards, also if we die
+ * @mask:	its signal mask
+ * @caught:	signals the process has handlers for
+ */
+int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
+		       const struct user_regs_struct *regs, uint64_t mask, uint64_t caught,
+		       struct failure *f) _must_check_;
+int remote_end_guest(struct remote *r) _must_check_;
+
+/* The stub and the data area are already in place. */
+int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, uint64_t data,
+		       struct failure *f) _must_check_;
+
+/* One call, no list. Its result, negative errno included, goes to *ret_result. */
+int remote_one(struct remote *r, int64_t *ret_result, uint64_t nr, const uint64_t args[6])
+	_must_check_;
+
+/*
+ * remote_alloc() - room in the data area, for arguments and results of the list
+ * @ret_here:	our copy: fill it before the run, read it afterwards. Zeroed.
+ *
+ * Return: the address in the task, or 0 when the area is full: remote_run() first.
+ */
+uint64_t remote_alloc(struct remote *r, size_t size, void *ret_here);
+uint64_t remote_push(struct remote *r, const void *data, size_t size); /* 0: full */
+
+/*
+ * remote_add() - append a call to the list
+ * @what:	NULL: the caller judges the result; else a negative one fails the run with this name
+ *
+ * Return: its index in r->calls, valid until the run after the next; -ENOSPC when the list is full.
+ */
+int remote_add(struct remote *r, const char *what, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,
+	       uint64_t d, uint64_t e, uint64_t f);
+
+/* Whether @calls more calls and @bytes more scratch fit. */
+bool remote_fits(const struct remote *r, size_t calls, size_t bytes);
+
+/* remote_run() - run the list; results are in r->calls and our copies; the list is then empty */
+int remote_run(struct remote *r) _must_check_;
+/* The same, but only if there is not enough room left. */
+int remote_reserve(struct remote *r, size_t calls, size_t bytes) _must_check_;
+
+/*
+ * remote_wait_stop() - wait for the next ptrace stop of a thread
+ *
+ * Return: 0 and the wait status, or -ESTALE when it ended (also -ECHILD).
+ */
+int remote_wait_stop(pid_t tid, int *ret_status) _must_check_;

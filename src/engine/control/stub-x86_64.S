@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The only code of ours that ever runs inside a task. Position independent; needs no stack.
+ *
+ * stub_batch	r12 = table of { nr, args[6], ret } (struct remote_call), r13 = number of entries,
+ *		rbp = data area (or 0). Runs them all, stores results.
+ * stub_one	rbx = nr, r12 r13 r14 r15 r8 r9 = arguments; the result is left in rbx. rbp = data area; -1 means
+ *		"this very call maps it" and takes the result.
+ *
+ * Both end by sending themselves a signal (slot_signal) whose default is to be ignored: a tracer sees it and stops
+ * the thread at stub_stop. Without a tracer nothing happens and the thread goes home by itself: all signals
+ * blocked, the data area unmapped (its address is in a register: there is no moment at which it is mapped but not known),
+ * and every register loaded from the slots. No signal frame is built: FPU state was never touched.
+ */
+	.text
+	.globl	stub_begin, stub_end, stub_batch, stub_one, stub_stop, stub_slots
+
+	.balign	8
+stub_begin:
+stub_batch:
+1:	test	%r13, %r13
+	jz	stub_done
+	mov	0(%r12), %rax
+	mov	8(%r12), %rdi
+	mov	16(%r12), %rsi
+	mov	24(%r12), %rdx
+	mov	32(%r12), %r10
+	mov	40(%r12), %r8
+	mov	48(%r12), %r9
+	syscall
+	mov	%rax, 56(%r12)
+	add	$64, %r12
+	dec	%r13
+	jmp	1b
+
+stub_one:
+	mov	%rbx, %rax
+	mov	%r12, %rdi
+	mov	%r13, %rsi
+	mov	%r14, %rdx
+	mov	%r15, %r10
+	syscall
+	mov	%rax, %rbx
+	test	%rbp, %rbp
+	cmovs	%rax, %rbp
+
+stub_done:
+	mov	$39, %eax		/* getpid */
+	syscall
+	mov	%eax, %edi
+	mov	$186, %eax		/* gettid */
+	syscall
+	mov	%eax, %esi
+	mov	slot_signal(%rip), %edx
+	mov	$234, %eax		/* tgkill */
+	syscall
+stub_stop:
+	mov	$14, %eax		/* rt_sigprocmask(SIG_SETMASK, all, NULL, 8) */
+	mov	$2, %edi
+	lea	slot_all(%rip), %rsi
+	xor	%edx, %edx
+	mov	$8, %r10d
+	syscall
+	mov	$11, %eax		/* munmap(data); address 0 or an error code: harmless */
+	mov	%rbp, %rdi
+	mov	slot_data_size(%rip), %rsi
+	syscall
+	lea	slot_flags(%rip), %rsp	/* nothing can be delivered here */
+	popfq
+	mov	slot_rsp(%rip), %rsp
+	mov	$14, %eax
+	mov	$2, %edi
+	lea	slot_mask(%rip), %rsi
+	mov	$0, %edx		/* mov keeps the flags */
+	mov	$8, %r10d
+	syscall
+	mov	slot_rax(%rip), %rax	/* signals may come from here on: the stack is the right one again */
+	mov	slot_rbx(%rip), %rbx
+	mov	slot_rcx(%rip), %rcx
+	mov	slot_rdx(%rip), %rdx
+	mov	slot_rsi(%rip), %rsi
+	mov	slot_rdi(%rip), %rdi
+	mov	slot_rbp(%rip), %rbp
+	mov	slot_r8(%rip), %r8
+	mov	slot_r9(%rip), %r9
+	mov	slot_r10(%rip), %r10
+	mov	slot_r11(%rip), %r11
+	mov	slot_r12(%rip), %r12
+	mov	slot_r13(%rip), %r13
+	mov	slot_r14(%rip), %r14
+	mov	slot_r15(%rip), %r15
+	jmp	*slot_rip(%rip)
+
+	/* struct stub_slots of remote.c */
+	.balign	8
+stub_slots:
+slot_signal:	.long 0
+		.long 0
+slot_all:	.quad 0
+slot_mask:	.quad 0
+slot_data_size:	.quad 0
+slot_flags:	.quad 0
+slot_rsp:	.quad 0
+slot_rip:	.quad 0
+slot_rax:	.quad 0
+slot_rbx:	.quad 0
+slot_rcx:	.quad 0
+slot_rdx:	.quad 0
+slot_rsi:	.quad 0
+slot_rdi:	.quad 0
+slot_rbp:	.quad 0
+slot_r8:	.quad 0
+slot_r9:	.quad 0
+slot_r10:	.quad 0
+slot_r11:	.quad 0
+slot_r12:	.quad 0
+slot_r13:	.quad 0
+slot_r14:	.quad 0
+slot_r15:	.quad 0
+stub_end:
+	.section .note.GNU-stack, "", @progbits

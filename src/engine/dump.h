@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * dump - state of one checkpoint under way; private to the engine
+ *
+ * Hooks of kinds get a struct dump and a frozen tree. They look from outside (descriptors copied by pidfd_getfd, /proc,
+ * ptrace) and write records; they leave the target as they found it.
+ */
+
+#include "basic/arena.h"
+#include "basic/log.h"
+#include "engine/engine.h"
+#include "engine/image/image.h"
+#include "engine/tree.h"
+
+#include "core.pb-c.h"
+
+struct files_dump;
+struct shmem_dump;
+
+/* Namespaces that may differ between us and the tree; the order is that of ns_names in dump.c. */
+enum ns_kind { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT, NS_USER, NS_CGROUP, NS_TIME, N_NS_KINDS };
+
+struct dump {
+	const struct engine_options *options;
+	const struct engine_context *context;
+	const struct log *log;
+	struct failure *failure;
+	struct engine_stats *stats;
+	struct arena arena; /* lives as long as the dump: messages under construction, strings */
+	struct tree tree;
+	int dir_fd; /* image directory; options' */
+
+	struct image *images[N_IMAGE_IDS]; /* global images, made when first needed */
+	struct files_dump *files;	   /* fds.c */
+	struct shmem_dump *shmem;	   /* shmem.c */
+	uint32_t last_pages_id;
+	uint32_t last_ghost_id;
+	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */
+	uint32_t root_ns_id[N_NS_KINDS];
+	bool own_ns[N_NS_KINDS]; /* the tree has its own */
+};
+
+/* The global image of a kind, created when first asked for. The dump finishes it. */
+int dump_image(struct dump *d, enum image_id id, struct image **ret) _must_check_;
+/* Appends one record to a global image. */
+int dump_put(struct dump *d, enum image_id id, const ProtobufCMessage *msg) _must_check_;
+
+/* Something the user should know although the dump goes on. */
+#define dump_note(d, ...) log_warn((d)->log, __VA_ARGS__)
+
+/* Pid as the tree's pid namespace has it, from one of ours; 0 when it is not in the tree. */
+pid_t dump_vpid(const struct dump *d, pid_t pid);
+
+/* A new id for ghost_file images. */
+uint32_t dump_new_ghost_id(struct dump *d);

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * kind - one kind of open file description: how it is recognised, written down and brought back
+ *
+ * A kind is one file, kinds/fd-NAME.c, with both sides in it, and one line in kinds.c. What is common to every
+ * descriptor (number, flags, owner, sharing between descriptors and tasks) is the driver's, fds.c.
+ *
+ * All hooks return 0 or -errno and have called fail() when they return an error; the driver has pushed failure scopes for
+ * task, descriptor and kind. Dump hooks see a frozen target and leave it as they found it, also on failure.
+ */
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "engine/dump.h"
+#include "engine/restore.h"
+
+#include "fdinfo.pb-c.h"
+
+/* What the driver has found out about one descriptor of a frozen task. */
+struct fd_view {
+	struct dump *dump;
+	const struct task *task;
+	int number;	     /* in the task */
+	int fd;		     /* our copy of the same open file description */
+	uint32_t id;	     /* of the description, in the images */
+	struct stat st;	     /* of our copy */
+	uint64_t fs_magic;   /* statfs f_type: distinguishes anon inodes, sockfs, pipefs */
+	uint32_t flags;	     /* O_*, without O_CLOEXEC */
+	int64_t pos;	     /* from fdinfo */
+	int mnt_id;
+	const char *fdinfo;  /* whole text of /proc/PID/fdinfo/N; proc_field() finds a line */
+	const char *link;    /* readlink of /proc/PID/fd/N */
+	FownEntry *fown;     /* filled; for the record */
+};
+
+/* A description being restored. */
+struct file {
+	uint32_t id;
+	const FileEntry *entry;
+	const struct fd_kind *kind;
+	int fd;		/* ours, from open() on; -EBADF before. Owned by the driver. */
+	bool linked;
+	void *priv;	/* the kind's, in rs->arena */
+	struct file_user {
+		struct rtask *task;
+		int number; /* descriptor number in the task */
+		uint32_t flags; /* FD_CLOEXEC */
+	} *users;
+	size_t n_users;
+};
+
+struct fd_kind {
+	const char *name; /* "eventfd": stable, shown to users */
+	FdTypes type;	  /* in fdinfo and files images */
+
+	/* Is it mine? Judges by what the view holds already; asks the target nothing. */
+	bool (*matches)(const struct fd_view *view);
+
+	/*
+	 * Target -> one record: fill a FileEntry's member and files_put() it. Called once per description.
+	 */
+	int (*dump)(struct dump *d, const struct fd_view *view);
+
+	/* Runs once after all descriptors of all tasks were dumped (queues, peers). NULL: none. */
+	int (*dump_finish)(struct dump *d);
+
+	/*
+	 * Runs for every record before anything is made: checks it, collects what belongs together (both ends of a pipe),
+	 * says by name what cannot be. NULL: none.
+	 */
+	int (*check)(struct restore *rs, struct file *file);
+
+	/*
+	 * Record -> a descriptor in file->fd (the driver's from then on). -EAGAIN without fail(): needs another file
+	 * first (files_find(rs, id)->fd), the driver comes back. May fill the fd of a related file too.
+	 */
+	int (*open)(struct restore *rs, struct file *file);
+
+	/* Runs when every description of the tree is open: joins peers, refills queues. NULL: none. */
+	int (*link)(struct restore *rs, struct file *file);
+
+	/*
+	 * Runs in the context of each task that has it, when all of the task's descriptors are at their numbers: what
+	 * only the task itself can do (epoll_ctl with its own numbers, a controlling terminal). Remote calls
+	 * by restore_call(). NULL: none. @user is the index in file->users.
+	 */
+	int (*in_task)(struct restore *rs, struct file *file, const struct file_user *user);
+
+	/* Runs once per restore when every task has everything, before they are let go. NULL: none. */
+	int (*restore_finish)(struct restore *rs);
+};
+
+/* The one list, in order of matching: kinds.c */
+extern const struct fd_kind *const fd_kinds[];
+extern const size_t n_fd_kinds;
+
+extern const struct fd_kind fd_kind_file;
+extern const struct fd_kind fd_kind_pipe;
+
+/* ---- the driver, for kinds (fds.c) ---- */
+
+/* Writes the record of a description: the member of @entry is set, type and id are filled in here. */
+int files_put(struct dump *d, const struct fd_view *view, const struct fd_kind *kind, FileEntry *entry)
+	_must_check_;
+/*
+ * Writes a companion REG record for a path-like object (a fifo's or tty's file) under a new id.
+ * @ret_id:	the id
+ */
+int files_put_companion(struct dump *d, const struct fd_view *view, uint32_t *ret_id) _must_check_;
+/*
+ * files_put_open() - dump a description that is in nobody's table, by a descriptor of ours (a passed descriptor in
+ * flight, an exe link). Deduplicates. @ret_id: the id
+ */
+int files_put_open(struct dump *d, const struct task *task, int fd, uint32_t *ret_id) _must_check_;
+/* Has any task of the tree the description @fd (ours) open? Return: its id, or 0. */
+uint32_t files_find_id(struct dump *d, int fd);
+uint32_t files_new_id(struct dump *d);
+
+/* fdinfo numbers: "key:\tVALUE". -ENODATA when absent, -EBADMSG when not a number of @base. */
+int fd_view_u64(const struct fd_view *view, const char *key, int base, uint64_t *ret);
+
+struct file *files_find(const struct restore *rs, uint32_t id);
+/* Any file for which @type matches: iterate with index from 0 until NULL. */
+struct file *files_at(const struct restore *rs, size_t i);
+/* The description with this number in the task's table, or NULL. */
+struct file *files_find_number(const struct restore *rs, const struct rtask *task, int number);
+/* F_SETFL-able flags and fown of a fresh descriptor (for kinds that make theirs without open(2)). */
+int files_apply_flags(struct restore *rs, int fd, uint32_t flags) _must_check_;
+/* Owner of SIGIO. Applied by the driver for every record with a fown, after the tasks exist. */
+const FownEntry *file_entry_fown(const FileEntry *entry);
+
+/* Regular file helpers (fd-file.c). Opens the REG record @id (ghosts included) with @flags. Return: fd or -errno. */
+int fd_file_open_id(struct restore *rs, uint32_t id, int flags);
+/* The path of REG record @id, or NULL. */
+const char *fd_file_path(const struct restore *rs, uint32_t id);

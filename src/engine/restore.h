@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * restore - state of one restore under way; private to the engine
+ *
+ * Everything that is in the images is read and checked first. Kernel objects are opened by the engine itself, then the
+ * tasks are made (each is a stub page and nothing else) and driven by remote system calls; descriptors are handed to
+ * them over a socket. See restore.c for the order.
+ */
+
+#include <sys/types.h>
+
+#include "basic/arena.h"
+#include "basic/log.h"
+#include "engine/control/remote.h"
+#include "engine/engine.h"
+#include "engine/image/image.h"
+
+#include "core.pb-c.h"
+#include "fdinfo.pb-c.h"
+#include "fs.pb-c.h"
+#include "inventory.pb-c.h"
+#include "mm.pb-c.h"
+#include "pstree.pb-c.h"
+
+struct files_restore;
+struct shmem_restore;
+
+/* A thread being made. */
+struct rthread {
+	const CoreEntry *core;
+	pid_t tid; /* as we see it; 0 until it exists */
+	pid_t vtid;
+};
+
+/* A task being made. */
+struct rtask {
+	struct rtask *parent; /* NULL: root */
+	const PstreeEntry *entry;
+	const CoreEntry *core; /* of the leader, or of the zombie */
+	const TaskKobjIdsEntry *ids;
+	const MmEntry *mm;
+	const FsEntry *fs;
+	struct rthread *threads; /* leader first */
+	size_t n_threads;
+	bool zombie;
+	bool helper;	     /* not in the images: leads a session or group whose leader is gone */
+	bool shares_files;   /* the descriptor table of its parent */
+	struct rtask **children;
+	size_t n_children;
+
+	/* While it is alive under our hands. */
+	pid_t pid; /* as we see it; 0 until it exists */
+	int mem_fd;
+	struct remote *remote; /* of the leader */
+	int transport_fd;      /* number of our socket in the task */
+};
+
+struct restore {
+	const struct engine_options *options;
+	const struct engine_context *context;
+	const struct log *log;
+	struct failure *failure;
+	struct engine_stats *stats;
+	struct arena arena; /* everything read from the images lives here */
+	int dir_fd;	    /* image directory; options' */
+	const InventoryEntry *inventory;
+	struct rtask **tasks; /* parents before children; the root is tasks[0] */
+	size_t n_tasks;
+	struct files_restore *files; /* fds.c */
+	struct shmem_restore *shmem; /* shmem.c */
+	struct guard *guard;	     /* guard.c: ends what we made if we die */
+	int transport[2];	     /* SEQPACKET: [0] ours, [1] the tasks' */
+
+	uint64_t region; /* the stub region, at the same free address in every task */
+};
+
+struct rtask *restore_find_task(const struct restore *rs, pid_t vpid);
+
+/*
+ * restore_send_fd() - hand one of our descriptors to a task
+ *
+ * Return: its number there (the caller closes or moves it by a remote call), or -errno.
+ */
+int restore_send_fd(struct restore *rs, struct rtask *task, int fd) _must_check_;
+
+/* Runs a single call in a task. Return: its result, or -errno after fail(@what). */
+int64_t restore_call(struct restore *rs, struct rtask *task, const char *what, uint64_t nr,
+		     uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
+
+#define restore_note(rs, ...) log_warn((rs)->log, __VA_ARGS__)

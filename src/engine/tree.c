@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Freezing: a task's threads are seized until a pass over /proc/PID/task finds no new one; then its children are read
+ * and frozen likewise; then the whole tree is walked again, because a task may have forked or been
+ * reparented before its stop, until a walk finds nothing new. What is stopped cannot fork, so this ends.
+ */
+#include "engine/tree.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <time.h>
+
+#include "basic/parse.h"
+#include "basic/sys.h"
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+enum {
+	TASKS_MAX = 1 << 20,
+	CHILDREN_TEXT_MAX = 16 << 20,
+	SYSCALL_INSN_BYTES = 2,
+};
+
+static uint64_t now_usec(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* Waits for a stop of one thread, at most until @deadline (0: for ever). 1: stopped, 0: it has ended. */
+static int wait_until(pid_t tid, uint64_t deadline, int *ret_status)
+{
+	unsigned spins = 0;
+
+	for (;;) {
+		struct timespec pause = { .tv_nsec = 20000 };
+		int r = SYS_CALL(waitpid(tid, ret_status, __WALL | (deadline ? WNOHANG : 0)));
+
+		if (r == -ECHILD)
+			return 0;
+		if (r < 0)
+			return r;
+		if (r > 0)
+			return WIFSTOPPED(*ret_status) ? 1 : 0;
+		if (now_usec() > deadline)
+			return -ETIMEDOUT;
+		/* Most threads stop at once; the others get a growing pause, 5 ms at most. */
+		if (spins++ > 8) {
+			pause.tv_nsec = MIN(20000l << MIN(spins - 8, 8u), 5000000l);
+			(void)nanosleep(&pause, NULL);
+		} else {
+			(void)nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
+		}
+	}
+}
+
+/*
+ * These return -EINTR when a tracer stops the thread, although no signal was for it (signal(7), "even in the absence of
+ * signal handlers"). Nobody asked for that: they are started again.
+ */
+static bool fails_by_being_stopped(uint64_t nr)
+{
+	switch (nr) {
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+#ifdef SYS_epoll_pwait2
+	case SYS_epoll_pwait2:
+#endif
+	case SYS_rt_sigtimedwait:
+	case SYS_semop:
+	case SYS_semtimedop:
+	case SYS_io_getevents:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void rewind_interrupted_call(struct thread *th, uint64_t pending)
+{
+	if ((int64_t)th->regs.orig_rax < 0 || (int64_t)th->regs.rax != -EINTR)
+		return;
+	if ((pending & ~th->sigmask) || !fails_by_being_stopped(th->regs.orig_rax))
+		return;
+	th->regs.rax = th->regs.orig_rax;
+	th->regs.rip -= SYSCALL_INSN_BYTES;
+	th->regs.orig_rax = -1;
+}
+
+/* Layout of PTRACE_GET_RSEQ_CONFIGURATION (linux/ptrace.h, 5.13). */
+#ifndef PTRACE_GET_RSEQ_CONFIGURATION
+#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
+#endif
+struct rseq_configuration {
+	uint64_t pointer;
+	uint32_t size, signature, flags, pad;
+};
+struct rseq_section {
+	uint32_t version, flags;
+	uint64_t start, length, abort;
+};
+
+/*
+ * A thread inside a restartable sequence must take its abort: the kernel forgets the sequence at the first system call
+ * that we make in its place.
+ */
+static void abort_rseq_section(const struct task *task, struct thread *th)
+{
+	struct rseq_configuration conf = {};
+	struct rseq_section cs;
+	uint64_t at = 0;
+
+	if (sys_ptrace(PTRACE_GET_RSEQ_CONFIGURATION, th->tid, PTR(sizeof(conf)), &conf) < 0 ||
+	    !conf.pointer)
+		return;
+	if (sys_pread_full(task->mem_fd, &at, sizeof(at), conf.pointer + 8) < 0 || !at)
+		return;
+	if (sys_pread_full(task->mem_fd, &cs, sizeof(cs), at) < 0)
+		return;
+	if (th->regs.rip - cs.start < cs.length)
+		th->regs.rip = cs.abort;
+}
+
+static int read_thread_state(struct tree *t, struct task *task, struct thread *th)
+{
+	int r;
+
+	r = sys_ptrace(PTRACE_GETREGS, th->tid, NULL, &th->regs);
+	if (r < 0)
+		return fail(t->failure, r, "cannot read registers");
+	r = sys_ptrace(PTRACE_GETSIGMASK, th->tid, PTR(sizeof(th->sigmask)), &th->sigmask);
+	if (r < 0)
+		return fail(t->failure, r, "cannot read the signal mask");
+	th->has_state = true;
+	return 0;
+}
+
+/* Seizes and stops one thread. 1: stopped, 0: it is gone or dead. */
+static int thread_stop(struct tree *t, struct task *task, struct thread *th, uint64_t deadline)
+{
+	FAILURE_SCOPE(t->failure, "thread %d", th->tid);
+	int status, r;
+
+	r = sys_ptrace(PTRACE_SEIZE, th->tid, NULL, NULL);
+	if (r == -ESRCH)
+		return 0;
+	if (r == -EPERM) {
+		char path[64];
+		_cleanup_close_ int fd = -EBADF;
+		struct proc_status st;
+
+		(void)snprintf(path, sizeof(path), "task/%d", th->tid);
+		fd = sys_openat(task->proc_fd, path, O_RDONLY | O_DIRECTORY, 0);
+		if (fd < 0 || proc_status_read(fd, &st) < 0)
+			return 0;
+		proc_status_done(&st);
+		if (st.state == 'Z' || st.state == 'X')
+			return 0;
+		if (st.tracer_pid)
+			return fail(t->failure, -EBUSY, "process %d already traces it", st.tracer_pid);
+	}
+	if (r < 0)
+		return fail(t->failure, r, "cannot attach");
+	r = sys_ptrace(PTRACE_INTERRUPT, th->tid, NULL, NULL);
+	if (r == -ESRCH)
+		return 0;
+	if (r < 0)
+		return fail(t->failure, r, "cannot interrupt");
+
+	for (;;) {
+		r = wait_until(th->tid, deadline, &status);
+		if (r == 0)
+			return 0;
+		if (r < 0)
+			return fail(t->failure, r, "does not stop");
+		if (status >> 16 == PTRACE_EVENT_STOP)
+			break;
+		/* A signal was first: it is the application's, deliver it. The trap comes next. */
+		r = sys_ptrace(PTRACE_CONT, th->tid, NULL, PTR(WSTOPSIG(status)));
+		if (r < 0 && r != -ESRCH)
+			return fail(t->failure, r, "cannot deliver signal %d", WSTOPSIG(status));
+	}
+	if (WSTOPSIG(status) != SIGTRAP) {
+		task->state = TASK_STOPPED;
+		task->stop_signal = WSTOPSIG(status);
+	}
+	return 1;
+}
+
+/* A filter would judge the calls that we make in the task's place. Ends with us (linux/ptrace.h, 4.3). */
+#ifndef PTRACE_O_SUSPEND_SECCOMP
+#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
+#endif
+static int suspend_seccomp(struct tree *t, const struct task *task)
+{
+	if (task->status.seccomp_mode == 0)
+		return 0;
+	for (size_t i = 0; i < task->n_threads; i++) {
+		int r = sys_ptrace(PTRACE_SETOPTIONS, task->threads[i].tid, NULL,
+				   PTR(PTRACE_O_SUSPEND_SECCOMP));
+
+		if (r < 0)
+			return fail(t->failure, r, "cannot suspend seccomp");
+	}
+	return 0;
+}
+
+static int thread_vtid(struct tree *t, struct task *task, struct thread *th)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct proc_status st;
+	char path[64];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "task/%d", th->tid);
+	fd = sys_openat(task->proc_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fail(t->failure, fd, "cannot open thread %d", th->tid);
+	r = proc_status_read(fd, &st);
+	if (r < 0)
+		return fail(t->failure, r, "cannot read the status of thread %d", th->tid);
+	th->vtid = st.ns_pid[MIN(t->ns_level, st.n_ns - 1)];
+	rewind_interrupted_call(th, st.sig_pnd | st.shd_pnd);
+	proc_status_done(&st);
+	return 0;
+}
+
+static bool task_has_thread(const struct task *task, pid_t tid)
+{
+	for (size_t i = 0; i < task->n_threads; i++) {
+		if (task->threads[i].tid == tid)
+			return true;
+	}
+	return false;
+}
+
+/* One pass over the threads. Return: how many new ones were stopped. */
+static int stop_new_threads(struct tree *t, struct task *task, uint64_t deadline)
+{
+	int fd = sys_openat(task->proc_fd, "task", O_RDONLY | O_DIRECTORY, 0), n_new = 0;
+	struct dirent *de;
+	DIR *dir;
+	int r = 0;
+
+	dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir) {
+		close_fd(fd);
+		return fail(t->failure, fd < 0 ? fd : -errno, "cannot list threads");
+	}
+	while (r >= 0 && (de = readdir(dir))) {
+		struct thread *th;
+		uint32_t tid;
+
+		if (parse_u32(de->d_name, 10, &tid) < 0 || task_has_thread(task, tid))
+			continue;
+		r = arena_grow(&t->arena, &task->threads, task->n_threads);
+		if (r < 0)
+			break;
+		th = &task->threads[task->n_threads];
+		*th = (struct thread){ .tid = tid };
+		r = thread_stop(t, task, th, deadline);
+		if (r == 1) {
+			task->n_threads++;
+			n_new++;
+			r = read_thread_state(t, task, th);
+		}
+	}
+	(void)closedir(dir);
+	return r < 0 ? r : n_new;
+}
+
+/* The leader goes first: readdir does not promise it. */
+static void leader_first(struct task *task)
+{
+	for (size_t i = 1; i < task->n_threads; i++) {
+		if (task->threads[i].tid == task->pid) {
+			struct thread th = task->threads[0];
+
+			task->threads[0] = task->threads[i];
+			task->threads[i] = th;
+		}
+	}
+}
+
+static int read_identity(struct tree *t, struct task *task)
+{
+	int r;
+
+	proc_status_done(&task->status);
+	r = proc_status_read(task->proc_fd, &task->status);
+	if (r == 0)
+		r = proc_stat_read(task->proc_fd, &task->stat);
+	if (r < 0)
+		return fail(t->failure, r == -ESRCH ? -ESTALE : r, "cannot read its status");
+	if (!task->parent)
+		t->ns_level = task->status.n_ns - 1;
+	if (task->status.n_ns != t->ns_level + 1)
+		return fail(t->failure, -EOPNOTSUPP, "it is in a pid namespace of its own");
+	task->vpid = task->status.ns_pid[t->ns_level];
+	task->vpgid = task->status.ns_pgid[t->ns_level];
+	task->vsid = task->status.ns_sid[t->ns_level];
+	task->vppid = task->parent ? task->parent->vpid : 0;
+	return 0;
+}
+
+static int task_stop(struct tree *t, struct task *task, uint64_t deadline)
+{
+	int r;
+
+	r = read_identity(t, task);
+	if (r < 0)
+		return r;
+	if (task->stat.state == 'Z' || task->stat.state == 'X') {
+		task->state = TASK_DEAD;
+		task->exit_code = task->stat.exit_code;
+		if (task->stat.n_threads > 1)
+			return fail(t->failure, -EOPNOTSUPP, "its main thread has ended, others run");
+		return 0;
+	}
+	task->mem_fd = sys_openat(task->proc_fd, "mem", O_RDWR, 0);
+	if (task->mem_fd < 0)
+		return fail(t->failure, task->mem_fd, "cannot open its memory");
+	do
+		r = stop_new_threads(t, task, deadline);
+	while (r > 0);
+	if (r < 0)
+		return r;
+	if (task->n_threads == 0 || !task_has_thread(task, task->pid)) {
+		/* It died under our hands, or only its leader did. */
+		r = read_identity(t, task);
+		if (r == 0 && task->n_threads > 0)
+			return fail(t->failure, -EOPNOTSUPP, "its main thread has ended, others run");
+		task->state = TASK_DEAD;
+		task->exit_code = r == 0 ? task->stat.exit_code : 0;
+		if (r == -ESTALE && t->n_tasks > 1)
+			return -ESTALE;
+		return r;
+	}
+	leader_first(task);
+	r = read_identity(t, task);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < task->n_threads; i++) {
+		r = thread_vtid(t, task, &task->threads[i]);
+		if (r < 0)
+			return r;
+		abort_rseq_section(task, &task->threads[i]);
+	}
+	return suspend_seccomp(t, task);
+}
+
+static struct task *find_by_pid(const struct tree *t, pid_t pid)
+{
+	for (size_t i = 0; i < t->n_tasks; i++) {
+		if (t->tasks[i]->pid == pid)
+			return t->tasks[i];
+	}
+	return NULL;
+}
+
+static int task_add(struct tree *t, struct task *parent, pid_t pid, uint64_t deadline)
+{
+	FAILURE_SCOPE(t->failure, "task %d", pid);
+	struct task *task;
+	char path[64];
+	int r;
+
+	if (t->n_tasks == TASKS_MAX)
+		return fail(t->failure, -E2BIG, "the tree is too large");
+	task = arena_new(&t->arena, struct task);
+	if (!task || arena_grow(&t->arena, &t->tasks, t->n_tasks) < 0)
+		return fail(t->failure, -ENOMEM, "no memory for a task");
+	task->parent = parent;
+	task->pid = pid;
+	task->state = TASK_ALIVE;
+	task->proc_fd = task->pidfd = task->mem_fd = -EBADF;
+	t->tasks[t->n_tasks++] = task;
+
+	task->pidfd = sys_pidfd_open(pid, 0);
+	if (task->pidfd < 0)
+		return fail(t->failure, task->pidfd, "cannot open the process");
+	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
+	task->proc_fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	if (task->proc_fd < 0)
+		return fail(t->failure, task->proc_fd, "cannot open %s", path);
+	r = task_stop(t, task, deadline);
+	if (r < 0 && !t->failure->error)
+		return fail(t->failure, r, "cannot stop");
+	return r;
+}
+
+/* Freezes the children of one thread that are not known yet. Return: how many. */
+static int add_children(struct tree *t, struct task *task, pid_t tid, uint64_t deadline)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	const char *p;
+	int n_new = 0, r;
+
+	(void)snprintf(path, sizeof(path), "task/%d/children", tid);
+	r = sys_read_file_at(task->proc_fd, path, CHILDREN_TEXT_MAX, &text, NULL);
+	if (r < 0)
+		return fail(t->failure, r, "cannot list its children");
+	for (p = text; *p;) {
+		uint64_t pid;
+
+		if (parse_u64_prefix(&p, 10, &pid) < 0 || pid == 0 || pid > INT32_MAX)
+			return fail(t->failure, -EBADMSG, "cannot parse its list of children");
+		while (*p == ' ' || *p == '\n')
+			p++;
+		if (find_by_pid(t, pid))
+			continue;
+		r = task_add(t, task, pid, deadline);
+		if (r < 0)
+			return r;
+		n_new++;
+	}
+	return n_new;
+}
+
+static int freeze_rounds(struct tree *t, uint64_t deadline)
+{
+	int n_new;
+
+	do {
+		n_new = 0;
+		for (size_t i = 0; i < t->n_tasks; i++) {
+			struct task *task = t->tasks[i];
+
+			for (size_t k = 0; k < task->n_threads; k++) {
+				int r = add_children(t, task, task->threads[k].tid, deadline);
+
+				if (r < 0)
+					return r;
+				n_new += r;
+			}
+		}
+	} while (n_new > 0);
+	return 0;
+}
+
+int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec)
+{
+	uint64_t start = now_usec();
+	uint64_t deadline = timeout_sec ? start + (uint64_t)timeout_sec * 1000000 : 0;
+	int r;
+
+	r = task_add(t, NULL, root, deadline);
+	if (r == 0 && t->tasks[0]->state == TASK_DEAD)
+		r = fail(t->failure, -ESRCH, "task %d is dead", root);
+	if (r == 0)
+		r = freeze_rounds(t, deadline);
+	t->freezing_usec = now_usec() - start;
+	if (r < 0)
+		tree_thaw(t);
+	return r;
+}
+
+static void for_each_thread(struct tree *t, void (*fn)(struct task *task, struct thread *th))
+{
+	for (size_t i = 0; i < t->n_tasks; i++) {
+		for (size_t k = 0; k < t->tasks[i]->n_threads; k++)
+			fn(t->tasks[i], &t->tasks[i]->threads[k]);
+	}
+}
+
+static void thread_release(struct task *task, struct thread *th)
+{
+	struct user_regs_struct now;
+
+	(void)task;
+	/* A rewound call or an aborted sequence goes into effect here; no write where nothing changed. */
+	if (th->has_state && sys_ptrace(PTRACE_GETREGS, th->tid, NULL, &now) == 0 &&
+	    memcmp(&now, &th->regs, sizeof(now)) != 0)
+		(void)sys_ptrace(PTRACE_SETREGS, th->tid, NULL, &th->regs);
+	(void)sys_ptrace(PTRACE_DETACH, th->tid, NULL, NULL);
+}
+
+void tree_thaw(struct tree *t)
+{
+	for_each_thread(t, thread_release);
+	for (size_t i = 0; i < t->n_tasks; i++)
+		t->tasks[i]->n_threads = 0;
+}
+
+void tree_thaw_stopped(struct tree *t)
+{
+	for (size_t i = 0; i < t->n_tasks; i++) {
+		if (t->tasks[i]->state != TASK_DEAD)
+			(void)sys_pidfd_send_signal(t->tasks[i]->pidfd, SIGSTOP);
+	}
+	tree_thaw(t);
+}
+
+void tree_kill(struct tree *t)
+{
+	for (size_t i = t->n_tasks; i-- > 0;) {
+		if (t->tasks[i]->state != TASK_DEAD)
+			(void)sys_pidfd_send_signal(t->tasks[i]->pidfd, SIGKILL);
+	}
+	/* A tracer must take note of each death before the parent can. Children first. */
+	for (size_t i = t->n_tasks; i-- > 0;) {
+		struct task *task = t->tasks[i];
+
+		for (size_t k = task->n_threads; k-- > 0;) {
+			int status;
+
+			while (SYS_CALL(waitpid(task->threads[k].tid, &status, __WALL)) >= 0 &&
+			       !WIFEXITED(status) && !WIFSIGNALED(status))
+				;
+		}
+		task->n_threads = 0;
+	}
+}
+
+void tree_done(struct tree *t)
+{
+	for (size_t i = 0; i < t->n_tasks; i++) {
+		struct task *task = t->tasks[i];
+
+		close_fd(task->proc_fd);
+		close_fd(task->pidfd);
+		close_fd(task->mem_fd);
+		proc_status_done(&task->status);
+		free(task->stub_saved);
+	}
+	arena_done(&t->arena);
+}
+
+struct task *tree_find(const struct tree *t, pid_t vpid)
+{
+	for (size_t i = 0; i < t->n_tasks; i++) {
+		if (t->tasks[i]->vpid == vpid)
+			return t->tasks[i];
+	}
+	return NULL;
+}
+
+struct thread *task_find_thread(const struct task *task, pid_t vtid)
+{
+	for (size_t i = 0; i < task->n_threads; i++) {
+		if (task->threads[i].vtid == vtid)
+			return &task->threads[i];
+	}
+	return NULL;
+}

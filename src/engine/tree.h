@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * tree - the live process tree under a dump: tasks, threads, and the power to stop and release them
+ *
+ * tree_freeze() seizes every thread of every task below the root and holds them in a ptrace stop until tree_thaw() or
+ * tree_kill(). Should we die, the kernel detaches and all run on. Pids named v* are those of the innermost pid namespace
+ * of the root task, which go into images; the others are as we see them.
+ *
+ * Ownership  The tree owns tasks, their descriptors and memory. Task and thread pointers stay valid until tree_done().
+ */
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "basic/arena.h"
+#include "basic/failure.h"
+#include "basic/log.h"
+#include "basic/procfs.h"
+
+struct vma;
+
+struct thread {
+	pid_t tid, vtid;
+	bool has_state;		      /* regs and sigmask are read */
+	struct user_regs_struct regs; /* as the thread continues if left running */
+	uint64_t sigmask;
+};
+
+enum task_state {
+	TASK_ALIVE = 1, /* the numbers of the image format */
+	TASK_DEAD = 2,
+	TASK_STOPPED = 3,
+};
+
+struct task {
+	struct task *parent; /* NULL: root */
+	pid_t pid, vpid, vppid, vpgid, vsid;
+	enum task_state state;
+	int stop_signal; /* of a stopped task */
+	int exit_code;	 /* of a zombie, as a wait status */
+	struct thread *threads; /* leader first */
+	size_t n_threads;
+	int proc_fd; /* /proc/PID, O_DIRECTORY */
+	int pidfd;
+	int mem_fd; /* /proc/PID/mem, read-write */
+	struct proc_stat stat;
+	struct proc_status status; /* of the leader */
+
+	/* Filled by the steps of a dump. */
+	uint32_t vm_id, files_id, fs_id, sighand_id;
+	uint64_t brk;
+	int dumpable;
+	bool thp_disabled;
+	struct vma *vmas;
+	size_t n_vmas;
+
+	/* The stub while it is installed. */
+	uint64_t stub;
+	void *stub_saved;
+	size_t stub_saved_size;
+};
+
+struct tree {
+	struct arena arena;
+	struct failure *failure;
+	const struct log *log;
+	struct task **tasks; /* parents before children; the root is tasks[0] */
+	size_t n_tasks;
+	size_t ns_level; /* index of the innermost pid namespace in proc_status.ns_pid */
+	uint64_t freezing_usec;
+};
+
+/*
+ * tree_freeze() - find and stop the tree below @root
+ * @timeout_sec:	0: none. -ETIMEDOUT past it, with everything released.
+ */
+int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec) _must_check_;
+
+/* Releases every thread where it was stopped. Never fails: what is gone is gone. */
+void tree_thaw(struct tree *t);
+/* Stops every task by SIGSTOP, then releases it. */
+void tree_thaw_stopped(struct tree *t);
+/* Ends every task and waits until it is dead. */
+void tree_kill(struct tree *t);
+void tree_done(struct tree *t);
+
+struct task *tree_find(const struct tree *t, pid_t vpid);
+struct thread *task_find_thread(const struct task *task, pid_t vtid);
+static inline struct thread *task_leader(struct task *task)
+{
+	return &task->threads[0];
+}
