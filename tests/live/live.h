@@ -19,7 +19,7 @@
  * State      The frame keeps the scratch directory in a static buffer; a live program is single
  * use. Options    Lines of the first comment of a program tell the runner what it wants:
  *	` * live-options: ...`	for dump and restore	` * live-dump-options: ...`	for dump only
- *	` * live-across: no, why`	not across with CRIU; "to, why": only our dump with CRIU's restore; "from, why"
+ *	` * live-across: no, why`	not across with CRIU ("to, why": ours to CRIU; "from, why")
  *	` * live-volatile: maps ...`	patterns of what may differ afterwards (keys of observe.py)
  */
 
@@ -28,10 +28,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* First call of main: learns the scratch directory, blocks SIGTERM (children and threads inherit that). */
+/* First call of main: learns the scratch directory, blocks SIGTERM, also for children and threads. */
 void live_start(void);
 
-/* Path of @name in the scratch directory; a static buffer, good until the next call in this thread. */
+/* Path of @name in the scratch directory; a buffer of the thread, good until its next call. */
 const char *live_path(const char *name);
 
 /* Says "ready" and returns when SIGTERM has come, which is the order to check. */
@@ -72,7 +72,7 @@ void live_child_ready(void);
 /* Tells a child to check itself (SIGTERM) and waits for its verdict. */
 void live_join(pid_t child);
 
-/* A pattern which depends on the seed and the position, so that moved or mixed-up pages are seen. */
+/* A pattern of seed and position, so that moved or mixed-up pages are seen. */
 void live_fill(void *data, size_t size, uint32_t seed);
 /* Returns the position of the first difference, or -1. */
 ssize_t live_differs(const void *data, size_t size, uint32_t seed);
