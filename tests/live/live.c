@@ -31,6 +31,7 @@ static void say(const char *file, const char *text)
 	(void)close(fd);
 }
 
+__attribute__((format(printf, 2, 0))) /* for clang */
 static void say_sentence(const char *word, const char *format, va_list args, int error)
 {
 	char line[1024];
