@@ -34,9 +34,8 @@ struct found_tree {
  */
 int proc_info_read(int proc_fd, pid_t pid, struct proc_info *ret) _must_check_;
 
-/* Parsers of /proc text, each for its own fuzzing. -EBADMSG: malformed. */
-int proc_stat_parse(const char *text, struct proc_info *info);	 /* pid, ppid, state, start_ticks */
-int proc_cgroup_parse(const char *text, struct proc_info *info); /* cgroups, unit */
+/* /proc/PID/cgroup into .cgroups and .unit. -EBADMSG: malformed. */
+int proc_cgroup_parse(const char *text, struct proc_info *info) _must_check_;
 
 /*
  * pidfile_read() - the pid in a file

@@ -18,10 +18,11 @@ struct proc_info {
 	pid_t pid, ppid;
 	uint64_t start_ticks; /* field 22 of /proc/PID/stat; with pid: one process of this boot */
 	char state;	      /* field 3: 'R', 'S', 'Z' ... */
-	uid_t uid;	      /* effective */
-	char *user;	      /* name of uid; NULL: it has none */
-	char *exe;	      /* NULL: unreadable or a kernel thread; " (deleted)" cut off */
-	char *args;	      /* joined by blanks */
+	bool is_kernel_thread;
+	uid_t uid;     /* effective */
+	char *user;    /* name of uid; NULL: it has none */
+	char *exe;     /* NULL: unreadable or a kernel thread; " (deleted)" cut off */
+	char *args;    /* joined by blanks */
 	char *cgroups; /* path in each hierarchy, one a line, systemd's or the unified one first */
 	char *unit;    /* systemd unit that the first of them is in; NULL: none */
 };

@@ -13,32 +13,13 @@
  *	   without a line, that names the file.
  */
 
-#include <stdio.h>
-
+#include "scheduler/policy-message.h"
 #include "scheduler/policy.h"
 
 enum {
 	POLICY_FILE_MAX = 1024 * 1024, /* bytes of one file */
-	POLICY_DIR_MAX = 4096,	       /* files of one directory */
-	POLICY_MESSAGES_MAX = 50,      /* more are counted, not kept */
+	POLICY_DIR_MAX = 512,	       /* files of one directory */
 };
-
-struct policy_message {
-	char *file;
-	unsigned line, column; /* from 1; 0: the file as a whole */
-	char *text;	       /* a sentence without a full stop */
-};
-
-struct policy_messages {
-	struct policy_message *list;
-	size_t n;
-	size_t n_dropped; /* beyond POLICY_MESSAGES_MAX */
-};
-
-void policy_messages_done(struct policy_messages *m);
-
-/* "FILE:LINE:COLUMN: sentence" ("FILE: sentence" without a line). Free it. NULL: no memory. */
-char *policy_message_to_string(const struct policy_message *m);
 
 struct policy_set {
 	struct policy **list; /* sorted by name */
@@ -61,9 +42,9 @@ int policy_load(const char *path, struct policy_messages *messages,
 /*
  * policy_set_load() - all *.yaml of a directory, in name order, all or nothing
  *
- * Names that start with a dot are passed over, as are other suffixes and directories. A directory
- * that does not exist is -ENOENT; an empty one is an empty set. Two policies that match the same
- * are a mistake.
+ * Names that start with a dot are passed over, as are other suffixes, but for ".yml": that is a
+ * mistake. A directory that does not exist is -ENOENT; an empty one is an empty set. Two policies
+ * that match the same are a mistake.
  */
 int policy_set_load(const char *dir, struct policy_messages *messages,
 		    struct policy_set **ret) _must_check_;

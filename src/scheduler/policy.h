@@ -4,7 +4,7 @@
 /*
  * policy - what a person asked for, one YAML file of it
  *
- * Plain data: read by everybody, written by policy-load.c only. snapmgr-policy(5) says what the
+ * Plain data: read by everybody, written by policy-keys.c only. snapmgr-policy(5) says what the
  * keys mean; the comments here say how they are stored. Strings are never empty; a string that was
  * not given is NULL.
  *

@@ -74,7 +74,7 @@ enum supervise_action {
 	SUPERVISE_WATCH,   /* it runs */
 	SUPERVISE_START,   /* start the command, cold */
 	SUPERVISE_RESTORE, /* .generation */
-	SUPERVISE_STOP,	   /* given up: nothing more until a person asks */
+	SUPERVISE_STOP,	   /* given up until a person asks: record it, as stopped_on_request */
 	SUPERVISE_ACTION_N_,
 };
 

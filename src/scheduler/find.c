@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One pass over /proc describes every process and notes which fit; then, on what was noted and
+ * without further reads, each process is given its root by walking up the parents. A parent that
+ * was not seen ends the walk; so does a walk longer than there are processes (pids that were reused
+ * while we looked can make a ring).
+ */
+#include "scheduler/find.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <pwd.h>
+#include <string.h>
+
+#include "basic/parse.h"
+#include "basic/procfs.h"
+#include "basic/sys.h"
+
+enum {
+	PROC_CGROUP_MAX = 64 * 1024,
+	PROC_STATUS_MAX = 1024 * 1024,
+	STAT_FLAG_KTHREAD = 0x00200000, /* PF_KTHREAD of the kernel, in field 9 of /proc/PID/stat */
+};
+
+struct seen {
+	pid_t pid, ppid;
+	uint64_t start_ticks;
+	int match;   /* -1: does not fit */
+	size_t root; /* index; valid when in a tree */
+};
+
+struct seen_list {
+	struct seen *list;
+	size_t n, room;
+};
+
+static void seen_list_done(struct seen_list *s)
+{
+	free(s->list);
+}
+
+static int seen_list_add(struct seen_list *s, const struct seen *one)
+{
+	if (s->n == s->room) {
+		size_t room = s->room ? s->room * 2 : 256;
+		struct seen *bigger = reallocarray(s->list, room, sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		s->list = bigger;
+		s->room = room;
+	}
+	s->list[s->n++] = *one;
+	return 0;
+}
+
+static int parse_pid(const char **p, pid_t *ret)
+{
+	uint64_t v;
+
+	if (parse_u64_prefix(p, 10, &v) < 0 || v > INT32_MAX || v == 0)
+		return -EBADMSG;
+	*ret = (pid_t)v;
+	return 0;
+}
+
+/*
+ * "ID:CONTROLLERS:PATH": the path may hold colons. Return: the path in @line of @n bytes; NULL:
+ * malformed.
+ */
+static const char *cgroup_line_path(const char *line, size_t n)
+{
+	const char *end = line + n, *p = memchr(line, ':', n);
+
+	p = p ? memchr(p + 1, ':', (size_t)(end - p - 1)) : NULL;
+	return p && p[1] == '/' ? p + 1 : NULL;
+}
+
+/*
+ * 2: systemd's own hierarchy, which names the unit if there is one; 1: the unified one; 0: another.
+ */
+static int cgroup_line_rank(const char *line)
+{
+	if (strncmp(line, "0::", 3) == 0)
+		return 1;
+	line += strcspn(line, ":");
+	return strncmp(line, ":name=systemd:", 14) == 0 ? 2 : 0;
+}
+
+int proc_cgroup_parse(const char *text, struct proc_info *info)
+{
+	_cleanup_free_ char *paths = NULL, *unit = NULL;
+	size_t used = 0;
+	int r;
+
+	assert(text);
+	assert(info);
+
+	/* A path is shorter than its line: there is room for the newlines and the NUL. */
+	paths = malloc(strlen(text) + 1);
+	if (!paths)
+		return -ENOMEM;
+	for (int rank = 2; rank >= 0; rank--) {
+		for (const char *line = text, *next; *line; line = next) {
+			size_t n = strcspn(line, "\n");
+			const char *path = cgroup_line_path(line, n);
+			size_t n_path;
+
+			next = line + n + (line[n] == '\n');
+			if (!path)
+				return -EBADMSG;
+			if (cgroup_line_rank(line) != rank)
+				continue;
+			n_path = (size_t)(line + n - path);
+			if (used > 0)
+				paths[used++] = '\n';
+			memcpy(paths + used, path, n_path);
+			used += n_path;
+		}
+	}
+	paths[used] = '\0';
+	r = cgroup_path_unit(paths, &unit);
+	if (r == -ENOMEM)
+		return r;
+
+	free(info->cgroups);
+	free(info->unit);
+	info->cgroups = TAKE_PTR(paths);
+	info->unit = TAKE_PTR(unit);
+	return 0;
+}
+
+/* The effective uid: the second of four numbers. */
+static int status_parse_uid(const char *text, uid_t *ret)
+{
+	const char *p = proc_field(text, "Uid");
+	uint64_t real, effective;
+
+	if (!p || parse_u64_prefix(&p, 10, &real) < 0 || *p++ != '\t' ||
+	    parse_u64_prefix(&p, 10, &effective) < 0 || effective > UINT32_MAX)
+		return -EBADMSG;
+	*ret = (uid_t)effective;
+	return 0;
+}
+
+static int read_user_name(uid_t uid, char **ret)
+{
+	struct passwd pw, *found = NULL;
+	char buf[4096];
+
+	/*
+	 * A directory service that does not answer is no reason not to see the process: it has a
+	 * uid.
+	 */
+	if (getpwuid_r(uid, &pw, buf, sizeof(buf), &found) != 0 || !found)
+		return 0;
+	*ret = strdup(found->pw_name);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int read_exe(int dir_fd, char **ret)
+{
+	static const char deleted[] = " (deleted)";
+	char path[PATH_MAX];
+	size_t n;
+	int r;
+
+	r = sys_readlinkat(dir_fd, "exe", path, sizeof(path));
+	if (r == -ENOENT || r == -EACCES || r == -EPERM || r == -ENAMETOOLONG)
+		return 0; /* a kernel thread, a zombie, or none of our business */
+	if (r < 0)
+		return r;
+	n = strlen(path);
+	if (n > sizeof(deleted) - 1 && strcmp(path + n - (sizeof(deleted) - 1), deleted) == 0)
+		path[n - (sizeof(deleted) - 1)] = '\0';
+	*ret = strdup(path);
+	return *ret ? 0 : -ENOMEM;
+}
+
+/* The first FIND_ARGS_MAX bytes: a longer command line is cut, not refused. */
+static int read_args(int dir_fd, char **ret)
+{
+	_cleanup_close_ int fd = -EBADF;
+	_cleanup_free_ char *text = NULL;
+	size_t used = 0;
+
+	fd = sys_openat(dir_fd, "cmdline", O_RDONLY, 0);
+	if (fd < 0)
+		return fd;
+	text = malloc(FIND_ARGS_MAX + 1);
+	if (!text)
+		return -ENOMEM;
+	while (used < FIND_ARGS_MAX) {
+		ssize_t n = sys_read(fd, text + used, FIND_ARGS_MAX - used);
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			break;
+		used += (size_t)n;
+	}
+	while (used > 0 && text[used - 1] == '\0')
+		used--;
+	for (size_t i = 0; i < used; i++) {
+		if (text[i] == '\0')
+			text[i] = ' ';
+	}
+	text[used] = '\0';
+	*ret = strdup(text);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int read_stat(int dir_fd, struct proc_info *info)
+{
+	struct proc_stat st;
+	int r;
+
+	r = proc_stat_read(dir_fd, &st);
+	if (r < 0)
+		return r;
+	info->pid = st.pid;
+	info->ppid = st.ppid;
+	info->state = st.state;
+	info->start_ticks = st.start_time;
+	info->is_kernel_thread = st.flags & STAT_FLAG_KTHREAD;
+	return 0;
+}
+
+/* Everything but stat, into @info. */
+static int read_rest(int dir_fd, struct proc_info *info)
+{
+	_cleanup_free_ char *status = NULL, *cgroup = NULL;
+	int r;
+
+	r = sys_read_file_at(dir_fd, "status", PROC_STATUS_MAX, &status, NULL);
+	if (r < 0)
+		return r;
+	r = status_parse_uid(status, &info->uid);
+	if (r < 0)
+		return r;
+	r = read_user_name(info->uid, &info->user);
+	if (r < 0)
+		return r;
+	r = read_exe(dir_fd, &info->exe);
+	if (r < 0)
+		return r;
+	r = read_args(dir_fd, &info->args);
+	if (r < 0)
+		return r;
+	r = sys_read_file_at(dir_fd, "cgroup", PROC_CGROUP_MAX, &cgroup, NULL);
+	if (r == -ENOENT)
+		return 0; /* a kernel without cgroups */
+	if (r < 0)
+		return r;
+	return proc_cgroup_parse(cgroup, info);
+}
+
+static void proc_info_cleanup(struct proc_info *info)
+{
+	proc_info_done(info);
+}
+
+int proc_info_read(int proc_fd, pid_t pid, struct proc_info *ret)
+{
+	_cleanup_(proc_info_cleanup) struct proc_info info = { 0 };
+	_cleanup_close_ int dir_fd = -EBADF;
+	char name[16];
+	int r;
+
+	assert(proc_fd >= 0);
+	assert(ret);
+
+	(void)snprintf(name, sizeof(name), "%d", pid);
+	dir_fd = sys_openat(proc_fd, name, O_PATH | O_DIRECTORY, 0);
+	if (dir_fd < 0)
+		return dir_fd == -ENOENT ? -ESRCH : dir_fd;
+	r = read_stat(dir_fd, &info);
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
+	/*
+	 * In another pid namespace than this /proc the numbers would differ: then it is not ours to
+	 * judge.
+	 */
+	if (info.pid != pid)
+		return -EBADMSG;
+	r = read_rest(dir_fd, &info);
+	if (r < 0)
+		return r == -ENOENT ? -ESRCH : r;
+
+	*ret = info;
+	info = (struct proc_info){ 0 };
+	return 0;
+}
+
+int pidfile_read(const char *path, pid_t *ret, uid_t *ret_owner)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char text[FIND_PIDFILE_MAX + 1];
+	const char *p = text;
+	struct stat st;
+	ssize_t n;
+	pid_t pid;
+	int r;
+
+	assert(path);
+	assert(ret);
+	assert(ret_owner);
+
+	fd = sys_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	if (fd < 0)
+		return fd;
+	r = sys_fstat(fd, &st);
+	if (r < 0)
+		return r;
+	if (!S_ISREG(st.st_mode))
+		return -EBADMSG;
+	n = sys_read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return (int)n;
+	text[n] = '\0';
+	p += strspn(p, " \t\n");
+	r = parse_pid(&p, &pid);
+	if (r < 0)
+		return r;
+	if (*p && !strchr(" \t\r\n", *p))
+		return -EBADMSG;
+	*ret = pid;
+	*ret_owner = st.st_uid;
+	return 0;
+}
+
+/* Who may say by a pidfile that a process belongs to a policy? See find.h. */
+static int read_pidfiles(const struct policy *p, int proc_fd, pid_t **ret)
+{
+	_cleanup_free_ pid_t *pids = calloc(p->n_matches + 1, sizeof(*pids));
+
+	if (!pids)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->n_matches; i++) {
+		_cleanup_(proc_info_cleanup) struct proc_info info = { 0 };
+		uid_t owner;
+		pid_t pid;
+
+		/*
+		 * No file, or nonsense in it: the service is not up, or just writing it. Next time.
+		 */
+		if (!p->matches[i].pidfile ||
+		    pidfile_read(p->matches[i].pidfile, &pid, &owner) < 0 ||
+		    proc_info_read(proc_fd, pid, &info) < 0)
+			continue;
+		if (owner == 0 || owner == info.uid)
+			pids[i] = pid;
+	}
+	*ret = TAKE_PTR(pids);
+	return 0;
+}
+
+static bool may_be_target(const struct proc_info *info, pid_t self)
+{
+	return info->pid != 1 && info->pid != self && !info->is_kernel_thread &&
+	       info->state != 'Z' && info->state != 'X';
+}
+
+static int scan_proc(const struct policy *p, int proc_fd, pid_t self, const pid_t *pidfile_pids,
+		     struct failure *failure, struct seen_list *ret)
+{
+	_cleanup_close_ int fd = sys_openat(proc_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	struct dirent *entry;
+	DIR *dir;
+	int r = 0;
+
+	if (fd < 0)
+		return fail(failure, fd, "cannot open /proc");
+	dir = fdopendir(fd);
+	if (!dir)
+		return fail(failure, -errno, "cannot list /proc");
+	TAKE_FD(fd); /* the stream closes it */
+
+	while (r >= 0 && (entry = readdir(dir))) {
+		_cleanup_(proc_info_cleanup) struct proc_info info = { 0 };
+		struct seen one = { .match = -1 };
+		int32_t pid;
+
+		if (parse_i32(entry->d_name, 10, &pid) < 0 || pid <= 0)
+			continue;
+		if (ret->n >= FIND_PROCESSES_MAX) {
+			r = fail(failure, -E2BIG, "more than %d processes", FIND_PROCESSES_MAX);
+			break;
+		}
+		r = proc_info_read(proc_fd, pid, &info);
+		if (r == -ENOMEM) {
+			(void)fail(failure, r, "cannot look at process %d", pid);
+			break;
+		}
+		if (r < 0) {
+			r = 0; /* gone, or hidden from us (hidepid): cannot be ours, ignoring */
+			continue;
+		}
+		if (may_be_target(&info, self))
+			one.match = policy_fits(p, &info, pidfile_pids);
+		one.pid = info.pid;
+		one.ppid = info.ppid;
+		one.start_ticks = info.start_ticks;
+		r = seen_list_add(ret, &one);
+		if (r < 0)
+			(void)fail(failure, r, "cannot list the processes");
+	}
+	(void)closedir(dir);
+	return r;
+}
+
+static int compare_seen(const void *a, const void *b)
+{
+	const struct seen *x = a, *y = b;
+
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static struct seen *find_seen(const struct seen_list *s, pid_t pid)
+{
+	const struct seen key = { .pid = pid };
+
+	return bsearch(&key, s->list, s->n, sizeof(*s->list), compare_seen);
+}
+
+/* The highest ancestor of @one (or itself) that fits; NULL: none does. */
+static const struct seen *topmost_match(const struct seen_list *s, const struct seen *one)
+{
+	const struct seen *top = NULL;
+
+	for (size_t i = 0; one && i <= s->n; i++) {
+		if (one->match >= 0)
+			top = one;
+		one = one->ppid > 0 ? find_seen(s, one->ppid) : NULL;
+	}
+	return top;
+}
+
+int find_trees(const struct policy *p, int proc_fd, pid_t self, struct failure *failure,
+	       struct found_tree **ret, size_t *ret_n)
+{
+	_cleanup_(seen_list_done) struct seen_list seen = { 0 };
+	_cleanup_free_ struct found_tree *trees = NULL;
+	_cleanup_free_ unsigned *members = NULL;
+	_cleanup_free_ pid_t *pidfile_pids = NULL;
+	size_t n = 0;
+	int r;
+
+	assert(p);
+	assert(ret);
+	assert(ret_n);
+
+	if (p->n_matches > 0) {
+		r = read_pidfiles(p, proc_fd, &pidfile_pids);
+		if (r < 0)
+			return fail(failure, r, "cannot read pidfiles");
+		r = scan_proc(p, proc_fd, self, pidfile_pids, failure, &seen);
+		if (r < 0)
+			return r;
+	}
+	members = calloc(seen.n + 1, sizeof(*members));
+	trees = calloc(seen.n + 1, sizeof(*trees));
+	if (!members || !trees)
+		return fail(failure, -ENOMEM, "cannot list the trees");
+
+	if (seen.n > 0)
+		qsort(seen.list, seen.n, sizeof(*seen.list), compare_seen);
+	for (size_t i = 0; i < seen.n; i++) {
+		const struct seen *top = topmost_match(&seen, &seen.list[i]);
+
+		if (top)
+			members[top - seen.list]++;
+	}
+	for (size_t i = 0; i < seen.n; i++) {
+		if (members[i] == 0)
+			continue;
+		trees[n++] = (struct found_tree){
+			.pid = seen.list[i].pid,
+			.start_ticks = seen.list[i].start_ticks,
+			.match = (size_t)seen.list[i].match,
+			.n_processes = members[i],
+		};
+	}
+	*ret = TAKE_PTR(trees);
+	*ret_n = n;
+	return 0;
+}

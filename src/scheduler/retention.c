@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Two passes over the generations, both from the newest to the oldest: first every rule gives its
+ * reasons, then what a kept increment stands on inherits RETENTION_PARENT. A parent is older than
+ * its child, so one pass down reaches whole chains.
+ */
+#include "scheduler/retention.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+static int check_order(const struct retention_generation *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0 && list[i].id <= list[i - 1].id)
+			return -EINVAL;
+		if (list[i].parent >= list[i].id)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* Index of generation @id among the first @n, or @n. */
+static size_t find_generation(const struct retention_generation *list, size_t n, uint64_t id)
+{
+	size_t low = 0, high = n;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (list[middle].id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < n && list[low].id == id ? low : n;
+}
+
+int retention_decide(const struct policy *p, const struct retention_generation *list, size_t n,
+		     unsigned *ret_reasons)
+{
+	size_t n_any = 0, n_restorable = 0;
+	int r;
+
+	assert(p);
+	assert(list || n == 0);
+	assert(ret_reasons || n == 0);
+
+	r = check_order(list, n);
+	if (r < 0)
+		return r;
+	if (n == 0)
+		return 0;
+
+	memset(ret_reasons, 0, n * sizeof(*ret_reasons));
+	for (size_t i = n; i-- > 0;) {
+		const struct retention_generation *g = &list[i];
+
+		if (n_any++ < p->retain.keep_last)
+			ret_reasons[i] |= RETENTION_LAST;
+		if (g->restorable) {
+			if (n_restorable == 0)
+				ret_reasons[i] |= RETENTION_NEWEST_RESTORABLE;
+			if (n_restorable++ < p->retain.keep_last)
+				ret_reasons[i] |= RETENTION_LAST;
+		}
+		if (g->pinned)
+			ret_reasons[i] |= RETENTION_PINNED;
+		if (g->busy)
+			ret_reasons[i] |= RETENTION_BUSY;
+	}
+	for (size_t i = n; i-- > 0;) {
+		size_t parent;
+
+		if (!ret_reasons[i] || !list[i].parent)
+			continue;
+		/* A parent that is not in the list is gone already: verify finds that, not we. */
+		parent = find_generation(list, i, list[i].parent);
+		if (parent < i)
+			ret_reasons[parent] |= RETENTION_PARENT;
+	}
+	return 0;
+}
+
+char *retention_reasons_to_string(unsigned reasons, char *buf, size_t size)
+{
+	static const struct {
+		unsigned reason;
+		const char *word;
+	} words[] = {
+		{ RETENTION_PINNED, "pinned" },
+		{ RETENTION_LAST, "last" },
+		{ RETENTION_NEWEST_RESTORABLE, "newest restorable" },
+		{ RETENTION_PARENT, "parent" },
+		{ RETENTION_BUSY, "in use" },
+	};
+	size_t used = 0;
+
+	assert(size > 0);
+
+	buf[0] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (!(reasons & words[i].reason) || used >= size)
+			continue;
+		used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "",
+					 words[i].word);
+	}
+	return buf;
+}

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The ladder, top to bottom; the first line that fits decides:
+ *
+ *   running ........................................... watch
+ *   ended on request .................................. none
+ *   not seen in this boot, nothing attempted in it .... as on-boot says
+ *   the last attempt failed ........................... climb
+ *   ended, and no crash in the eyes of on-crash ....... none
+ *   ended badly ....................................... climb
+ *
+ * Climb: restore the newest usable generation. One that was tried too often lately is stepped over,
+ * and poisoned if the tree came up from it. After more than `depth` such steps, or if none is left:
+ * give-up.
+ *
+ * Two notions carry it.
+ *
+ * Incident: the attempts of this boot that follow one another within `within`, up to now. Waits
+ * grow with its length; steps are counted in it, from its last cold start on.
+ *
+ * Timeline: the generation that the tree was last restored from, those before it, and those made
+ * since. One in between (somebody went back behind it, or we did) is never chosen again by itself.
+ *
+ * An attempt that a person made and that failed has changed nothing and does not count.
+ */
+#include "scheduler/supervise-decide.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+
+/* What the history comes down to; computed once per decision. */
+struct ladder {
+	const struct policy *p;
+	const struct supervise_input *in;
+	nsec_t now;
+	const struct supervise_attempt *last;	/* of this boot; NULL: none */
+	const struct supervise_attempt *origin; /* what the tree last came from, any boot; NULL */
+	size_t incident;     /* index of its first attempt; n_attempts: no incident */
+	size_t climb;	     /* the same, from the last cold start on */
+	unsigned n_incident; /* attempts in it */
+	bool booting;	     /* nothing came up in this boot yet */
+};
+
+static void decide(struct supervise_decision *d, enum supervise_action action, const char *fmt, ...)
+	_printf_(3, 4);
+static void decide(struct supervise_decision *d, enum supervise_action action, const char *fmt, ...)
+{
+	va_list ap;
+
+	d->action = action;
+	va_start(ap, fmt);
+	(void)vsnprintf(d->reason, sizeof(d->reason), fmt, ap);
+	va_end(ap);
+}
+
+const char *supervise_action_to_string(enum supervise_action a)
+{
+	static const char *const words[SUPERVISE_ACTION_N_] = {
+		[SUPERVISE_NONE] = "none",   [SUPERVISE_WATCH] = "watch",
+		[SUPERVISE_START] = "start", [SUPERVISE_RESTORE] = "restore",
+		[SUPERVISE_STOP] = "stop",
+	};
+
+	return (size_t)a < SUPERVISE_ACTION_N_ ? words[a] : NULL;
+}
+
+static bool ended_cleanly(const struct supervise_tree *tree)
+{
+	if (tree->state == SUPERVISE_TREE_EXITED)
+		return tree->code == 0;
+	return tree->state == SUPERVISE_TREE_SIGNALED &&
+	       (tree->code == SIGHUP || tree->code == SIGINT || tree->code == SIGTERM ||
+		tree->code == SIGPIPE);
+}
+
+bool supervise_is_crash(enum policy_on_crash on_crash, bool has_command,
+			const struct supervise_tree *tree)
+{
+	if (tree->state == SUPERVISE_TREE_NOT_SEEN || tree->state == SUPERVISE_TREE_RUNNING ||
+	    on_crash == POLICY_ON_CRASH_NEVER)
+		return false;
+	if (on_crash == POLICY_ON_CRASH_ALWAYS)
+		return true;
+	/*
+	 * A tree that we are to keep alive should be there; one of somebody else may have been
+	 * ended.
+	 */
+	if (tree->state == SUPERVISE_TREE_GONE)
+		return has_command && on_crash == POLICY_ON_CRASH_ON_FAILURE;
+	if (ended_cleanly(tree))
+		return false;
+	return on_crash == POLICY_ON_CRASH_ON_FAILURE || tree->state == SUPERVISE_TREE_SIGNALED;
+}
+
+/* The @k-th root of @x >= 1, without libm. */
+static double root(double x, unsigned k)
+{
+	double low = 1, high = x;
+
+	for (int i = 0; i < 100; i++) {
+		double middle = (low + high) / 2, power = 1;
+
+		for (unsigned j = 0; j < k && power <= x; j++)
+			power *= middle;
+		if (power > x)
+			high = middle;
+		else
+			low = middle;
+	}
+	return low;
+}
+
+nsec_t supervise_backoff(const struct policy *p, unsigned n)
+{
+	nsec_t first = p->restore.backoff.first, max = p->restore.backoff.max;
+	unsigned steps = p->restore.backoff.steps;
+	double wait = (double)first, factor;
+
+	if (n == 0 || steps == 0 || first == 0 || max <= first)
+		return first;
+	if (n >= steps)
+		return max;
+	factor = root((double)max / (double)first, steps);
+	for (unsigned i = 0; i < n; i++)
+		wait *= factor;
+	return MIN((nsec_t)wait, max);
+}
+
+static bool attempt_counts(const struct supervise_attempt *a)
+{
+	return !(a->manual && a->outcome == SUPERVISE_OUTCOME_FAILED);
+}
+
+/*
+ * Did @a begin so recently before @until? A time in the future (the clock was set back) is recent.
+ */
+static bool within(const struct ladder *l, nsec_t at, nsec_t until)
+{
+	return nsec_sub(until, at) <= l->p->restore.crash_loop.within;
+}
+
+static void ladder_init(struct ladder *l)
+{
+	const struct supervise_attempt *list = l->in->attempts;
+	nsec_t until = l->now;
+	bool adjacent = true, cold = false;
+
+	l->incident = l->climb = l->in->n_attempts;
+	l->booting = l->in->tree.state == SUPERVISE_TREE_NOT_SEEN;
+
+	for (size_t i = l->in->n_attempts; i-- > 0;) {
+		const struct supervise_attempt *a = &list[i];
+
+		if (!attempt_counts(a))
+			continue;
+		if (!l->origin && (a->outcome != SUPERVISE_OUTCOME_FAILED || a->generation == 0))
+			l->origin = a;
+		if (!a->this_boot)
+			continue;
+		if (!l->last)
+			l->last = a;
+		if (a->outcome != SUPERVISE_OUTCOME_FAILED)
+			l->booting = false;
+		adjacent = adjacent && within(l, a->at, until);
+		if (adjacent && a->outcome != SUPERVISE_OUTCOME_STOPPED) {
+			cold = cold || a->generation == 0;
+			l->incident = i;
+			if (!cold)
+				l->climb = i;
+			l->n_incident++;
+		}
+		until = a->at;
+	}
+}
+
+/* How often was @id (0: a cold start) tried lately? @ret_ran: how often did the tree come up? */
+static unsigned tried_lately(const struct ladder *l, uint64_t id, unsigned *ret_ran)
+{
+	unsigned n = 0;
+
+	*ret_ran = 0;
+	for (size_t i = id ? l->climb : l->incident; i < l->in->n_attempts; i++) {
+		const struct supervise_attempt *a = &l->in->attempts[i];
+
+		if (a->generation != id || !a->this_boot || !attempt_counts(a) ||
+		    a->outcome == SUPERVISE_OUTCOME_STOPPED || !within(l, a->at, l->now))
+			continue;
+		n++;
+		if (a->outcome == SUPERVISE_OUTCOME_RAN)
+			(*ret_ran)++;
+	}
+	return n;
+}
+
+static bool tried_in_incident(const struct ladder *l, uint64_t id)
+{
+	for (size_t i = l->climb; i < l->in->n_attempts; i++) {
+		const struct supervise_attempt *a = &l->in->attempts[i];
+
+		if (a->generation == id && a->this_boot && attempt_counts(a))
+			return true;
+	}
+	return false;
+}
+
+static bool on_timeline(const struct ladder *l, const struct supervise_generation *g)
+{
+	if (!l->origin || g->created > l->origin->at)
+		return true;
+	return l->origin->generation != 0 && g->id <= l->origin->generation;
+}
+
+static nsec_t age_of(const struct ladder *l, const struct supervise_generation *g)
+{
+	return nsec_sub(l->now, g->created);
+}
+
+/* What there was besides the chosen generation, to explain why it was chosen or why none was. */
+struct choice {
+	const struct supervise_generation *chosen;  /* NULL: none */
+	const struct supervise_generation *too_old; /* the newest of these */
+	unsigned n_unproven, n_blocked, n_poisoned, n_left_behind;
+	unsigned n_steps; /* generations that this incident has stepped over */
+};
+
+static void choose(const struct ladder *l, struct choice *c, struct supervise_decision *d)
+{
+	const struct policy *p = l->p;
+	bool needs_proven = l->booting && p->restore.on_boot == POLICY_ON_BOOT_PROVEN;
+	bool clean = ended_cleanly(&l->in->tree);
+
+	for (size_t i = l->in->n_generations; i-- > 0;) {
+		const struct supervise_generation *g = &l->in->generations[i];
+		unsigned tried, ran;
+
+		if (g->poisoned) {
+			c->n_poisoned++;
+			if (tried_in_incident(l, g->id))
+				c->n_steps++;
+			continue;
+		}
+		if (!g->restorable) {
+			c->n_blocked++;
+			continue;
+		}
+		tried = tried_lately(l, g->id, &ran);
+		if (tried >= p->restore.crash_loop.attempts) {
+			c->n_steps++;
+			if (ran > 0 && !clean && d->n_poison < SUPERVISE_POISON_MAX)
+				d->poison[d->n_poison++] = g->id;
+			continue;
+		}
+		if (!on_timeline(l, g))
+			c->n_left_behind++;
+		else if (age_of(l, g) > p->restore.max_age)
+			c->too_old = c->too_old ?: g;
+		else if (needs_proven && !g->proven)
+			c->n_unproven++;
+		else if (!c->chosen)
+			c->chosen = g;
+	}
+}
+
+/* "its newest generation, 42, is 2h old and max-age 1h", for a choice that chose nothing. */
+static void explain_none(const struct ladder *l, const struct choice *c, char *buf, size_t size)
+{
+	char age[TIMESPAN_TEXT_MAX], limit[TIMESPAN_TEXT_MAX];
+
+	if (l->in->n_generations == 0)
+		(void)snprintf(buf, size, "there is no generation");
+	else if (c->too_old)
+		(void)snprintf(buf, size, "generation %" PRIu64 " is %s old, max-age is %s",
+			       c->too_old->id,
+			       timespan_format(age_of(l, c->too_old) / NSEC_PER_SEC * NSEC_PER_SEC,
+					       age, sizeof(age)),
+			       timespan_format(l->p->restore.max_age, limit, sizeof(limit)));
+	else if (c->n_unproven)
+		(void)snprintf(buf, size, "no generation is proven");
+	else if (c->n_steps)
+		(void)snprintf(buf, size, "all generations have been tried");
+	else if (c->n_left_behind)
+		(void)snprintf(buf, size, "it has no generation since its last start");
+	else
+		(void)snprintf(buf, size, "no generation is restorable (%u poisoned, %u otherwise)",
+			       c->n_poisoned, c->n_blocked);
+}
+
+static void describe_end(const struct supervise_tree *tree, char *buf, size_t size)
+{
+	switch (tree->state) {
+	case SUPERVISE_TREE_EXITED:
+		(void)snprintf(buf, size, "it exited with status %d", tree->code);
+		break;
+	case SUPERVISE_TREE_SIGNALED:
+		(void)snprintf(buf, size, "it was ended by signal %d (SIG%s)", tree->code,
+			       sigabbrev_np(tree->code) ?: "?");
+		break;
+	default:
+		(void)snprintf(buf, size, "it is gone, nobody saw how it ended");
+		break;
+	}
+}
+
+static void give_up(const struct ladder *l, const char *why, struct supervise_decision *d)
+{
+	if (policy_has_command(l->p) && l->p->restore.give_up == POLICY_GIVE_UP_COLD_START)
+		decide(d, SUPERVISE_START, "%s: starting it cold", why);
+	else
+		decide(d, SUPERVISE_STOP, "%s: giving up", why);
+}
+
+static void decide_boot(const struct ladder *l, struct supervise_decision *d)
+{
+	struct choice c = { 0 };
+	char why[160];
+
+	if (l->p->restore.on_boot == POLICY_ON_BOOT_NEVER) {
+		if (policy_has_command(l->p))
+			decide(d, SUPERVISE_START, "it does not run: starting it");
+		else
+			decide(d, SUPERVISE_NONE, "nothing that matches runs");
+		return;
+	}
+
+	choose(l, &c, d);
+	if (c.chosen) {
+		d->generation = c.chosen->id;
+		decide(d, SUPERVISE_RESTORE,
+		       "it has not run since the boot: restoring generation %" PRIu64,
+		       d->generation);
+		return;
+	}
+	explain_none(l, &c, why, sizeof(why));
+	if (!policy_has_command(l->p))
+		decide(d, SUPERVISE_NONE, "nothing that matches runs, and %s", why);
+	else if (l->in->n_generations == 0)
+		decide(d, SUPERVISE_START, "it does not run and %s: starting it", why);
+	else
+		give_up(l, why, d);
+}
+
+/* Was it started cold, and not too often yet? A loop of starts is a crash loop, too. */
+static bool may_start_again(const struct ladder *l)
+{
+	unsigned ran;
+
+	if (!policy_has_command(l->p) || (l->in->n_generations > 0 && !l->origin) ||
+	    (l->origin && l->origin->generation != 0))
+		return false;
+	return tried_lately(l, /* id= */ 0, &ran) < l->p->restore.crash_loop.attempts;
+}
+
+/* It ended badly, or did not come up: @what says so. */
+static void decide_climb(const struct ladder *l, nsec_t since, const char *what,
+			 struct supervise_decision *d)
+{
+	nsec_t wait = supervise_backoff(l->p, l->n_incident);
+	struct choice c = { 0 };
+	char why[160];
+
+	choose(l, &c, d);
+	if (c.n_steps > l->p->restore.crash_loop.depth) {
+		(void)snprintf(why, sizeof(why), "%s; %u generations in a row did not last", what,
+			       c.n_steps);
+		give_up(l, why, d);
+	} else if (c.chosen) {
+		d->generation = c.chosen->id;
+		decide(d, SUPERVISE_RESTORE, "%s: restoring generation %" PRIu64 "%s", what,
+		       d->generation, c.n_steps ? ", a step back" : "");
+	} else {
+		char none[128];
+
+		explain_none(l, &c, none, sizeof(none));
+		(void)snprintf(why, sizeof(why), "%s; %s", what, none);
+		if (may_start_again(l))
+			decide(d, SUPERVISE_START, "%s: starting it again", why);
+		else if (!policy_has_command(l->p) && c.n_steps == 0)
+			decide(d, SUPERVISE_NONE, "%s", why);
+		else
+			give_up(l, why, d);
+	}
+	/*
+	 * If the clock was set back, since is in the future: wait the whole time, but not longer.
+	 */
+	if (d->action == SUPERVISE_START || d->action == SUPERVISE_RESTORE)
+		d->wait = MIN(nsec_sub(nsec_add(since, wait), l->now), wait);
+}
+
+void supervise_decide(const struct policy *p, const struct supervise_input *in, nsec_t now,
+		      struct supervise_decision *ret)
+{
+	struct ladder l = { .p = p, .in = in, .now = now };
+	char what[96];
+
+	assert(p);
+	assert(in);
+	assert(ret);
+
+	*ret = (struct supervise_decision){ 0 };
+	if (in->tree.state == SUPERVISE_TREE_RUNNING) {
+		decide(ret, SUPERVISE_WATCH, "it runs");
+		return;
+	}
+	if (in->tree.stopped_on_request) {
+		decide(ret, SUPERVISE_NONE, "it was stopped on request");
+		return;
+	}
+
+	ladder_init(&l);
+	if (l.booting && !l.last) {
+		decide_boot(&l, ret);
+		return;
+	}
+	if (l.last && l.last->outcome == SUPERVISE_OUTCOME_FAILED &&
+	    (l.booting || l.last->at >= in->tree.ended_at)) {
+		if (l.last->generation)
+			(void)snprintf(what, sizeof(what),
+				       "restoring generation %" PRIu64 " failed",
+				       l.last->generation);
+		else
+			(void)snprintf(what, sizeof(what), "starting it failed");
+		decide_climb(&l, MAX(l.last->at, l.last->ended_at), what, ret);
+		return;
+	}
+
+	/* It came up in this boot by our own hand and is not there: somebody must have seen it. */
+	struct supervise_tree tree = in->tree;
+
+	if (tree.state == SUPERVISE_TREE_NOT_SEEN)
+		tree.state = SUPERVISE_TREE_GONE;
+	describe_end(&tree, what, sizeof(what));
+	if (!supervise_is_crash(p->restore.on_crash, policy_has_command(p), &tree)) {
+		decide(ret, SUPERVISE_NONE, "%s; with on-crash %s it is left so", what,
+		       policy_on_crash_to_string(p->restore.on_crash));
+		return;
+	}
+	decide_climb(&l, MAX(tree.ended_at, l.last ? l.last->at : 0), what, ret);
+}
