@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ptrace.h>
 
 static struct {
@@ -102,6 +103,21 @@ int sys_renameat(int dir_fd, const char *from, int to_dir_fd, const char *to)
 int sys_fsync(int fd)
 {
 	return SYS_CALL(fsync(fd));
+}
+
+int sys_fchmod(int fd, mode_t mode)
+{
+	return SYS_CALL(fchmod(fd, mode));
+}
+
+int sys_flock(int fd, int operation)
+{
+	return SYS_CALL(flock(fd, operation));
+}
+
+int sys_fstatvfs(int fd, struct statvfs *ret)
+{
+	return SYS_CALL(fstatvfs(fd, ret));
 }
 
 int sys_kill(pid_t pid, int sig)

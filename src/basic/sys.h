@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -73,6 +74,9 @@ int sys_mkdirat(int dir_fd, const char *path, mode_t mode);
 int sys_unlinkat(int dir_fd, const char *path, int flags);
 int sys_renameat(int dir_fd, const char *from, int to_dir_fd, const char *to);
 int sys_fsync(int fd);
+int sys_fchmod(int fd, mode_t mode);
+int sys_flock(int fd, int operation);
+int sys_fstatvfs(int fd, struct statvfs *ret);
 int sys_kill(pid_t pid, int sig);
 int sys_pidfd_open(pid_t pid, unsigned flags);
 int sys_pidfd_getfd(int pidfd, int fd);

@@ -136,15 +136,15 @@ int generations_seal(int dir_fd, const struct generation *g, struct failure *f) 
  * generations_commit() - a sealed generation becomes "ok"
  *
  * Stores what the caller has put into @g since generations_begin(). Sets manifest, written_bytes,
- * state and verified of @g. When it fails, call generations_abort() (which keeps what was already
- * renamed and only then failed away, too).
+ * state and verified of @g. When it fails, call generations_abort(), which removes also
+ * what was renamed already. @g->parent may be set to 0 before sealing: a full one after all.
  */
 int generations_commit(struct catalog *c, struct generation *g, uint64_t now_usec,
 		       struct failure *f) _must_check_;
 
 /* Removes what a failed generations_begin()/_seal()/_commit() left; the row becomes "deleted" with @reason. */
 int generations_abort(struct catalog *c, int64_t gen, const char *reason, uint64_t now_usec,
-		      struct failure *f) _must_check_;
+		      struct failure *f);
 
 /*
  * generations_delete() - remove a generation
@@ -171,6 +171,15 @@ int generations_set_state(struct catalog *c, int64_t gen, enum generation_state 
 /* Notes that the files were verified (by manifest_verify(), anywhere). */
 int generations_set_verified(struct catalog *c, int64_t gen, enum manifest_level level,
 			     uint64_t now_usec, struct failure *f) _must_check_;
+
+/*
+ * generations_verify() - hold a generation's files against its manifest, and note the result
+ *
+ * -EBADMSG: they are not what was written; the state is "damaged" now. For MANIFEST_FULL of a large one, let a child do
+ * generations_open() + manifest_read() + manifest_verify() and call generations_set_verified() or _set_state().
+ */
+int generations_verify(struct catalog *c, int64_t gen, enum manifest_level level, uint64_t now_usec,
+		       struct failure *f) _must_check_;
 
 int generations_set_pinned(struct catalog *c, int64_t gen, bool pinned,
 			   struct failure *f) _must_check_;

@@ -46,6 +46,7 @@ enum {
 };
 
 #define MANIFEST_NAME "manifest"
+#define MANIFEST_LINK "parent" /* the one symbolic link of an image set */
 
 struct manifest_hash {
 	char hex[MANIFEST_HASH_LEN + 1]; /* "" means none */
@@ -82,8 +83,11 @@ enum manifest_level {
 struct manifest *manifest_free(struct manifest *m);
 DEFINE_CLEANUP(struct manifest *, manifest_free)
 
+bool manifest_hash_equal(const struct manifest_hash *a, const struct manifest_hash *b) _pure_;
+
 /* An empty one. NULL: out of memory. */
 struct manifest *manifest_new(int64_t gen, const char *policy);
+/* An empty value is no fact: nothing is added. -EINVAL: malformed, twice or too many. */
 int manifest_add_fact(struct manifest *m, const char *key, const char *value) _must_check_;
 /* NULL when there is none. */
 const char *manifest_fact(const struct manifest *m, const char *key) _pure_;

@@ -26,6 +26,9 @@ enum {
 	STORE_POLICY_MAX = 64, /* bytes in a policy's name */
 };
 
+/* The largest number of a generation. A name with a larger one is none of ours. */
+#define STORE_GEN_MAX INT64_C(999999999999)
+
 struct store;
 
 /* Letters, digits, '.', '_', '-', '@'; 1 to STORE_POLICY_MAX of them; does not start with '.' or '-'. */
@@ -60,6 +63,10 @@ int store_publish(struct store *s, const char *policy, int64_t gen, struct failu
  * instant. Nothing there is success. Durable on return.
  */
 int store_remove(struct store *s, const char *policy, int64_t gen, struct failure *f) _must_check_;
+
+/* The same for GEN.partial alone; GEN, if there is one, stays. */
+int store_remove_partial(struct store *s, const char *policy, int64_t gen,
+			 struct failure *f) _must_check_;
 
 /*
  * store_each() - call @seen for every directory entry two levels down

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* What generations.c, generations-rows.c, facts.c and reconcile.c share. For nobody else. */
+
+#include "catalog/generations.h"
+#include "catalog/query.h"
+
+/* Reads the present row of a query that selects GENERATION_COLUMNS. */
+#define GENERATION_COLUMNS                                                                         \
+	"g.gen, g.policy, coalesce(g.parent, 0), coalesce(g.chain, g.gen), g.restored_from, "      \
+	"g.boot_id, g.created_usec, g.trigger, g.backend, g.kernel, g.comment, "                   \
+	"coalesce((SELECT group_concat(tag, ' ') FROM (SELECT tag FROM generation_tags AS t "      \
+	"WHERE t.gen = g.gen ORDER BY tag)), ''), "                                                \
+	"g.pinned, g.root_pid, g.root_start_ticks, g.exe, g.n_processes, g.n_threads, "            \
+	"g.logical_bytes, g.written_bytes, g.files_bytes, g.frozen_usec, g.total_usec, g.state, "  \
+	"g.code, g.reason, g.state_usec, g.manifest, g.verified_level, g.verified_usec, "          \
+	"coalesce((SELECT p.manifest FROM generations AS p WHERE p.gen = g.parent), '')"
+int generations_read_row(struct query *q, struct generation *ret) _must_check_;
+
+/* Texts within their limits, tags and words well formed: else -EINVAL. */
+int generations_check(const struct generation *g, struct failure *f) _must_check_;
+
+/* Makes the row, with @g->gen as its number unless 0. Sets gen and full. For use within a transaction. */
+int generations_insert(struct catalog *c, struct generation *g, uint64_t now_usec,
+		       struct failure *f) _must_check_;
+/* Writes what is known after a dump, and the manifest, into the row. */
+int generations_update(struct catalog *c, const struct generation *g,
+		       struct failure *f) _must_check_;
+/* Any state, no questions. What stands on a damaged one becomes damaged with it. */
+int generations_write_state(struct catalog *c, int64_t gen, enum generation_state state,
+			    const char *code, const char *reason, uint64_t now_usec,
+			    struct failure *f);
+
+/* Second half of every removal: files, then the row. The row is "deleting", or its state is to be lost. */
+int generations_finish_removal(struct catalog *c, const struct generation *g, const char *reason,
+			       uint64_t now_usec, struct failure *f) _must_check_;
+
+/* Does the manifest belong to this row, to its parent's, and does the directory hold (quick)? */
+int generations_check_manifest(const struct generation *g, const struct manifest *m, int dir_fd,
+			       struct failure *f) _must_check_;
+
+/* The whole directory against its manifest, and that against the row. -EBADMSG also when there is nothing. */
+int generations_examine(struct catalog *c, const struct generation *g, enum manifest_level level,
+			struct failure *f) _must_check_;
+
+/* facts.c: what of a row is kept in the manifest, so that the row can be made again. */
+int facts_put(const struct generation *g, struct manifest *m, struct failure *f) _must_check_;
+/* Also gen, policy and parent. -EBADMSG: a fact is malformed or missing. */
+int facts_get(const struct manifest *m, struct failure *f, struct generation *ret) _must_check_;

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A manifest against the directory it lies in. */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "basic/sys.h"
+#include "catalog/dir.h"
+#include "catalog/manifest-internal.h"
+#include "catalog/manifest.h"
+
+enum {
+	READ_SIZE = 1 << 20,
+	N_NAMES_MAX = MANIFEST_N_ENTRIES_MAX + 1024, /* logs and the like come on top */
+};
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t len = strlen(name), suffix_len = strlen(suffix);
+
+	return len >= suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
+}
+
+/* Grows or is rewritten while the rest is sealed, and no restore needs it. */
+static bool name_is_log(const char *name)
+{
+	return has_suffix(name, ".log");
+}
+
+static int open_file(int dir_fd, const char *name)
+{
+	return sys_openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+}
+
+DEFINE_CLEANUP(XXH3_state_t *, XXH3_freeState)
+
+static int hash_file(int fd, uint64_t *ret_size, struct manifest_hash *ret)
+{
+	_cleanup_(XXH3_freeStatep) XXH3_state_t *state = XXH3_createState();
+	_cleanup_free_ void *buf = malloc(READ_SIZE);
+	uint64_t size = 0;
+
+	if (!state || !buf)
+		return -ENOMEM;
+	(void)XXH3_128bits_reset(state);
+
+	for (;;) {
+		ssize_t n = sys_read(fd, buf, READ_SIZE);
+
+		if (n < 0)
+			return n;
+		if (n == 0)
+			break;
+		(void)XXH3_128bits_update(state, buf, n);
+		size += n;
+	}
+	*ret_size = size;
+	manifest_hash_set(ret, XXH3_128bits_digest(state));
+	return 0;
+}
+
+static int scan_file(struct manifest *m, int dir_fd, const char *name, struct failure *f)
+{
+	_cleanup_(manifest_entry_done) struct manifest_entry entry = { 0 };
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (!manifest_name_is_valid(name))
+		return fail(f, -EOPNOTSUPP, "a name that no image set has");
+	fd = open_file(dir_fd, name);
+	if (fd < 0)
+		return fail(f, fd, "cannot be opened");
+	r = sys_fchmod(fd, 0600);
+	if (r < 0)
+		return fail(f, r, "cannot be made private");
+	if (name_is_log(name))
+		return 0;
+	r = hash_file(fd, &entry.size, &entry.hash);
+	if (r < 0)
+		return fail(f, r, "cannot be read");
+	r = sys_fsync(fd);
+	if (r < 0)
+		return fail(f, r, "cannot be synced");
+
+	entry.name = strdup(name);
+	r = entry.name ? manifest_add_entry(m, &entry) : -ENOMEM;
+	if (r < 0)
+		return fail(f, r, "cannot be listed in the manifest");
+	return 0;
+}
+
+static int scan_link(struct manifest *m, int dir_fd, const char *name, struct failure *f)
+{
+	_cleanup_(manifest_entry_done) struct manifest_entry entry = { 0 };
+	char target[MANIFEST_VALUE_MAX];
+	int r;
+
+	if (strcmp(name, MANIFEST_LINK) != 0)
+		return fail(f, -EOPNOTSUPP, "a symbolic link");
+	r = sys_readlinkat(dir_fd, name, target, sizeof(target));
+	if (r < 0)
+		return fail(f, r, "cannot be read");
+	entry.name = strdup(name);
+	entry.link = strdup(target);
+	r = entry.name && entry.link ? manifest_add_entry(m, &entry) : -ENOMEM;
+	if (r < 0)
+		return fail(f, r, "cannot be listed in the manifest");
+	return 0;
+}
+
+int manifest_scan(struct manifest *m, int dir_fd, struct failure *f)
+{
+	_cleanup_(dir_names_done) struct dir_names names = { 0 };
+	int r;
+
+	assert(m->n_entries == 0);
+
+	r = dir_list(dir_fd, N_NAMES_MAX, &names);
+	if (r < 0)
+		return fail(f, r, "cannot be listed");
+
+	for (size_t i = 0; i < names.n; i++) {
+		FAILURE_SCOPE(f, "%s", names.items[i]);
+		struct stat st;
+
+		if (strcmp(names.items[i], MANIFEST_NAME) == 0)
+			return fail(f, -EEXIST, "the image set has been sealed before");
+		r = sys_fstatat(dir_fd, names.items[i], &st, AT_SYMLINK_NOFOLLOW);
+		if (r < 0)
+			return fail(f, r, "cannot be looked at");
+		if (S_ISREG(st.st_mode))
+			r = scan_file(m, dir_fd, names.items[i], f);
+		else if (S_ISLNK(st.st_mode))
+			r = scan_link(m, dir_fd, names.items[i], f);
+		else
+			r = fail(f, -EOPNOTSUPP, "neither a file nor a link");
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int manifest_write(const struct manifest *m, int dir_fd, struct failure *f)
+{
+	_cleanup_free_ char *text = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	size_t size;
+	int r;
+
+	r = manifest_format(m, f, &text, &size);
+	if (r < 0)
+		return r;
+	fd = sys_openat(dir_fd, MANIFEST_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fail(f, fd, "%s: cannot be made", MANIFEST_NAME);
+	r = sys_write_full(fd, text, size);
+	if (r < 0)
+		return fail(f, r, "%s: cannot be written", MANIFEST_NAME);
+	r = sys_fsync(fd);
+	if (r < 0)
+		return fail(f, r, "%s: cannot be synced", MANIFEST_NAME);
+	r = sys_fsync(dir_fd);
+	if (r < 0)
+		return fail(f, r, "the directory cannot be synced");
+	return 0;
+}
+
+/* A regular file only: a FIFO in its place must not hold us up. */
+static int open_manifest(int dir_fd, struct failure *f, int *ret_fd, uint64_t *ret_size)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
+	int r;
+
+	fd = open_file(dir_fd, MANIFEST_NAME);
+	if (fd == -ELOOP)
+		return fail(f, -EBADMSG, "%s: a symbolic link", MANIFEST_NAME);
+	if (fd < 0)
+		return fail(f, fd, "%s: cannot be opened", MANIFEST_NAME);
+	r = sys_fstat(fd, &st);
+	if (r < 0)
+		return fail(f, r, "%s: cannot be looked at", MANIFEST_NAME);
+	if (!S_ISREG(st.st_mode) || st.st_size > MANIFEST_FILE_MAX)
+		return fail(f, -EBADMSG, "%s: not a file, or too large", MANIFEST_NAME);
+	*ret_fd = TAKE_FD(fd);
+	*ret_size = st.st_size;
+	return 0;
+}
+
+int manifest_read(int dir_fd, struct failure *f, struct manifest **ret,
+		  struct manifest_hash *ret_hash)
+{
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	_cleanup_free_ char *text = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	uint64_t size = 0;
+	int r;
+
+	r = open_manifest(dir_fd, f, &fd, &size);
+	if (r < 0)
+		return r;
+	text = malloc(size + 1);
+	if (!text)
+		return fail(f, -ENOMEM, "%s", MANIFEST_NAME);
+	r = sys_read_full(fd, text, size);
+	if (r < 0)
+		return fail(f, r, "%s: cannot be read", MANIFEST_NAME);
+
+	FAILURE_SCOPE(f, "%s", MANIFEST_NAME);
+	r = manifest_parse(text, size, f, &m);
+	if (r < 0)
+		return r;
+
+	if (ret_hash)
+		manifest_hash_set(ret_hash, XXH3_128bits(text, size));
+	*ret = TAKE_PTR(m);
+	return 0;
+}
+
+static int verify_link(const struct manifest_entry *e, int dir_fd, const struct stat *st,
+		       struct failure *f)
+{
+	char target[MANIFEST_VALUE_MAX + 1];
+	int r;
+
+	if (!S_ISLNK(st->st_mode))
+		return fail(f, -EBADMSG, "not a symbolic link any more");
+	r = sys_readlinkat(dir_fd, e->name, target, sizeof(target));
+	if (r < 0 && r != -ENAMETOOLONG)
+		return fail(f, r, "cannot be read");
+	if (r < 0 || strcmp(target, e->link) != 0)
+		return fail(f, -EBADMSG, "leads somewhere else than to %s", e->link);
+	return 0;
+}
+
+static int verify_file(const struct manifest_entry *e, int dir_fd, const struct stat *st,
+		       enum manifest_level level, struct failure *f)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct manifest_hash hash;
+	uint64_t size;
+	int r;
+
+	if (!S_ISREG(st->st_mode))
+		return fail(f, -EBADMSG, "not a file any more");
+	if ((uint64_t)st->st_size != e->size)
+		return fail(f, -EBADMSG, "%" PRIu64 " bytes, were %" PRIu64, (uint64_t)st->st_size,
+			    e->size);
+	if (level == MANIFEST_QUICK)
+		return 0;
+
+	fd = open_file(dir_fd, e->name);
+	if (fd < 0)
+		return fail(f, fd, "cannot be opened");
+	r = hash_file(fd, &size, &hash);
+	if (r < 0)
+		return fail(f, r, "cannot be read");
+	if (size != e->size || !manifest_hash_equal(&hash, &e->hash))
+		return fail(f, -EBADMSG, "its content is not what was written");
+	return 0;
+}
+
+static int verify_entry(const struct manifest_entry *e, int dir_fd, enum manifest_level level,
+			struct failure *f)
+{
+	FAILURE_SCOPE(f, "%s", e->name);
+	struct stat st;
+	int r;
+
+	r = sys_fstatat(dir_fd, e->name, &st, AT_SYMLINK_NOFOLLOW);
+	if (r == -ENOENT)
+		return fail(f, -EBADMSG, "is missing");
+	if (r < 0)
+		return fail(f, r, "cannot be looked at");
+	if (e->link)
+		return verify_link(e, dir_fd, &st, f);
+	return verify_file(e, dir_fd, &st, level, f);
+}
+
+static int compare_entry(const void *key, const void *item)
+{
+	return strcmp(key, ((const struct manifest_entry *)item)->name);
+}
+
+/* A file more can change what a restore does just as one less. */
+static int verify_no_strangers(const struct manifest *m, int dir_fd, struct failure *f)
+{
+	_cleanup_(dir_names_done) struct dir_names names = { 0 };
+	int r;
+
+	r = dir_list(dir_fd, N_NAMES_MAX, &names);
+	if (r < 0)
+		return fail(f, r, "cannot be listed");
+	for (size_t i = 0; i < names.n; i++) {
+		const char *name = names.items[i];
+
+		if (!has_suffix(name, ".img") && strcmp(name, MANIFEST_LINK) != 0)
+			continue;
+		if (m->n_entries == 0 ||
+		    !bsearch(name, m->entries, m->n_entries, sizeof(*m->entries), compare_entry))
+			return fail(f, -EBADMSG, "%s: was not there when it was written", name);
+	}
+	return 0;
+}
+
+int manifest_verify(const struct manifest *m, int dir_fd, enum manifest_level level,
+		    struct failure *f)
+{
+	int r;
+
+	for (size_t i = 0; i < m->n_entries; i++) {
+		r = verify_entry(&m->entries[i], dir_fd, level, f);
+		if (r < 0)
+			return r;
+	}
+	return verify_no_strangers(m, dir_fd, f);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* What manifest.c, manifest-text.c and manifest-dir.c share. For nobody else. */
+
+#include <stdbool.h>
+#include <xxhash.h>
+
+#include "catalog/manifest.h"
+
+bool manifest_key_is_valid(const char *key) _pure_;
+bool manifest_name_is_valid(const char *name) _pure_;
+
+/* Takes over what is in @entry, on success. */
+int manifest_add_entry(struct manifest *m, struct manifest_entry *entry) _must_check_;
+void manifest_entry_done(struct manifest_entry *entry);
+
+void manifest_hash_set(struct manifest_hash *hash, XXH128_hash_t value);
