@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 static char scratch[512];
-static int n_failed;
+static _Atomic int n_failed;
 static int child_pipe = -1;
 
 /* One write to a file of the scratch directory; O_APPEND keeps lines of several processes whole. */
@@ -285,4 +285,28 @@ bool live_readable(const void *addr)
 	struct iovec from = { .iov_base = (void *)addr, .iov_len = 1 };
 
 	return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1;
+}
+
+static unsigned long long start_time(void)
+{
+	char text[1024], *at;
+	unsigned long long value = 0;
+
+	if (live_read_file("/proc/self/stat", text, sizeof(text)) < 0 || !(at = strrchr(text, ')')))
+		return 0;
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	if (at)
+		value = strtoull(at, NULL, 10);
+	return value;
+}
+
+bool live_was_restored(void)
+{
+	static unsigned long long first;
+	unsigned long long now = start_time();
+
+	if (!first)
+		first = now;
+	return now != first;
 }

@@ -92,3 +92,6 @@ bool live_vma_has(const void *addr, const char *flag);
 
 /* Can @addr be read by the kernel for us? Finds guards and PROT_NONE without a signal. */
 bool live_readable(const void *addr);
+
+/* Is this another process than the one that started (same pid, later start)? Call it once before. */
+bool live_was_restored(void);
