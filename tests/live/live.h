@@ -28,7 +28,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* First call of main: learns the scratch directory, blocks SIGTERM, also for children and threads. */
+/* First call of main: learns the scratch directory, blocks SIGTERM, for children and threads too. */
 void live_start(void);
 
 /* Path of @name in the scratch directory; a buffer of the thread, good until its next call. */
@@ -93,5 +93,5 @@ bool live_vma_has(const void *addr, const char *flag);
 /* Can @addr be read by the kernel for us? Finds guards and PROT_NONE without a signal. */
 bool live_readable(const void *addr);
 
-/* Is this another process than the one that started (same pid, later start)? Call it once before. */
+/* Is this another process than the one that started (same pid, later start)? Call it once early. */
 bool live_was_restored(void);
