@@ -125,8 +125,14 @@ struct engine_stats {
 	uint64_t freezing_usec;
 	uint64_t frozen_usec;
 	uint64_t total_usec;
+	uint64_t memdump_usec; /* of it, looking for pages */
+	uint64_t memwrite_usec; /* of it, writing them */
+	uint64_t forking_usec; /* restore: making the tasks */
 	uint64_t pages_scanned;
+	uint64_t pages_skipped_parent; /* dump: found in the parent set */
 	uint64_t pages_written;
+	uint64_t pages_restored;
+	uint64_t shpages_scanned;
 	uint64_t shpages_written;
 	uint64_t bytes_written; /* whole image set */
 	uint32_t n_tasks;
