@@ -121,6 +121,22 @@ def reap():
         ended[pid] = status
 
 
+def settled():
+    """How the tree looks when nothing moves any more, as far as can be seen."""
+    seen = observe.tasks(others())
+
+    def same():
+        nonlocal seen
+        last, seen = seen, observe.tasks(others())
+        time.sleep(0.02)
+        return last == seen
+    try:
+        wait_until('the tree settles', same, timeout=3)
+    except Failure:
+        pass
+    return seen
+
+
 class Engine:
     """An engine by path, and its common options."""
 
@@ -227,8 +243,14 @@ class Target:
         """Lets it verify itself and end; raises Failure."""
         raise NotImplementedError
 
+    def remember(self, pid):
+        """Before each dump: what poke() has to find afterwards."""
+
     def poke(self, pid):
-        """Seen after each restore and after the dump, target stays alive: raises Failure."""
+        """After each dump and restore: is it as remembered, and does it work? The target lives on."""
+
+    def died_early(self, status):
+        raise Failure(f'{self.name} ended while starting, wait status {status:#x}')
 
 
 class Life:
@@ -283,7 +305,8 @@ class Life:
                 target.died_early(ended[pid])
             return target.is_ready(pid)
         wait_until('the target is ready', ready)
-        before = observe.tasks(others())
+        target.remember(pid)
+        before = settled()
 
         say('   dump --leave-running')
         first = self.images('images-1')
@@ -306,6 +329,8 @@ class Life:
         target.poke(pid)
 
         say('   dump of the restored tree')
+        target.remember(pid)
+        before = settled()
         second = self.images('images-2')
         self.dumper.run('dump', second, '-t', str(pid), *target.dump_options)
         kill_everything()

@@ -32,7 +32,8 @@ static void say(const char *file, const char *text)
 }
 
 __attribute__((format(printf, 2, 0))) /* for clang */
-static void say_sentence(const char *word, const char *format, va_list args, int error)
+static void
+say_sentence(const char *word, const char *format, va_list args, int error)
 {
 	char line[1024];
 	int n;
