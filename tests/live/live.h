@@ -28,7 +28,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* First call of main: learns the scratch directory, blocks SIGTERM, for children and threads too. */
+/* First call of main: learns the scratch directory, blocks SIGTERM, for children and threads. */
 void live_start(void);
 
 /* Path of @name in the scratch directory; a buffer of the thread, good until its next call. */
