@@ -17,7 +17,10 @@
 #include "core.pb-c.h"
 
 struct files_dump;
+struct inotify_dump;
+struct memfd_dump;
 struct shmem_dump;
+struct tty_dump;
 
 /* Namespaces that may differ between us and the tree; the order is that of ns_names in dump.c. */
 enum ns_kind { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT, NS_USER, NS_CGROUP, NS_TIME, N_NS_KINDS };
@@ -35,6 +38,9 @@ struct dump {
 	struct image *images[N_IMAGE_IDS]; /* global images, made when first needed */
 	struct files_dump *files;	   /* fds.c */
 	struct shmem_dump *shmem;	   /* shmem.c */
+	struct inotify_dump *inotify;	   /* of the kinds of these names: */
+	struct memfd_dump *memfd;
+	struct tty_dump *tty;
 	uint32_t last_pages_id;
 	uint32_t last_ghost_id;
 	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */

@@ -25,7 +25,9 @@
 #include "pstree.pb-c.h"
 
 struct files_restore;
+struct memfd_restore;
 struct shmem_restore;
+struct tty_restore;
 
 /* A thread being made. */
 struct rthread {
@@ -70,6 +72,8 @@ struct restore {
 	size_t n_tasks;
 	struct files_restore *files; /* fds.c */
 	struct shmem_restore *shmem; /* shmem.c */
+	struct memfd_restore *memfd; /* of the kinds of these names: */
+	struct tty_restore *tty;
 	struct guard *guard;	     /* guard.c: ends what we made if we die */
 	int transport[2];	     /* SEQPACKET: [0] ours, [1] the tasks' */
 

@@ -101,6 +101,15 @@ extern const size_t n_fd_kinds;
 
 extern const struct fd_kind fd_kind_file;
 extern const struct fd_kind fd_kind_pipe;
+extern const struct fd_kind fd_kind_epoll;
+extern const struct fd_kind fd_kind_eventfd;
+extern const struct fd_kind fd_kind_fanotify;
+extern const struct fd_kind fd_kind_inotify;
+extern const struct fd_kind fd_kind_memfd;
+extern const struct fd_kind fd_kind_pidfd;
+extern const struct fd_kind fd_kind_signalfd;
+extern const struct fd_kind fd_kind_timerfd;
+extern const struct fd_kind fd_kind_tty;
 
 /* ---- the driver, for kinds (fds.c) ---- */
 

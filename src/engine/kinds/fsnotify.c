@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/kinds/fsnotify.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "basic/parse.h"
+#include "basic/sys.h"
+#include "engine/kinds/kind.h"
+
+enum {
+	HANDLE_WORDS = 16, /* as many as CRIU has in its images */
+	HANDLE_BYTES = HANDLE_WORDS * 8,
+	MOUNTINFO_MAX = 16 << 20,
+};
+
+static const char deleted_suffix[] = " (deleted)";
+
+int fsnotify_field(const char *line, const char *key, uint64_t *ret)
+{
+	const char *end = strchrnul(line, '\n');
+	size_t n = strlen(key);
+
+	for (const char *p = line; (p = memmem(p, (size_t)(end - p), key, n)); p += n) {
+		if ((p == line || p[-1] == ' ') && p[n] == ':') {
+			p += n + 1;
+			return parse_u64_prefix(&p, 16, ret) < 0 ? -EBADMSG : 0;
+		}
+	}
+	return -ENODATA;
+}
+
+static int parse_bytes(const char *line, uint8_t *bytes, size_t n)
+{
+	const char *at = strstr(line, " f_handle:");
+	const char *end = strchrnul(line, '\n');
+
+	if (!at || at >= end)
+		return -EBADMSG;
+	at += strlen(" f_handle:");
+	if ((size_t)(end - at) < 2 * n)
+		return -EBADMSG;
+	for (size_t i = 0; i < n; i++) {
+		char digits[3] = { at[2 * i], at[2 * i + 1] };
+		uint64_t v;
+
+		if (parse_u64(digits, 16, &v) < 0)
+			return -EBADMSG;
+		bytes[i] = (uint8_t)v;
+	}
+	return 0;
+}
+
+int fsnotify_parse(const char *line, struct arena *a, struct fsnotify_inode *ret)
+{
+	uint64_t ino, dev, bytes, type;
+	FhEntry *handle;
+	int r;
+
+	r = fsnotify_field(line, "ino", &ino);
+	if (r < 0)
+		return r;
+	if (fsnotify_field(line, "sdev", &dev) < 0 ||
+	    fsnotify_field(line, "fhandle-bytes", &bytes) < 0 ||
+	    fsnotify_field(line, "fhandle-type", &type) < 0 || dev > UINT32_MAX ||
+	    bytes > HANDLE_BYTES || type > UINT32_MAX)
+		return -EBADMSG;
+	handle = arena_new(a, FhEntry);
+	if (!handle)
+		return -ENOMEM;
+	fh_entry__init(handle);
+	handle->bytes = (uint32_t)bytes;
+	handle->type = (uint32_t)type;
+	handle->n_handle = HANDLE_WORDS;
+	handle->handle = arena_array(a, uint64_t, HANDLE_WORDS);
+	if (!handle->handle)
+		return -ENOMEM;
+	r = parse_bytes(line, (uint8_t *)handle->handle, bytes);
+	if (r < 0)
+		return r;
+	*ret = (struct fsnotify_inode){ .s_dev = (uint32_t)dev, .ino = ino, .handle = handle };
+	return 0;
+}
+
+/* ---- from handle to file ---- */
+
+static bool on_device(const struct stat *st, uint32_t s_dev)
+{
+	return st->st_dev == makedev(s_dev >> 20, s_dev & 0xfffff);
+}
+
+/* mountinfo writes blanks and the like as \ooo. In place. */
+static void unescape(char *path)
+{
+	char *to = path;
+
+	for (const char *from = path; *from; from++) {
+		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' &&
+		    from[2] <= '7' && from[3] >= '0' && from[3] <= '7') {
+			*to++ = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 |
+				       (from[3] - '0'));
+			from += 3;
+		} else {
+			*to++ = *from;
+		}
+	}
+	*to = '\0';
+}
+
+/* Any descriptor on the file system @s_dev, seen from @proc_fd's root. -ENODEV: it is not mounted there. */
+static int open_device(int proc_fd, uint32_t s_dev)
+{
+	_cleanup_free_ char *text = NULL;
+	char *save = NULL, path[PATH_MAX + 8];
+	int r;
+
+	r = sys_read_file_at(proc_fd, "mountinfo", MOUNTINFO_MAX, &text, NULL);
+	if (r < 0)
+		return r;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		unsigned major, minor;
+		char point[PATH_MAX];
+		struct stat st;
+		int fd;
+
+		if (sscanf(line, "%*u %*u %u:%u %*s %4095s", &major, &minor, point) != 3 ||
+		    major != s_dev >> 20 || minor != (s_dev & 0xfffff))
+			continue;
+		unescape(point);
+		(void)snprintf(path, sizeof(path), "root/%s", point);
+		fd = sys_openat(proc_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+		if (fd < 0)
+			continue;
+		/* Another mount may hide it. */
+		if (sys_fstat(fd, &st) == 0 && on_device(&st, s_dev))
+			return fd;
+		close_fd(fd);
+	}
+	return -ENODEV;
+}
+
+static int open_handle(int proc_fd, const struct fsnotify_inode *inode)
+{
+	_cleanup_close_ int device = open_device(proc_fd, inode->s_dev);
+	union {
+		struct file_handle handle;
+		uint8_t room[sizeof(struct file_handle) + HANDLE_BYTES];
+	} h = {};
+
+	if (device < 0)
+		return device;
+	if (inode->handle->bytes > HANDLE_BYTES ||
+	    inode->handle->n_handle * 8 < inode->handle->bytes)
+		return -EBADMSG;
+	h.handle.handle_bytes = inode->handle->bytes;
+	h.handle.handle_type = (int)inode->handle->type;
+	memcpy(h.handle.f_handle, inode->handle->handle, inode->handle->bytes);
+	return (int)SYS_CALL(open_by_handle_at(device, &h.handle, O_PATH | O_CLOEXEC));
+}
+
+static bool has_suffix(const char *text, const char *suffix)
+{
+	size_t n = strlen(text), k = strlen(suffix);
+
+	return n >= k && strcmp(text + n - k, suffix) == 0;
+}
+
+int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_inode *inode,
+		       bool *ret_deleted)
+{
+	_cleanup_close_ int fd = open_handle(task->proc_fd, inode);
+	char link[32], path[PATH_MAX], rooted[PATH_MAX + 8];
+	struct stat st, there;
+	int r;
+
+	if (fd < 0)
+		return fail(d->failure, fd, "cannot find watched inode %" PRIu64 " of device %u:%u",
+			    inode->ino, inode->s_dev >> 20, inode->s_dev & 0xfffff);
+	r = sys_fstat(fd, &st);
+	if (r < 0)
+		return fail(d->failure, r, "cannot look at watched inode %" PRIu64, inode->ino);
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	r = sys_readlinkat(AT_FDCWD, link, path, sizeof(path));
+	if (r < 0)
+		return fail(d->failure, r, "cannot find the path of inode %" PRIu64, inode->ino);
+
+	/* A handle may lead to an entry that is not connected to the tree: only what leads back counts. */
+	(void)snprintf(rooted, sizeof(rooted), "root%s", path);
+	r = sys_fstatat(task->proc_fd, rooted, &there, AT_SYMLINK_NOFOLLOW);
+	if (r == 0 && there.st_dev == st.st_dev && there.st_ino == st.st_ino) {
+		inode->handle->path = arena_strdup(&d->arena, path);
+		if (!inode->handle->path)
+			return fail(d->failure, -ENOMEM, "cannot keep a path");
+	}
+	*ret_deleted =
+		st.st_nlink == 0 || (!inode->handle->path && has_suffix(path, deleted_suffix));
+	return 0;
+}
+
+/* ---- deleted inodes ---- */
+
+static uint32_t find_open_in(struct dump *d, const struct task *task,
+			     const struct fsnotify_inode *inode)
+{
+	int fd = sys_openat(task->proc_fd, "fd", O_RDONLY | O_DIRECTORY, 0);
+	struct dirent *entry;
+	uint32_t id = 0, number;
+	struct stat st;
+	DIR *dir;
+
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		close_fd(fd);
+		return 0;
+	}
+	while (id == 0 && (entry = readdir(dir))) {
+		_cleanup_close_ int copy = -EBADF;
+
+		if (parse_u32(entry->d_name, 10, &number) < 0 ||
+		    sys_fstatat(dirfd(dir), entry->d_name, &st, 0) < 0 || st.st_ino != inode->ino ||
+		    !on_device(&st, inode->s_dev))
+			continue;
+		copy = sys_pidfd_getfd(task->pidfd, (int)number);
+		if (copy >= 0)
+			id = files_find_id(d, copy);
+	}
+	(void)closedir(dir);
+	return id;
+}
+
+uint32_t fsnotify_find_open(struct dump *d, const struct fsnotify_inode *inode)
+{
+	uint32_t id = 0;
+
+	for (size_t i = 0; id == 0 && i < d->tree.n_tasks; i++) {
+		if (d->tree.tasks[i]->state != TASK_DEAD)
+			id = find_open_in(d, d->tree.tasks[i], inode);
+	}
+	return id;
+}
+
+/* ---- restore ---- */
+
+int fsnotify_open(struct restore *rs, const struct fsnotify_inode *inode)
+{
+	_cleanup_close_ int self = -EBADF;
+	const char *path = inode->handle->path;
+	int fd;
+
+	if (path && *path) {
+		fd = sys_open(path, O_PATH | O_NOFOLLOW, 0);
+		if (fd >= 0)
+			return fd;
+	}
+	self = sys_open("/proc/self", O_RDONLY | O_DIRECTORY, 0);
+	if (self < 0)
+		return fail(rs->failure, self, "cannot open /proc/self");
+	fd = open_handle(self, inode);
+	if (fd < 0)
+		return fail(rs->failure, fd,
+			    "cannot find what was watched: '%s' (inode %" PRIu64 ")",
+			    path ? path : "", inode->ino);
+	return fd;
+}
