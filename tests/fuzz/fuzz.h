@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * fuzz - feed a parser with seeds and what a fixed random sequence makes of them
+ *
+ * A target is one program: fuzz_one() and fuzz.c. "fuzz-X DIR" runs every file of DIR as it is, then mutations of
+ * them; the same inputs on every run and every machine. $FUZZ_ROUNDS says how many mutations (default: what make
+ * check has time for). A bug is a crash, a sanitizer's report, or an assertion of fuzz_one(); the input that made it is
+ * left in fuzz-crash.bin of the current directory.
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The parser under test. @data is exactly @size bytes on the heap, so that a read past them is seen. */
+void fuzz_one(const uint8_t *data, size_t size);
