@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <dirent.h>
+#include <limits.h>
 #include <pwd.h>
 #include <string.h>
 

@@ -71,6 +71,9 @@ static int next_event(struct builder *b, yaml_event_t *ret)
 				    p->problem ?: "unreadable", p->problem_offset);
 		return -EINVAL;
 	}
+	/* What people write who want a glob: libyaml's words about it do not help them. */
+	if (p->context && strcmp(p->context, "while scanning an alias") == 0)
+		return refuse(b, &p->context_mark, "a value that starts with * needs quotes");
 	return refuse(b, &p->problem_mark, "not YAML: %s%s%s", p->context ?: "",
 		      p->context ? ", " : "", p->problem ?: "unreadable");
 }

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "scheduler/retention.h"
+
+#define GOOD(n, on)                                                                                \
+	{                                                                                          \
+		.id = (n), .parent = (on), .restorable = true                                      \
+	}
+#define BAD(n, on)                                                                                 \
+	{                                                                                          \
+		.id = (n), .parent = (on)                                                          \
+	}
+
+static void decide(unsigned keep_last, const struct retention_generation *list, size_t n,
+		   unsigned *ret)
+{
+	const struct policy p = { .retain = { .keep_last = keep_last } };
+
+	assert_int_equal(retention_decide(&p, list, n, ret), 0);
+}
+
+static void the_newest_stay_and_the_others_go(void **state)
+{
+	static const struct retention_generation list[] = { GOOD(1, 0), GOOD(2, 0), GOOD(5, 0),
+							    GOOD(9, 0) };
+	unsigned why[4];
+
+	decide(2, list, 4, why);
+	assert_int_equal(why[0], 0);
+	assert_int_equal(why[1], 0);
+	assert_int_equal(why[2], RETENTION_LAST);
+	assert_int_equal(why[3], RETENTION_LAST | RETENTION_NEWEST_RESTORABLE);
+}
+
+static void what_a_kept_increment_stands_on_stays(void **state)
+{
+	static const struct retention_generation list[] = { GOOD(1, 0), GOOD(2, 1), GOOD(3, 0),
+							    GOOD(4, 2) };
+	unsigned why[4];
+
+	decide(1, list, 4, why);
+	assert_int_equal(why[0], RETENTION_PARENT);
+	assert_int_equal(why[1], RETENTION_PARENT);
+	assert_int_equal(why[2], 0);
+	assert_true(why[3] & RETENTION_LAST);
+}
+
+static void the_newest_restorable_one_never_goes(void **state)
+{
+	static const struct retention_generation list[] = { GOOD(1, 0), BAD(2, 0), BAD(3, 0),
+							    BAD(4, 0), BAD(5, 0) };
+	unsigned why[5];
+
+	decide(2, list, 5, why);
+	assert_true(why[0] & RETENTION_NEWEST_RESTORABLE);
+	assert_int_equal(why[1], 0);
+	assert_int_equal(why[2], 0);
+	assert_int_equal(why[3], RETENTION_LAST);
+	assert_int_equal(why[4], RETENTION_LAST);
+}
+
+static void what_cannot_be_restored_takes_no_place_of_what_can(void **state)
+{
+	static const struct retention_generation list[] = { GOOD(1, 0), GOOD(2, 0), GOOD(3, 0),
+							    BAD(4, 0), BAD(5, 0) };
+	unsigned why[5];
+
+	decide(2, list, 5, why);
+	assert_int_equal(why[0], 0);
+	assert_true(why[1] & RETENTION_LAST);
+	assert_true(why[2] & RETENTION_LAST);
+	assert_true(why[3] & RETENTION_LAST);
+	assert_true(why[4] & RETENTION_LAST);
+}
+
+static void pinned_and_busy_ones_stay_with_their_chains(void **state)
+{
+	static const struct retention_generation list[] = {
+		GOOD(1, 0),
+		{ .id = 2, .parent = 1, .restorable = true, .pinned = true },
+		{ .id = 3, .busy = true },
+		GOOD(4, 0),
+	};
+	unsigned why[4];
+
+	decide(1, list, 4, why);
+	assert_int_equal(why[0], RETENTION_PARENT);
+	assert_int_equal(why[1], RETENTION_PINNED);
+	assert_int_equal(why[2], RETENTION_BUSY);
+}
+
+static void a_parent_that_is_gone_holds_up_nothing(void **state)
+{
+	static const struct retention_generation list[] = { GOOD(4, 1), GOOD(6, 5) };
+	unsigned why[2];
+
+	decide(1, list, 2, why);
+	assert_int_equal(why[0], 0);
+	assert_true(why[1] & RETENTION_LAST);
+}
+
+static void lists_that_are_no_history_are_refused_and_judged_not_at_all(void **state)
+{
+	static const struct retention_generation twice[] = { GOOD(1, 0), GOOD(1, 0) };
+	static const struct retention_generation backwards[] = { GOOD(2, 0), GOOD(1, 0) };
+	static const struct retention_generation own_parent[] = { GOOD(1, 1) };
+	static const struct retention_generation later_parent[] = { GOOD(1, 2), GOOD(2, 0) };
+	const struct policy p = { .retain = { .keep_last = 1 } };
+	unsigned why[2] = { 77, 77 };
+
+	assert_int_equal(retention_decide(&p, twice, 2, why), -EINVAL);
+	assert_int_equal(retention_decide(&p, backwards, 2, why), -EINVAL);
+	assert_int_equal(retention_decide(&p, own_parent, 1, why), -EINVAL);
+	assert_int_equal(retention_decide(&p, later_parent, 2, why), -EINVAL);
+	assert_int_equal(why[0], 77);
+	assert_int_equal(retention_decide(&p, NULL, 0, NULL), 0);
+}
+
+/* Against the definition, on every small history. */
+static void the_rules_hold_for_every_history_of_six(void **state)
+{
+	for (unsigned bits = 0; bits < 1u << 12; bits++) {
+		struct retention_generation list[6];
+		unsigned why[6], kept_good = 0, good = 0;
+
+		for (unsigned i = 0; i < 6; i++)
+			list[i] = (struct retention_generation){
+				.id = i + 1,
+				.parent = bits & (64u << i) ? i : 0,
+				.restorable = bits & (1u << i),
+			};
+		decide(2, list, 6, why);
+		for (unsigned i = 6; i-- > 0;) {
+			if (list[i].restorable && good++ < 2)
+				kept_good += why[i] != 0;
+			if (why[i] && list[i].parent)
+				assert_true(why[list[i].parent - 1] & RETENTION_PARENT);
+			if (i >= 4)
+				assert_true(why[i] != 0);
+		}
+		assert_int_equal(kept_good, MIN(good, 2u));
+	}
+}
+
+static void reasons_are_printed_in_words(void **state)
+{
+	char buf[64], small[8];
+
+	assert_string_equal(retention_reasons_to_string(0, buf, sizeof(buf)), "");
+	assert_string_equal(
+		retention_reasons_to_string(RETENTION_LAST | RETENTION_PINNED, buf, sizeof(buf)),
+		"pinned, last");
+	assert_true(strlen(retention_reasons_to_string(0x1f, small, sizeof(small))) <
+		    sizeof(small));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_newest_stay_and_the_others_go),
+		cmocka_unit_test(what_a_kept_increment_stands_on_stays),
+		cmocka_unit_test(the_newest_restorable_one_never_goes),
+		cmocka_unit_test(what_cannot_be_restored_takes_no_place_of_what_can),
+		cmocka_unit_test(pinned_and_busy_ones_stay_with_their_chains),
+		cmocka_unit_test(a_parent_that_is_gone_holds_up_nothing),
+		cmocka_unit_test(lists_that_are_no_history_are_refused_and_judged_not_at_all),
+		cmocka_unit_test(the_rules_hold_for_every_history_of_six),
+		cmocka_unit_test(reasons_are_printed_in_words),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
