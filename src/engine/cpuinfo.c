@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The image has 19 words of capability bits, numbered as Linux numbers its cpufeature words, with the registers of
- * CPUID in most of them and three that the kernel makes up (3, 7, 8; left 0 here). For the question "has every
+ * CPUID in most of them and three that the kernel makes up (3, 7, 8; see KERNEL_WORD). For the question "has every
  * instruction" only bits count that a program in user mode can depend on: the table keeps those, so that a
  * microcode update or another hypervisor does not stand in the way.
  */
@@ -21,6 +21,9 @@ enum {
 	MODEL_ID_BYTES = 48,
 	/* x87, AVX, AVX-512 (3), protection keys; SSE is left out of the mask in CRIU's images. */
 	XFEATURES_SAVED = 0x2e5,
+	/* rep_good, nopl, cpuid: what the kernel finds on every 64-bit processor; others of its bits are not stored. */
+	KERNEL_WORD = 3,
+	KERNEL_WORD_VALUE = 0x02110000,
 };
 
 enum reg { EAX, EBX, ECX, EDX };
@@ -123,6 +126,7 @@ static void this_cpu_init(struct this_cpu *cpu)
 	e->capability_ver = CAPABILITY_VERSION;
 	for (size_t i = 0; i < N_WORDS; i++)
 		cpu->words[i] = read_word(&words[i]);
+	cpu->words[KERNEL_WORD] = KERNEL_WORD_VALUE;
 	e->n_capability = N_WORDS;
 	e->capability = cpu->words;
 	read_model_id(cpu->model_id);

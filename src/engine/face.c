@@ -3,19 +3,15 @@
  * What surrounds one operation, whichever face asked for it.
  *
  * Order of a face: options -> face_open() (image directory, work directory, chdir, log) -> face_dump() or
- * face_restore() -> face_close(). The first failure goes to the log as one error line; the caller also tells it to
+ * face_restore() (face-run.c) -> face_close(). The first failure goes to the log as one error line; the caller also tells it to
  * whoever asked.
  */
-#include <assert.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
 
 #include "basic/sys.h"
-#include "engine/cpuinfo.h"
 #include "engine/face.h"
-#include "engine/stats.h"
 
 extern char **environ;
 
@@ -179,47 +175,5 @@ int face_run_scripts(const struct face *face, const char *hook, pid_t pid, struc
 				    scripts->items[i], hook, WIFEXITED(r) ? "status" : "signal",
 				    WIFEXITED(r) ? WEXITSTATUS(r) : WTERMSIG(r));
 	}
-	return 0;
-}
-
-int face_dump(struct face *face, struct engine_stats *stats, struct failure *f)
-{
-	const struct face_options *o = face->options;
-	struct failure aside = {};
-	int r;
-
-	if (o->cpu_cap & CPU_CAP_IMAGE) {
-		r = cpuinfo_dump(o->engine.images_dir_fd, f);
-		if (r < 0)
-			return r;
-	}
-	r = engine_dump(&o->engine, &face->context, stats, f);
-	if (r < 0)
-		return r;
-
-	r = stats_write_dump(o->engine.work_dir_fd, stats, &aside);
-	if (r < 0)
-		log_warn(&face->log, "%s, ignoring", aside.text);
-	return 0;
-}
-
-int face_restore(struct face *face, pid_t *ret_pid, struct engine_stats *stats, struct failure *f)
-{
-	const struct face_options *o = face->options;
-	struct failure aside = {};
-	int r;
-
-	if (o->cpu_cap & CPU_CAP_IMAGE) {
-		r = cpuinfo_check(o->engine.images_dir_fd, o->cpu_cap, f);
-		if (r < 0)
-			return r;
-	}
-	r = engine_restore(&o->engine, &face->context, ret_pid, stats, f);
-	if (r < 0)
-		return r;
-
-	r = stats_write_restore(o->engine.work_dir_fd, stats, &aside);
-	if (r < 0)
-		log_warn(&face->log, "%s, ignoring", aside.text);
 	return 0;
 }
