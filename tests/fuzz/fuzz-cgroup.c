@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * /proc/PID/cgroup: a process that may make cgroups chooses the paths. Whatever stands there, the description
- * holds as many paths as there were lines, each absolute, and matching it reads nothing else.
+ * /proc/PID/cgroup: a process that may make cgroups chooses the paths. Whatever stands there, the
+ * description holds as many paths as there were lines, each absolute, and matching it reads nothing
+ * else.
  */
 #include "fuzz.h"
 

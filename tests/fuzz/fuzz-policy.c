@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The policy loader. What must hold whatever comes in: a policy or messages, never both nor none; messages that
- * print; a policy that whoever reads it can trust as policy.h says.
+ * The policy loader. What must hold whatever comes in: a policy or messages, never both nor none;
+ * messages that print; a policy that whoever reads it can trust as policy.h says.
  */
 #include "fuzz.h"
 

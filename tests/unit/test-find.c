@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Most tests bring a /proc of their own, with texts that a real one would hold only for a hostile process; the
- * last one finds real children in the real one.
+ * Most tests bring a /proc of their own, with texts that a real one would hold only for a hostile
+ * process; the last one finds real children in the real one.
  */
 #include <errno.h>
 #include <limits.h>
