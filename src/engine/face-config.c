@@ -123,8 +123,8 @@ int face_options_read_config(struct face_options *o, const char *path, bool may_
 	int r;
 
 	r = sys_read_file_at(AT_FDCWD, path, CONFIG_BYTES_MAX, &text, &size);
-	if (r == -ENOENT && may_miss)
-		return r;
+	if (may_miss && (r == -ENOENT || r == -ENOTDIR || r == -EACCES))
+		return -ENOENT; /* not there for us */
 	if (r < 0)
 		return fail(f, r, "cannot read config file %s", path);
 	if (strlen(text) != size)
