@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* snapmgr list, show */
+#include <inttypes.h>
+#include <string.h>
+
+#include "basic/parse.h"
+#include "cli/client.h"
+#include "cli/output.h"
+
+static const struct column columns[] = {
+	{ "GEN", "gen", COLUMN_NUMBER, true, false },
+	{ "POLICY", "policy", COLUMN_TEXT, false, false },
+	{ "PID", "root.pid", COLUMN_NUMBER, true, false },
+	{ "CREATED", "created", COLUMN_MOMENT, false, false },
+	{ "AGE", "created", COLUMN_AGE, true, false },
+	{ "TYPE", "type", COLUMN_TEXT, false, false },
+	{ "SIZE", "bytes.logical", COLUMN_SIZE, true, false },
+	{ "UNIQUE", "bytes.unique", COLUMN_SIZE, true, false },
+	{ "FROZEN", "times_us.frozen", COLUMN_SPAN, true, false },
+	{ "STATE", "state", COLUMN_TEXT, false, false },
+	{ "FLAGS", "flags", COLUMN_FLAGS, false, false },
+	{ "TAGS", "tags", COLUMN_TEXTS, false, false },
+	{ "COMMENT", "comment", COLUMN_TEXT, false, true },
+};
+
+struct list_options {
+	const char *policy, *state, *tag, *columns;
+	uint64_t limit;
+	bool all, no_headers;
+};
+
+static void print_footer(const struct cli *cli, const struct record_list *rows)
+{
+	char size[OUTPUT_TEXT_MAX];
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < rows->n; i++)
+		bytes += record_number(&rows->items[i], "bytes.written");
+	printf("%zu generation%s, %s stored; times in %s\n", rows->n, rows->n == 1 ? "" : "s",
+	       format_size(bytes, size), format_zone(cli));
+}
+
+static int list(struct cli *cli, const struct list_options *o)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_(record_list_done) struct record_list rows = {};
+	_cleanup_(client_done) struct client client = {};
+	sd_bus_message *m;
+	int r;
+
+	r = client_open(cli, &client);
+	if (r != 0)
+		return r;
+	m = client_message(&client, "Generations");
+	if (m && sd_bus_message_append(m, "ssstb", o->policy, o->state, o->tag, o->limit,
+				       (int)o->all) < 0)
+		m = sd_bus_message_unref(m);
+	r = client_call(&client, m, &reply);
+	if (r != 0)
+		return r;
+	if (record_list_read(reply, &rows) < 0)
+		return cli_complain(cli, EXIT_FAILED, "the daemon's answer makes no sense");
+	if (cli->json) {
+		output_json_list("generations", &rows);
+		return EXIT_DONE;
+	}
+	r = output_table(cli, columns, ARRAY_SIZE(columns), &rows, o->columns, o->no_headers);
+	if (r == 0 && !cli->quiet && !o->no_headers)
+		print_footer(cli, &rows);
+	return r;
+}
+
+int verb_list(struct cli *cli, int argc, char *argv[])
+{
+	enum { LATEST = CLI_OPTION_VERB, STATE, TAG, COLUMNS, ALL, NO_HEADERS };
+	static const struct option longs[] = {
+		{ "latest", required_argument, NULL, LATEST },
+		{ "state", required_argument, NULL, STATE },
+		{ "tag", required_argument, NULL, TAG },
+		{ "columns", required_argument, NULL, COLUMNS },
+		{ "all", no_argument, NULL, ALL },
+		{ "no-headers", no_argument, NULL, NO_HEADERS },
+		{},
+	};
+	struct list_options o = { .policy = "", .state = "", .tag = "" };
+	int option;
+
+	while ((option = cli_getopt(cli, argc, argv, "", longs)) != -1) {
+		switch (option) {
+		case LATEST:
+			if (parse_u64(optarg, 10, &o.limit) < 0 || o.limit == 0)
+				return cli_complain(cli, EXIT_USAGE,
+						    "--latest is a number from 1, not '%s'",
+						    optarg);
+			break;
+		case STATE:
+			o.state = optarg;
+			break;
+		case TAG:
+			o.tag = optarg;
+			break;
+		case COLUMNS:
+			o.columns = optarg;
+			break;
+		case ALL:
+			o.all = true;
+			break;
+		case NO_HEADERS:
+			o.no_headers = true;
+			break;
+		default:
+			return cli_usage(cli, option);
+		}
+	}
+	if (argc - optind > 1)
+		return cli_usage(cli, '?');
+	if (optind < argc)
+		o.policy = argv[optind];
+	return list(cli, &o);
+}
+
+/* ---- show ---- */
+
+static void print_tree(const struct record *row)
+{
+	uint64_t processes = record_number(row, "root.processes");
+
+	printf("Tree         %" PRIu64 " %s", record_number(row, "root.pid"),
+	       record_text(row, "root.exe"));
+	if (processes > 1)
+		printf("   + %" PRIu64 " children", processes - 1);
+	printf(", %" PRIu64 " threads\n", record_number(row, "root.threads"));
+}
+
+static void print_state(const struct cli *cli, const struct record *row)
+{
+	const char *state = record_text(row, "state"), *reason = record_text(row, "reason");
+	const char *level = record_text(row, "verified.level");
+	char moment[OUTPUT_TEXT_MAX];
+	char **kept_by = record_texts(row, "kept_by");
+
+	printf("State        %s%s%s\n", state, reason[0] ? ": " : "", reason);
+	if (record_yes(row, "flags.running_from"))
+		printf("             the tree that runs was restored from it\n");
+	if (*kept_by) {
+		printf("Kept by      ");
+		for (char **k = kept_by; *k; k++)
+			printf("%s%s", k == kept_by ? "" : ", ", *k);
+		printf("\n");
+	}
+	if (level[0])
+		printf("Verified     %s %s\n", level,
+		       format_moment(cli, record_moment(row, "verified.at"), moment));
+}
+
+static void print_generation(const struct cli *cli, const struct record *row)
+{
+	char moment[OUTPUT_TEXT_MAX], logical[OUTPUT_TEXT_MAX], written[OUTPUT_TEXT_MAX],
+		frozen[OUTPUT_TEXT_MAX], total[OUTPUT_TEXT_MAX];
+
+	printf("Generation   %" PRIu64 " (%s), %s\n", record_number(row, "gen"),
+	       record_text(row, "policy"), record_text(row, "type"));
+	printf("Created      %s %s, boot %.8s, trigger %s, %s engine\n",
+	       format_moment(cli, record_moment(row, "created"), moment), format_zone(cli),
+	       record_text(row, "boot_id"), record_text(row, "trigger"),
+	       record_text(row, "backend"));
+	print_tree(row);
+	printf("Memory       %s, written %s, frozen %s of %s\n",
+	       format_size(record_number(row, "bytes.logical"), logical),
+	       format_size(record_number(row, "bytes.written"), written),
+	       format_span(record_number(row, "times_us.frozen"), frozen),
+	       format_span(record_number(row, "times_us.total"), total));
+	print_state(cli, row);
+	if (*record_texts(row, "tags")) {
+		printf("Tags        ");
+		for (char **t = record_texts(row, "tags"); *t; t++)
+			printf(" %s", *t);
+		printf("\n");
+	}
+	if (record_text(row, "comment")[0])
+		printf("Comment      %s\n", record_text(row, "comment"));
+}
+
+int verb_show(struct cli *cli, int argc, char *argv[])
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_(client_done) struct client client = {};
+	_cleanup_(record_done) struct record row = {};
+	sd_bus_message *m;
+	int option, r;
+
+	while ((option = cli_getopt(cli, argc, argv, "", NULL)) != -1)
+		return cli_usage(cli, option);
+	if (argc - optind != 1)
+		return cli_usage(cli, '?');
+	r = client_open(cli, &client);
+	if (r != 0)
+		return r;
+	m = client_message(&client, "Generation");
+	if (m && sd_bus_message_append(m, "s", argv[optind]) < 0)
+		m = sd_bus_message_unref(m);
+	r = client_call(&client, m, &reply);
+	if (r != 0)
+		return r;
+	if (record_read(reply, &row) < 0)
+		return cli_complain(cli, EXIT_FAILED, "the daemon's answer makes no sense");
+	if (cli->json)
+		output_json_one("generation", &row);
+	else
+		print_generation(cli, &row);
+	return EXIT_DONE;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* snapmgr status, reload */
+#include <inttypes.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "cli/output.h"
+
+static const struct column columns[] = {
+	{ "POLICY", "policy", COLUMN_TEXT, false, false },
+	{ "STATE", "state", COLUMN_TEXT, false, false },
+	{ "PID", "root.pid", COLUMN_NUMBER, true, false },
+	{ "NEWEST", "newest.gen", COLUMN_NUMBER, true, false },
+	{ "AGE", "newest.created", COLUMN_AGE, true, false },
+	{ "NEXT", "next", COLUMN_UNTIL, true, false },
+	{ "GENS", "generations", COLUMN_NUMBER, true, false },
+	{ "SIZE", "bytes", COLUMN_SIZE, true, false },
+	{ "LAST", "last.kind", COLUMN_TEXT, false, false },
+	{ "RESULT", "last.outcome", COLUMN_TEXT, false, false },
+	{ "WHY", "why", COLUMN_TEXT, false, true },
+};
+
+/* Nagios: 0 fine, 1 warning, 2 critical; the worst policy decides. */
+static int check_status(const struct record_list *rows)
+{
+	int worst = 0;
+
+	for (size_t i = 0; i < rows->n; i++) {
+		const struct record *row = &rows->items[i];
+		const char *health = record_text(row, "health");
+		int level = strcmp(health, "critical") == 0 ? 2 : strcmp(health, "warning") == 0;
+
+		if (level > 0)
+			printf("%s %s: %s\n", level == 2 ? "CRITICAL" : "WARNING",
+			       record_text(row, "policy"), record_text(row, "health_reason"));
+		if (level > worst)
+			worst = level;
+	}
+	if (worst == 0)
+		printf("OK %zu policies\n", rows->n);
+	return worst;
+}
+
+static int print_daemon(struct client *c)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_(record_done) struct record row = {};
+	char space_free[OUTPUT_TEXT_MAX], space_total[OUTPUT_TEXT_MAX];
+	int r;
+
+	r = client_call(c, client_message(c, "Daemon"), &reply);
+	if (r != 0)
+		return r;
+	if (record_read(reply, &row) < 0)
+		return cli_complain(c->cli, EXIT_FAILED, "the daemon's answer makes no sense");
+	printf("store %s, %s of %s free; times in %s\n", record_text(&row, "store.path"),
+	       format_size(record_number(&row, "store.free"), space_free),
+	       format_size(record_number(&row, "store.total"), space_total), format_zone(c->cli));
+	for (char **e = record_texts(&row, "policy_errors"); *e; e++)
+		fprintf(stderr, "not loaded, the set before stays in force: %s\n", *e);
+	return 0;
+}
+
+static int print_status(const struct cli *cli, struct client *c, const struct record_list *rows)
+{
+	int r;
+
+	r = output_table(cli, columns, ARRAY_SIZE(columns), rows, NULL, false);
+	if (r != 0)
+		return r;
+	if (rows->n == 0 && !cli->quiet)
+		printf("no policies\n");
+	return cli->quiet ? 0 : print_daemon(c);
+}
+
+int verb_status(struct cli *cli, int argc, char *argv[])
+{
+	static const struct option longs[] = { { "check", no_argument, NULL, CLI_OPTION_VERB },
+					       {} };
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_(record_list_done) struct record_list rows = {};
+	_cleanup_(client_done) struct client client = {};
+	sd_bus_message *m;
+	bool check = false;
+	int option, r;
+
+	while ((option = cli_getopt(cli, argc, argv, "", longs)) != -1) {
+		if (option != CLI_OPTION_VERB)
+			return cli_usage(cli, option);
+		check = true;
+	}
+	if (argc - optind > 1)
+		return cli_usage(cli, '?');
+
+	r = client_open(cli, &client);
+	if (r != 0)
+		return check ? 2 : r;
+	m = client_message(&client, "Status");
+	if (m && sd_bus_message_append(m, "s", optind < argc ? argv[optind] : "") < 0)
+		m = sd_bus_message_unref(m);
+	r = client_call(&client, m, &reply);
+	if (r != 0)
+		return check ? 2 : r;
+	if (record_list_read(reply, &rows) < 0)
+		return cli_complain(cli, EXIT_FAILED, "the daemon's answer makes no sense");
+
+	if (cli->json)
+		output_json_list("policies", &rows);
+	if (check)
+		return cli->json ? 0 : check_status(&rows);
+	return cli->json ? EXIT_DONE : print_status(cli, &client, &rows);
+}
+
+int verb_reload(struct cli *cli, int argc, char *argv[])
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_(client_done) struct client client = {};
+	int option, r;
+
+	while ((option = cli_getopt(cli, argc, argv, "", NULL)) != -1)
+		return cli_usage(cli, option);
+	if (optind < argc)
+		return cli_usage(cli, '?');
+	r = client_open(cli, &client);
+	if (r != 0)
+		return r;
+	return client_call(&client, client_message(&client, "Reload"), &reply);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The manager object: its methods, and what they have in common. */
+#include "daemon/bus-internal.h"
+
+#include <string.h>
+
+int bus_fail_as(sd_bus_error *error, const char *name, const struct failure *f)
+{
+	return sd_bus_error_set(error, name, f->text[0] ? f->text : strerror(EIO));
+}
+
+/* Answers to a person's slip need no errno after the sentence. */
+static void cut_errno(struct failure *f)
+{
+	const char *text = strerror(-f->error);
+	size_t whole = strlen(f->text), tail = strlen(text) + 2;
+
+	if (whole > tail && strcmp(f->text + whole - tail + 2, text) == 0)
+		f->text[whole - tail] = '\0';
+}
+
+int bus_fail(sd_bus_error *error, const struct failure *failure)
+{
+	const char *name = NULL;
+	struct failure copy = *failure, *f = &copy;
+
+	switch (f->error) {
+	case -ENOENT:
+		name = BUS_ERROR_NO_GENERATION;
+		break;
+	case -EBUSY:
+	case -EEXIST:
+		name = BUS_ERROR_LOCKED;
+		break;
+	case -EINVAL:
+		name = BUS_ERROR_USAGE;
+		break;
+	default:
+		break;
+	}
+	if (name)
+		cut_errno(f);
+	return bus_fail_as(error, name ? name : BUS_ERROR_FAILED, f);
+}
+
+int bus_find_keeper(struct manager *m, const char *policy, sd_bus_error *error, struct keeper **ret)
+{
+	*ret = manager_find_keeper(m, policy);
+	if (*ret)
+		return 0;
+	return sd_bus_error_setf(error, BUS_ERROR_NO_POLICY, "no policy '%s' is in force", policy);
+}
+
+void bus_manager_forget_peer(struct manager *m, sd_bus *bus)
+{
+	for (size_t i = 0; i < m->n_keepers; i++)
+		keeper_foreground_end(m->keepers[i], bus, /* status= */ -1);
+}
+
+const sd_bus_vtable bus_manager_vtable[] = {
+	SD_BUS_VTABLE_START(0),
+	SD_BUS_METHOD("Daemon", "", "a{sv}", bus_method_daemon, 0),
+	SD_BUS_METHOD("Status", "s", "aa{sv}", bus_method_status, 0),
+	SD_BUS_METHOD("Reload", "", "", bus_method_reload, 0),
+	SD_BUS_METHOD("Doctor", "u", "aa{sv}", bus_method_doctor, 0),
+	/* policy or "", states or "", tag or "", newest so many (0: all), the deleted ones too */
+	SD_BUS_METHOD("Generations", "ssstb", "aa{sv}", bus_method_generations, 0),
+	SD_BUS_METHOD("Generation", "s", "a{sv}", bus_method_generation, 0),
+	/* GEN or policy or "", failed ones only, newest so many (0: all), with an id above */
+	SD_BUS_METHOD("Runs", "sbtt", "aa{sv}", bus_method_runs, 0),
+	/* GEN or A..B, only say so; the numbers */
+	SD_BUS_METHOD("Delete", "sb", "at", bus_method_delete, 0),
+	/* policy, tags, comment, stop; the generation */
+	SD_BUS_METHOD("Create", "sassb", "t", bus_method_create, 0),
+	/* GEN, replace, only say so; the generation, the root's pid, what was or would be done */
+	SD_BUS_METHOD("Restore", "sbb", "tus", bus_method_restore, 0),
+	/* policy; generation to resume from (0: start), its directory, backend's engine, tcp, command */
+	SD_BUS_METHOD("ForegroundBegin", "s", "tsssas", bus_method_foreground_begin, 0),
+	SD_BUS_METHOD("ForegroundStarted", "sut", "", bus_method_foreground_started, 0),
+	/* policy, wait status */
+	SD_BUS_METHOD("ForegroundEnded", "si", "", bus_method_foreground_ended, 0),
+	SD_BUS_SIGNAL("Progress", "ss", 0),
+	SD_BUS_VTABLE_END,
+};

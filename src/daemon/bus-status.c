@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Methods that only tell: Daemon, Status, Runs, Doctor; and Reload. */
+#include "daemon/bus-internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/criu-client.h"
+#include "basic/sys.h"
+#include "config.h"
+#include "daemon/genspec.h"
+
+enum { RUNS_DEFAULT = 1000 };
+
+/* ---- Daemon ---- */
+
+static int put_policy_errors(sd_bus_message *reply, const struct policy_messages *messages)
+{
+	char **texts = calloc(messages->n + 1, sizeof(char *));
+	int r;
+
+	if (!texts)
+		return -ENOMEM;
+	for (size_t i = 0; i < messages->n; i++) {
+		texts[i] = policy_message_to_string(&messages->list[i]);
+		if (!texts[i])
+			break;
+	}
+	r = bus_put_texts(reply, "policy_errors", texts);
+	for (size_t i = 0; texts[i]; i++)
+		free(texts[i]);
+	free(texts);
+	return r;
+}
+
+static int put_daemon(sd_bus_message *reply, struct manager *m)
+{
+	uint64_t space_free = 0, space_total = 0;
+	struct failure ignored = {};
+	int r;
+
+	(void)!store_space(catalog_store(m->context.catalog), &ignored, &space_free, &space_total);
+	r = bus_put_text(reply, "version", PACKAGE_VERSION);
+	if (r >= 0)
+		r = bus_put_number(reply, "pid", getpid());
+	if (r >= 0)
+		r = bus_put_text(reply, "config", m->options->config_dir);
+	if (r >= 0)
+		r = bus_put_text(reply, "store.path", m->options->store);
+	if (r >= 0)
+		r = bus_put_number(reply, "store.free", space_free);
+	if (r >= 0)
+		r = bus_put_number(reply, "store.total", space_total);
+	if (r >= 0)
+		r = bus_put_text(reply, "engine", m->context.engine);
+	if (r >= 0)
+		r = bus_put_text(reply, "boot_id", m->context.boot_id);
+	if (r >= 0)
+		r = bus_put_text(reply, "kernel", m->context.kernel);
+	if (r >= 0)
+		r = bus_put_number(reply, "policies", m->n_keepers);
+	return r >= 0 ? put_policy_errors(reply, &m->messages) : r;
+}
+
+int bus_method_daemon(sd_bus_message *msg, void *userdata, sd_bus_error *error)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	struct manager *m = userdata;
+	int r;
+
+	r = sd_bus_message_new_method_return(msg, &reply);
+	if (r >= 0)
+		r = sd_bus_message_open_container(reply, 'a', "{sv}");
+	if (r >= 0)
+		r = put_daemon(reply, m);
+	if (r >= 0)
+		r = sd_bus_message_close_container(reply);
+	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+}
+
+/* ---- Status ---- */
+
+/* What there is of a policy, summed up. */
+struct summary {
+	struct keeper_status status;
+	uint64_t n_generations, bytes;
+	struct generation newest; /* good; gen 0: none */
+	struct run last;	  /* id 0: none */
+};
+
+static void summary_done(struct summary *s)
+{
+	generation_done(&s->newest);
+	run_done(&s->last);
+}
+
+static int summarize(struct manager *m, struct keeper *k, struct failure *f, struct summary *s)
+{
+	const char *policy = keeper_policy(k)->name;
+	const struct generation_filter filter = { .policy = policy };
+	const struct run_filter last = { .policy = policy,
+					 .kinds = 1U << RUN_DUMP | 1U << RUN_RESTORE |
+						  1U << RUN_COLD_START,
+					 .limit = 1 };
+	struct generation_list generations = {};
+	struct run_list runs = {};
+	struct failure none = {};
+	int r;
+
+	keeper_status(k, &s->status);
+	r = generations_list(m->context.catalog, &filter, f, &generations);
+	if (r < 0)
+		return r;
+	s->n_generations = generations.n;
+	for (size_t i = 0; i < generations.n; i++)
+		s->bytes += generations.items[i].written_bytes;
+	generation_list_done(&generations);
+
+	r = generations_latest(m->context.catalog, policy, 0, &none, &s->newest);
+	if (r < 0 && r != -ENOENT) {
+		*f = none;
+		return r;
+	}
+	r = runs_list(m->context.catalog, &last, f, &runs);
+	if (r < 0)
+		return r;
+	if (runs.n > 0) {
+		s->last = runs.items[0];
+		runs.items[0] = (struct run){};
+	}
+	run_list_done(&runs);
+	return 0;
+}
+
+/* For --check. A tree that is given up is critical; one whose last run failed, or that waits, a warning. */
+static const char *health_of(const struct summary *s)
+{
+	if (strcmp(s->status.state, "given up") == 0)
+		return "critical";
+	if (strcmp(s->status.state, "waiting") == 0 || s->last.outcome == RUN_FAILED)
+		return "warning";
+	return "ok";
+}
+
+static int put_state(sd_bus_message *reply, const struct policy *p, const struct summary *s)
+{
+	int r;
+
+	r = bus_put_text(reply, "policy", p->name);
+	if (r >= 0)
+		r = bus_put_text(reply, "description", p->description);
+	if (r >= 0)
+		r = bus_put_text(reply, "kind", policy_has_command(p) ? "command" : "match");
+	if (r >= 0)
+		r = bus_put_text(reply, "backend", policy_backend_to_string(p->engine.backend));
+	if (r >= 0)
+		r = bus_put_text(reply, "state", s->status.state);
+	if (r >= 0)
+		r = bus_put_text(reply, "phase", s->status.phase);
+	if (r >= 0)
+		r = bus_put_text(reply, "note", s->status.note);
+	if (r >= 0)
+		r = bus_put_number(reply, "root.pid", s->status.root.pid);
+	if (r >= 0)
+		r = bus_put_number(reply, "root.processes", s->status.n_processes);
+	if (r >= 0)
+		r = bus_put_moment(reply, "root.since", s->status.since_usec);
+	return r >= 0 ? bus_put_number(reply, "root.restored_from", s->status.restored_from) : r;
+}
+
+static int put_results(sd_bus_message *reply, const struct summary *s)
+{
+	const char *health = health_of(s), *why = s->status.note;
+	int r;
+
+	if (!why[0] && s->last.reason)
+		why = s->last.reason;
+	r = bus_put_text(reply, "why", why);
+	if (r >= 0)
+		r = bus_put_moment(reply, "next", s->status.next_usec);
+	if (r >= 0)
+		r = bus_put_number(reply, "generations", s->n_generations);
+	if (r >= 0)
+		r = bus_put_number(reply, "bytes", s->bytes);
+	if (r >= 0)
+		r = bus_put_number(reply, "newest.gen", s->newest.gen);
+	if (r >= 0)
+		r = bus_put_moment(reply, "newest.created", s->newest.created_usec);
+	if (r >= 0)
+		r = bus_put_text(reply, "last.kind",
+				 s->last.id ? run_kind_to_string(s->last.kind) : "");
+	if (r >= 0)
+		r = bus_put_text(reply, "last.outcome",
+				 s->last.id ? run_outcome_to_string(s->last.outcome) : "");
+	if (r >= 0)
+		r = bus_put_moment(reply, "last.ended", s->last.ended_usec);
+	if (r >= 0)
+		r = bus_put_text(reply, "last.reason", s->last.reason);
+	if (r >= 0)
+		r = bus_put_text(reply, "health", health);
+	return r >= 0 ? bus_put_text(reply, "health_reason", strcmp(health, "ok") == 0 ? "" : why)
+		      : r;
+}
+
+static int put_status(sd_bus_message *reply, struct manager *m, struct keeper *k, struct failure *f)
+{
+	_cleanup_(summary_done) struct summary s = {};
+	int r;
+
+	r = summarize(m, k, f, &s);
+	if (r >= 0)
+		r = sd_bus_message_open_container(reply, 'a', "{sv}");
+	if (r >= 0)
+		r = put_state(reply, keeper_policy(k), &s);
+	if (r >= 0)
+		r = put_results(reply, &s);
+	return r >= 0 ? sd_bus_message_close_container(reply) : r;
+}
+
+int bus_method_status(sd_bus_message *msg, void *userdata, sd_bus_error *error)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	struct manager *m = userdata;
+	struct keeper *only = NULL;
+	struct failure failure = {};
+	const char *policy;
+	int r;
+
+	r = sd_bus_message_read(msg, "s", &policy);
+	if (r < 0)
+		return r;
+	if (policy[0]) {
+		r = bus_find_keeper(m, policy, error, &only);
+		if (r < 0)
+			return r;
+	}
+	r = sd_bus_message_new_method_return(msg, &reply);
+	if (r >= 0)
+		r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+	for (size_t i = 0; r >= 0 && i < m->n_keepers; i++)
+		if (!only || m->keepers[i] == only)
+			r = put_status(reply, m, m->keepers[i], &failure);
+	if (failure.error < 0)
+		return bus_fail(error, &failure);
+	if (r >= 0)
+		r = sd_bus_message_close_container(reply);
+	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+}
+
+/* ---- Runs ---- */
+
+/* @what: "", a policy, or a generation. */
+static int runs_filter(struct manager *m, const char *what, struct failure *f,
+		       struct run_filter *filter)
+{
+	struct generation g = {};
+	int r;
+
+	if (!what[0])
+		return 0;
+	if (policy_name_is_valid(what)) {
+		filter->policy = what;
+		return 0;
+	}
+	r = genspec_resolve(m->context.catalog, what, f, &g);
+	if (r < 0)
+		return r;
+	filter->gen = g.gen;
+	generation_done(&g);
+	return 0;
+}
+
+int bus_method_runs(sd_bus_message *msg, void *userdata, sd_bus_error *error)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_(run_list_done) struct run_list runs = {};
+	struct run_filter filter = {};
+	struct manager *m = userdata;
+	struct failure failure = {};
+	uint64_t limit, after;
+	const char *what;
+	int failed, r;
+
+	r = sd_bus_message_read(msg, "sbtt", &what, &failed, &limit, &after);
+	if (r < 0)
+		return r;
+	filter.limit = limit > 0 ? limit : RUNS_DEFAULT;
+	filter.after_id = after;
+	if (failed)
+		filter.outcomes = 1U << RUN_FAILED | 1U << RUN_INTERRUPTED | 1U << RUN_CANCELED;
+	r = runs_filter(m, what, &failure, &filter);
+	if (r >= 0)
+		r = runs_list(m->context.catalog, &filter, &failure, &runs);
+	if (r < 0)
+		return bus_fail(error, &failure);
+
+	r = sd_bus_message_new_method_return(msg, &reply);
+	if (r >= 0)
+		r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+	for (size_t i = 0; r >= 0 && i < runs.n; i++)
+		r = bus_put_run(reply, &runs.items[i]);
+	if (r >= 0)
+		r = sd_bus_message_close_container(reply);
+	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+}
+
+/* ---- Reload ---- */
+
+int bus_method_reload(sd_bus_message *msg, void *userdata, sd_bus_error *error)
+{
+	struct manager *m = userdata;
+	int r;
+
+	r = manager_reload(m);
+	if (r >= 0)
+		return sd_bus_reply_method_return(msg, NULL);
+	if (m->messages.n > 0) {
+		_cleanup_free_ char *text = policy_message_to_string(&m->messages.list[0]);
+
+		return sd_bus_error_setf(
+			error, BUS_ERROR_POLICY, "%s%s; the old set stays in force",
+			text ? text : "out of memory",
+			m->messages.n > 1 ? " (and more, see snapmgr status)" : "");
+	}
+	return sd_bus_error_setf(error, BUS_ERROR_FAILED, "%s: %s", m->options->config_dir,
+				 strerror(-r));
+}
+
+/* ---- Doctor ---- */
+
+static int put_finding(sd_bus_message *reply, const char *what, bool well, const char *detail,
+		       const char *hint)
+{
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "{sv}");
+	if (r >= 0)
+		r = bus_put_text(reply, "what", what);
+	if (r >= 0)
+		r = bus_put_bool(reply, "well", well);
+	if (r >= 0)
+		r = bus_put_text(reply, "detail", detail);
+	if (r >= 0)
+		r = bus_put_text(reply, "hint", hint);
+	return r >= 0 ? sd_bus_message_close_container(reply) : r;
+}
+
+/* A CHECK is over in a moment: the loop waits for it. */
+static int put_engine(sd_bus_message *reply, struct manager *m)
+{
+	const struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_CHECK);
+	_cleanup_(criu_answer_done) struct criu_answer answer = CRIU_ANSWER_INIT;
+	struct failure failure = {};
+	char detail[FAILURE_TEXT_MAX + 64];
+
+	if (criu_client_run(m->context.engine, &q, /* stderr_fd= */ -EBADF, &answer, &failure) < 0)
+		return put_finding(reply, "engine", false, failure.text,
+				   "is snapmgr-engine installed? see snapmgrd --engine");
+	(void)snprintf(detail, sizeof(detail), "%s: %s", m->context.engine,
+		       answer.success ? "the kernel has what it needs" : answer.text);
+	return put_finding(reply, "engine", answer.success, detail,
+			   answer.success ? "" : "run snapmgr-engine check");
+}
+
+static int put_store(sd_bus_message *reply, struct manager *m)
+{
+	uint64_t space_free, space_total;
+	struct failure failure = {};
+	char detail[256];
+
+	if (store_space(catalog_store(m->context.catalog), &failure, &space_free, &space_total) < 0)
+		return put_finding(reply, "store", false, failure.text, "");
+	(void)snprintf(detail, sizeof(detail), "%s: %" PRIu64 " MiB of %" PRIu64 " MiB free",
+		       m->options->store, space_free >> 20, space_total >> 20);
+	return put_finding(reply, "store", space_free > space_total / 20, detail,
+			   space_free > space_total / 20 ? "" : "less than 5 % left");
+}
+
+static int put_process(sd_bus_message *reply, pid_t pid)
+{
+	struct process p;
+	char detail[256];
+
+	if (process_read(pid, &p) < 0) {
+		(void)snprintf(detail, sizeof(detail), "no task %d", (int)pid);
+		return put_finding(reply, "task", false, detail, "");
+	}
+	if (p.state == 'Z') {
+		(void)snprintf(detail, sizeof(detail), "task %d is a zombie", (int)pid);
+		return put_finding(reply, "task", false, detail, "its parent must reap it");
+	}
+	(void)snprintf(detail, sizeof(detail), "task %d, %u threads, %s", (int)pid, p.n_threads,
+		       p.sid == p.pid ? "leads its session" : "in somebody else's session");
+	return put_finding(reply, "task", true, detail,
+			   p.sid == p.pid ? "" : "restored, it will be in a session of its own");
+}
+
+int bus_method_doctor(sd_bus_message *msg, void *userdata, sd_bus_error *error)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	struct manager *m = userdata;
+	uint32_t pid;
+	int r;
+
+	r = sd_bus_message_read(msg, "u", &pid);
+	if (r < 0)
+		return r;
+	r = sd_bus_message_new_method_return(msg, &reply);
+	if (r >= 0)
+		r = sd_bus_message_open_container(reply, 'a', "a{sv}");
+	if (r >= 0)
+		r = put_finding(reply, "kernel", true, m->context.kernel, "");
+	if (r >= 0)
+		r = put_engine(reply, m);
+	if (r >= 0)
+		r = put_store(reply, m);
+	if (r >= 0 && pid > 0)
+		r = put_process(reply, pid);
+	if (r >= 0)
+		r = sd_bus_message_close_container(reply);
+	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+}

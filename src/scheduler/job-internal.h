@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The inside of a job: for job.c, job-dump.c and job-restore.c only. */
+
+#include "basic/criu-client.h"
+#include "catalog/generations.h"
+#include "scheduler/hooks.h"
+#include "scheduler/job.h"
+#include "scheduler/seal.h"
+
+struct job {
+	const struct sched_context *c;
+	struct job_request q; /* its strings and lists are the job's own */
+	char *trigger, *tags, *comment;
+
+	struct run run; /* its row; ended: outcome is known */
+	bool run_open;
+	struct failure failure;
+	bool canceled;
+	const char *phase;
+
+	sd_event_source *starter; /* calls the first step */
+	struct hook *hook;
+	sd_event_source *timer; /* timeout of the engine, or the poll for victims */
+
+	struct criu_client *client;
+	sd_event_source *client_source;
+	void (*engine_done)(struct job *j, const struct criu_answer *answer); /* NULL: it died */
+
+	int dir_fd; /* of the generation */
+	struct generation g;
+
+	/* DUMP */
+	struct seal *seal;
+	bool generation_open; /* begun, neither committed nor aborted */
+	bool pre_freeze_ran;
+	bool taken; /* the engine has succeeded */
+	bool stopped_tree;
+
+	/* RESTORE */
+	struct process_list victims; /* the old tree's members */
+	nsec_t victims_deadline;     /* CLOCK_MONOTONIC */
+	struct process new_root;
+};
+
+/* The last words: ends the run with @outcome (and j->failure as the reason), then calls back. @j is gone. */
+void job_end(struct job *j, enum run_outcome outcome);
+/* FAILED, or CANCELED when it was. */
+void job_end_failed(struct job *j);
+
+void job_set_phase(struct job *j, const char *phase);
+
+/*
+ * Starts the engine of the policy. @done is called once, with its result or NULL when it died (then j->failure
+ * says so); the engine is gone by then.
+ */
+int job_start_engine(struct job *j, struct criu_request *request,
+		     void (*done)(struct job *j, const struct criu_answer *answer));
+
+/* The job's first steps. */
+void job_dump_begin(struct job *j);
+void job_restore_begin(struct job *j);
+/* A hook point of the engine was reached. Return: whether it may go on. */
+bool job_restore_notified(struct job *j, const struct criu_answer *answer);

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The steps of a restore, each a function that starts what the next one waits for. */
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+
+#include "basic/sys.h"
+#include "scheduler/job-internal.h"
+
+enum {
+	VICTIMS_POLL_USEC = 10000,
+};
+#define VICTIMS_TIMEOUT (10 * NSEC_PER_SEC)
+
+static void restore_end_victims(struct job *j);
+static void restore_hook(struct job *j);
+static void restore_make(struct job *j);
+
+/* Opens the generation; what is not whole is not handed to an engine. */
+static int open_generation(struct job *j)
+{
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	struct manifest_hash hash;
+	int r;
+
+	FAILURE_SCOPE(&j->failure, "generation %" PRId64, j->q.gen);
+
+	r = generations_get(j->c->catalog, j->q.gen, &j->failure, &j->g);
+	if (r < 0)
+		return r;
+	if (!(GENERATION_MASK(j->g.state) &
+	      (GENERATION_MASK_GOOD | GENERATION_MASK(GENERATION_POISONED) |
+	       GENERATION_MASK(GENERATION_BLOCKED))))
+		return fail(&j->failure, -EBADMSG, "is %s", generation_state_to_string(j->g.state));
+	r = generations_open(j->c->catalog, j->q.gen, &j->failure, &j->dir_fd);
+	if (r < 0)
+		return r;
+	r = manifest_read(j->dir_fd, &j->failure, &m, &hash);
+	if (r < 0)
+		return r;
+	if (strcmp(hash.hex, j->g.manifest.hex) != 0)
+		return fail(&j->failure, -EBADMSG, "its manifest is not the one that was written");
+	return manifest_verify(m, j->dir_fd, MANIFEST_QUICK, &j->failure);
+}
+
+static void mark_damaged(struct job *j)
+{
+	struct failure failure = {};
+
+	if (j->g.gen <= 0 || !generation_state_may_become(j->g.state, GENERATION_DAMAGED))
+		return;
+	if (generations_set_state(j->c->catalog, j->g.gen, GENERATION_DAMAGED, NULL,
+				  j->failure.text, now_usec(), &failure) < 0)
+		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->g.gen,
+		       "cannot mark it damaged: %s", failure.text);
+}
+
+void job_restore_begin(struct job *j)
+{
+	int r;
+
+	job_set_phase(j, "checking the generation");
+	r = open_generation(j);
+	if (r < 0) {
+		if (r == -EBADMSG)
+			mark_damaged(j);
+		job_end_failed(j);
+		return;
+	}
+	j->victims_deadline = nsec_now(CLOCK_MONOTONIC) + VICTIMS_TIMEOUT;
+	restore_end_victims(j);
+}
+
+static int on_victims_poll(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct job *j = userdata;
+
+	j->timer = sd_event_source_unref(j->timer);
+	restore_end_victims(j);
+	return 0;
+}
+
+/*
+ * Everybody of the old tree who is still there.
+ * @ret_zombies: some have ended but still hold their pids
+ */
+static int find_victims(struct job *j, struct process_list *ret, bool *ret_zombies)
+{
+	_cleanup_(process_list_done) struct process_list all = {};
+	bool zombies = false;
+	int r;
+
+	reaper_run(j->c->reaper);
+	r = process_list_all(&all);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < all.n; i++) {
+		const struct process *p = &all.items[i], *known;
+
+		known = process_list_find(&j->victims, p->pid);
+		if (p->state == 'Z' &&
+		    ((known && known->start_ticks == p->start_ticks) ||
+		     (p->pid == j->q.old_root.pid && p->start_ticks == j->q.old_root.start_ticks)))
+			zombies = true;
+	}
+	r = process_list_members(&all, &j->q.old_root, &j->victims, /* session= */ false, ret);
+	if (r < 0)
+		return r;
+	*ret_zombies = zombies;
+	return 0;
+}
+
+/* Kills and looks again until nobody is left: what forks faster than we kill is met in the next round. */
+static void restore_end_victims(struct job *j)
+{
+	_cleanup_(process_list_done) struct process_list left = {};
+	bool zombies = false;
+	int r;
+
+	if (j->q.old_root.pid <= 0) {
+		restore_hook(j);
+		return;
+	}
+	r = find_victims(j, &left, &zombies);
+	if (r < 0) {
+		(void)fail(&j->failure, r, "cannot look for the old tree");
+		job_end_failed(j);
+		return;
+	}
+	if (left.n == 0 && !zombies) {
+		restore_hook(j);
+		return;
+	}
+	if (left.n == 0 && nsec_now(CLOCK_MONOTONIC) > j->victims_deadline) {
+		restore_hook(j); /* the engine will say which pid is taken, if it is in the way */
+		return;
+	}
+	if (nsec_now(CLOCK_MONOTONIC) > j->victims_deadline) {
+		(void)fail(&j->failure, -EBUSY, "task %d of the old tree does not end",
+			   (int)left.items[0].pid);
+		job_end_failed(j);
+		return;
+	}
+	job_set_phase(j, "ending the old tree");
+	for (size_t i = 0; i < left.n; i++)
+		(void)process_kill(&left.items[i], SIGKILL); /* looked at again in a moment */
+	for (size_t i = 0; i < left.n; i++)
+		if (!process_list_find(&j->victims, left.items[i].pid) &&
+		    process_list_add(&j->victims, &left.items[i]) < 0)
+			break;
+	r = sd_event_add_time_relative(j->c->event, &j->timer, CLOCK_MONOTONIC, VICTIMS_POLL_USEC,
+				       1000, on_victims_poll, j);
+	if (r < 0) {
+		(void)fail(&j->failure, r, "cannot wait for the old tree to end");
+		job_end_failed(j);
+	}
+}
+
+static void on_pre_restore(void *userdata, const struct failure *failure)
+{
+	struct job *j = userdata;
+
+	j->hook = NULL;
+	if (failure->error < 0 &&
+	    j->q.policy->hooks[POLICY_HOOK_PRE_RESTORE].on_error == POLICY_HOOK_ON_ERROR_SKIP) {
+		j->failure = *failure;
+		j->failure.scope = NULL;
+		job_end_failed(j);
+		return;
+	}
+	if (failure->error < 0)
+		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->q.gen, "%s, going on",
+		       failure->text);
+	restore_make(j);
+}
+
+static void restore_hook(struct job *j)
+{
+	const struct hook_facts facts = { .policy = j->q.policy->name, .gen = j->q.gen };
+
+	if (!hook_exists(j->q.policy, POLICY_HOOK_PRE_RESTORE)) {
+		restore_make(j);
+		return;
+	}
+	job_set_phase(j, "running the pre-restore hook");
+	if (hook_start(j->c, j->q.policy, POLICY_HOOK_PRE_RESTORE, &facts, on_pre_restore, j,
+		       &j->failure, &j->hook) < 0)
+		job_end_failed(j);
+}
+
+/* The tree is there: known to the catalog before it runs. */
+static int record_root(struct job *j, pid_t pid)
+{
+	int r;
+
+	if (pid <= 0 || j->new_root.pid == pid)
+		return 0;
+	r = process_read(pid, &j->new_root);
+	if (r < 0)
+		return fail(&j->failure, r, "cannot look at the restored task %d", (int)pid);
+	return j->q.record(j->q.userdata, &j->new_root, j->q.gen, &j->failure);
+}
+
+bool job_restore_notified(struct job *j, const struct criu_answer *a)
+{
+	return strcmp(a->hook, "post-restore") != 0 || record_root(j, a->pid) == 0;
+}
+
+static void on_post_restore(void *userdata, const struct failure *failure)
+{
+	struct job *j = userdata;
+
+	j->hook = NULL;
+	if (failure->error < 0)
+		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->q.gen, "%s",
+		       failure->text);
+	job_end(j, RUN_OK);
+}
+
+static void on_restored(struct job *j, const struct criu_answer *a)
+{
+	const struct hook_facts facts = { .policy = j->q.policy->name,
+					  .gen = j->q.gen,
+					  .pid = a ? a->pid : 0 };
+	struct failure failure = {};
+
+	if (!a || !a->success) {
+		job_end_failed(j);
+		return;
+	}
+	if (record_root(j, a->pid) < 0) {
+		/* Not in the catalog: it must not run. */
+		(void)sys_kill(a->pid, SIGKILL);
+		job_end_failed(j);
+		return;
+	}
+	j->run.pid = a->pid;
+	if (!hook_exists(j->q.policy, POLICY_HOOK_POST_RESTORE)) {
+		job_end(j, RUN_OK);
+		return;
+	}
+	job_set_phase(j, "running the post-restore hook");
+	if (hook_start(j->c, j->q.policy, POLICY_HOOK_POST_RESTORE, &facts, on_post_restore, j,
+		       &failure, &j->hook) < 0)
+		on_post_restore(j, &failure);
+}
+
+static void restore_make(struct job *j)
+{
+	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_RESTORE);
+
+	job_set_phase(j, "restoring");
+	q.images_dir_fd = j->dir_fd;
+	q.notify = true;
+	q.restore_sibling = true;
+	q.shell_job = true; /* without effect on a tree that leads its session */
+	q.log_file = "restore.log";
+	if (job_start_engine(j, &q, on_restored) < 0)
+		job_end_failed(j);
+}

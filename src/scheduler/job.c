@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What every job has: a row among the runs, an engine process with a time limit, hooks, an end.
+ *
+ *	dump	run row -> pre-freeze hook -> row and directory of the generation -> engine -> post-thaw hook
+ *		-> seal (child process) -> commit -> run ended
+ *	restore	run row -> generation looked at -> old tree's leavings ended -> pre-restore hook -> engine (which
+ *		waits, the tree made but not running, until it is recorded) -> post-restore hook -> run ended
+ *
+ * Killed between any two arrows, reconcile_run() finds the row that tells what to undo. The engine of a
+ * dump may be killed at any instant without harm to its target; that of a restore takes the half-made
+ * tree with it.
+ */
+#include "scheduler/job-internal.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/sys.h"
+
+enum {
+	LOG_TAIL_BYTES = 65536,
+	ENGINE_LOG_LEVEL = 4,
+};
+
+uint64_t now_usec(void)
+{
+	return nsec_now(CLOCK_REALTIME) / NSEC_PER_USEC;
+}
+
+enum job_kind job_kind(const struct job *j)
+{
+	return j->q.kind;
+}
+
+enum run_outcome job_outcome(const struct job *j)
+{
+	return j->run.outcome;
+}
+
+int64_t job_gen(const struct job *j)
+{
+	return j->run.gen;
+}
+
+const char *job_reason(const struct job *j)
+{
+	return j->failure.text;
+}
+
+int job_error(const struct job *j)
+{
+	return j->failure.error;
+}
+
+const struct process *job_root(const struct job *j)
+{
+	return &j->new_root;
+}
+
+const char *job_trigger(const struct job *j)
+{
+	return j->q.trigger;
+}
+
+bool job_stopped_tree(const struct job *j)
+{
+	return j->stopped_tree;
+}
+
+const char *job_phase(const struct job *j)
+{
+	return j->phase;
+}
+
+void job_set_phase(struct job *j, const char *phase)
+{
+	j->phase = phase;
+	report(&j->c->reporter, REPORT_PHASE, j->q.policy->name, j->run.gen, "%s", phase);
+}
+
+static void drop_engine(struct job *j)
+{
+	pid_t pid;
+
+	j->timer = sd_event_source_unref(j->timer);
+	j->client_source = sd_event_source_unref(j->client_source);
+	if (!j->client)
+		return;
+	pid = criu_client_pid(j->client);
+	j->client = criu_client_free(j->client);
+	reaper_release(j->c->reaper, pid);
+}
+
+/* Whatever a job holds of processes and files, half-made generations included. */
+static void drop_all(struct job *j)
+{
+	struct failure ignored = {};
+
+	j->starter = sd_event_source_unref(j->starter);
+	j->hook = hook_free(j->hook);
+	j->seal = seal_free(j->seal);
+	drop_engine(j);
+	j->dir_fd = close_fd(j->dir_fd);
+	if (!j->generation_open)
+		return;
+	j->generation_open = false;
+	if (generations_abort(j->c->catalog, j->g.gen, j->failure.text, now_usec(), &ignored) < 0)
+		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->g.gen,
+		       "cannot remove the half-made generation, the next start will: %s",
+		       ignored.text);
+}
+
+static void end_run(struct job *j, enum run_outcome outcome)
+{
+	struct failure failure = {};
+
+	if (!j->run_open)
+		return;
+	j->run_open = false;
+	j->run.outcome = outcome;
+	j->run.ended_usec = now_usec();
+	j->run.error = j->failure.error;
+	free(j->run.reason);
+	j->run.reason = strdup(j->failure.text);
+	if (runs_end(j->c->catalog, &j->run, &failure) < 0)
+		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->run.gen,
+		       "cannot note the end of a run: %s", failure.text);
+}
+
+void job_end(struct job *j, enum run_outcome outcome)
+{
+	drop_all(j);
+	end_run(j, outcome);
+	j->q.done(j->q.userdata, j);
+}
+
+void job_end_failed(struct job *j)
+{
+	job_end(j, j->canceled ? RUN_CANCELED : RUN_FAILED);
+}
+
+static int on_cancel(sd_event_source *s, void *userdata)
+{
+	struct job *j = userdata;
+
+	job_end(j, RUN_CANCELED);
+	return 0;
+}
+
+void job_cancel(struct job *j, const char *reason)
+{
+	if (j->canceled)
+		return;
+	j->canceled = true;
+	(void)fail(&j->failure, -ECANCELED, "%s", reason);
+	drop_all(j);
+	if (sd_event_add_defer(j->c->event, &j->starter, on_cancel, j) < 0)
+		job_end(j, RUN_CANCELED);
+}
+
+struct job *job_free(struct job *j)
+{
+	if (!j)
+		return NULL;
+	drop_all(j);
+	end_run(j, RUN_CANCELED);
+	generation_done(&j->g);
+	run_done(&j->run);
+	process_list_done(&j->victims);
+	free(j->trigger);
+	free(j->tags);
+	free(j->comment);
+	free(j);
+	return NULL;
+}
+
+static int on_start(sd_event_source *s, void *userdata)
+{
+	struct job *j = userdata;
+
+	j->starter = sd_event_source_unref(j->starter);
+	if (j->q.kind == JOB_DUMP)
+		job_dump_begin(j);
+	else
+		job_restore_begin(j);
+	return 0;
+}
+
+static int copy_request(struct job *j, const struct job_request *q)
+{
+	j->q = *q;
+	j->q.old_members = NULL;
+	j->trigger = strdup(q->trigger);
+	j->tags = strdup(q->tags ? q->tags : "");
+	j->comment = strdup(q->comment ? q->comment : "");
+	if (!j->trigger || !j->tags || !j->comment)
+		return -ENOMEM;
+	j->q.trigger = j->trigger;
+	j->q.tags = j->tags;
+	j->q.comment = j->comment;
+	for (size_t i = 0; q->old_members && i < q->old_members->n; i++) {
+		int r = process_list_add(&j->victims, &q->old_members->items[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int job_start(const struct sched_context *c, const struct job_request *q, struct failure *f,
+	      struct job **ret)
+{
+	_cleanup_(job_freep) struct job *j = calloc(1, sizeof(*j));
+	int r;
+
+	if (!j)
+		return fail(f, -ENOMEM, "cannot start a job");
+	*j = (struct job){ .c = c, .dir_fd = -EBADF, .phase = "waiting" };
+	r = copy_request(j, q);
+	if (r < 0)
+		return fail(f, r, "cannot start a job");
+
+	j->run = (struct run){
+		.kind = q->kind == JOB_DUMP ? RUN_DUMP : RUN_RESTORE,
+		.gen = q->kind == JOB_RESTORE ? q->gen : 0,
+		.pid = q->kind == JOB_DUMP ? q->root.pid : 0,
+		.started_usec = now_usec(),
+	};
+	(void)snprintf(j->run.policy, sizeof(j->run.policy), "%s", q->policy->name);
+	(void)snprintf(j->run.trigger, sizeof(j->run.trigger), "%s", q->trigger);
+	r = runs_start(c->catalog, &j->run, f);
+	if (r < 0)
+		return r;
+	j->run_open = true;
+	r = sd_event_add_defer(c->event, &j->starter, on_start, j);
+	if (r < 0)
+		return fail(f, r, "cannot start a job");
+	*ret = TAKE_PTR(j);
+	return 0;
+}
+
+/* ---- the engine ---- */
+
+/* A stock criu says little in its answer; its log says more. Appends the log's last error. */
+static void add_log_error(struct job *j, const char *name, char *text, size_t size)
+{
+	_cleanup_close_ int fd = sys_openat(j->dir_fd, name, O_RDONLY | O_NOFOLLOW, 0);
+	_cleanup_free_ char *tail = malloc(LOG_TAIL_BYTES + 1);
+	char *last = NULL, *line;
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0 || !tail || sys_fstat(fd, &st) < 0)
+		return;
+	n = SYS_CALL(pread(fd, tail, LOG_TAIL_BYTES, MAX(st.st_size - LOG_TAIL_BYTES, (off_t)0)));
+	if (n <= 0)
+		return;
+	tail[n] = '\0';
+	/* The first error of a run is the cause, the others its consequences. */
+	line = strstr(tail, "Error (");
+	if (!line)
+		return;
+	last = strstr(line, "): ");
+	last = last ? last + 3 : line;
+	last[strcspn(last, "\n")] = '\0';
+	(void)snprintf(text + strlen(text), size - strlen(text), "%s%s", text[0] ? ": " : "", last);
+}
+
+static void take_failure(struct job *j, const struct criu_answer *a)
+{
+	char text[FAILURE_TEXT_MAX / 2] = "";
+
+	(void)snprintf(text, sizeof(text), "%s", a->text ? a->text : "");
+	if (j->q.policy->engine.backend == POLICY_BACKEND_CRIU)
+		add_log_error(j, j->q.kind == JOB_DUMP ? "dump.log" : "restore.log", text,
+			      sizeof(text));
+	/* The engine's sentence ends in the errno's text already; do not say it twice. */
+	if (j->failure.error == 0) {
+		(void)snprintf(j->failure.text, sizeof(j->failure.text), "%s", text);
+		j->failure.error = a->error < 0 ? a->error : -EIO;
+	}
+}
+
+static void finish_engine(struct job *j, const struct criu_answer *answer)
+{
+	if (answer && !answer->success)
+		take_failure(j, answer);
+	drop_engine(j);
+	j->engine_done(j, answer);
+}
+
+static int on_engine(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	_cleanup_(criu_answer_done) struct criu_answer answer = CRIU_ANSWER_INIT;
+	struct job *j = userdata;
+	bool go_on;
+	int r;
+
+	r = criu_client_receive(j->client, &answer, &j->failure);
+	if (r == -EAGAIN)
+		return 0;
+	if (r < 0) {
+		finish_engine(j, NULL);
+		return 0;
+	}
+	if (answer.kind == CRIU_ANSWER_RESULT) {
+		finish_engine(j, &answer);
+		return 0;
+	}
+	go_on = j->q.kind == JOB_DUMP || job_restore_notified(j, &answer);
+	r = criu_client_answer_notify(j->client, go_on);
+	if (r < 0) {
+		(void)fail(&j->failure, r, "the engine cannot be answered");
+		finish_engine(j, NULL);
+	}
+	return 0;
+}
+
+static int on_engine_timeout(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct job *j = userdata;
+	char span[TIMESPAN_TEXT_MAX];
+
+	(void)fail(&j->failure, -ETIMEDOUT, "not done after %s, ended",
+		   timespan_format(j->q.policy->engine.timeout, span, sizeof(span)));
+	(void)sys_kill(criu_client_pid(j->client), SIGKILL); /* its socket closes: on_engine() */
+	return 0;
+}
+
+int job_start_engine(struct job *j, struct criu_request *q,
+		     void (*done)(struct job *j, const struct criu_answer *answer))
+{
+	const struct policy *p = j->q.policy;
+	const char *engine = p->engine.backend == POLICY_BACKEND_CRIU ? j->c->criu : j->c->engine;
+	int r;
+
+	q->log_level = ENGINE_LOG_LEVEL;
+	q->tcp_close = p->engine.tcp == POLICY_TCP_CLOSE;
+	q->tcp_established = p->engine.tcp == POLICY_TCP_ESTABLISHED;
+	q->file_locks = true;
+	j->engine_done = done;
+
+	r = criu_client_start(engine, q, /* stderr_fd= */ -EBADF, &j->client, &j->failure);
+	if (r < 0)
+		return r;
+	r = reaper_reserve(j->c->reaper, criu_client_pid(j->client));
+	if (r < 0) {
+		j->client = criu_client_free(j->client);
+		return fail(&j->failure, r, "cannot watch '%s'", engine);
+	}
+	r = sd_event_add_io(j->c->event, &j->client_source, criu_client_fd(j->client), EPOLLIN,
+			    on_engine, j);
+	if (r >= 0 && p->engine.timeout != NSEC_INFINITY)
+		r = sd_event_add_time_relative(j->c->event, &j->timer, CLOCK_MONOTONIC,
+					       p->engine.timeout / NSEC_PER_USEC, 10000,
+					       on_engine_timeout, j);
+	if (r < 0) {
+		drop_engine(j);
+		return fail(&j->failure, r, "cannot watch '%s'", engine);
+	}
+	return 0;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * job - one dump or one restore, from the first row in the catalog to the last
+ *
+ * A job is driven by the event loop and never blocks it for long. What it does to the outside is listed at the
+ * top of job.c. It ends exactly once, by its callback; freeing it before that cancels it.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "basic/failure.h"
+#include "catalog/runs.h"
+#include "scheduler/context.h"
+#include "scheduler/policy.h"
+
+enum job_kind { JOB_DUMP, JOB_RESTORE };
+
+struct job;
+
+struct job_request {
+	enum job_kind kind;
+	const struct policy *policy; /* must live as long as the job */
+	const char *trigger;	     /* "every", "manual", "crash", "boot" */
+
+	/* DUMP */
+	struct process root;
+	int64_t restored_from; /* what the tree was restored from; 0: nothing */
+	bool stop;	       /* the tree ends with its checkpoint */
+	const char *tags;      /* separated by blanks; or NULL */
+	const char *comment;   /* or NULL */
+
+	/* RESTORE */
+	int64_t gen;
+	struct process old_root;		/* whose leavings are ended first; pid 0: none */
+	const struct process_list *old_members; /* or NULL */
+
+	/*
+	 * RESTORE: the tree is there, not yet running. Must make it last (policies_set_tree()): if the daemon
+	 * dies before that, the engine undoes the restore. 0 or -errno.
+	 */
+	int (*record)(void *userdata, const struct process *root, int64_t gen, struct failure *f);
+	void (*done)(void *userdata, const struct job *job);
+	void *userdata;
+};
+
+/*
+ * The run is in the catalog from here on. @done is called from the event loop, never before this returns.
+ * Strings are copied.
+ */
+int job_start(const struct sched_context *c, const struct job_request *request, struct failure *f,
+	      struct job **ret) _must_check_;
+
+/* Kills what runs, undoes what is half done, and notes the run as canceled if it has not ended. */
+struct job *job_free(struct job *j);
+DEFINE_CLEANUP(struct job *, job_free)
+
+/* Gives up now, with that reason; the callback follows. */
+void job_cancel(struct job *j, const char *reason);
+
+/* What came of it; valid in @done. */
+enum job_kind job_kind(const struct job *j);
+enum run_outcome job_outcome(const struct job *j);
+int64_t job_gen(const struct job *j);
+const char *job_reason(const struct job *j); /* "" when it went well */
+int job_error(const struct job *j);
+const struct process *job_root(const struct job *j); /* RESTORE: of the new tree */
+const char *job_trigger(const struct job *j);
+bool job_stopped_tree(const struct job *j); /* DUMP with stop, and it was */
+/* What it does now, for people: "freezing and copying". */
+const char *job_phase(const struct job *j);

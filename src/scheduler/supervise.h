@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * supervise - a keeper for each policy: watches its tree, takes generations when they are due, brings the tree back
+ *
+ * What is to be done is decided in supervise-decide.h, when a generation is due in due.h, what may go in
+ * retention.h; a keeper asks them when something has happened, and does it. All that matters is in the
+ * catalog before it is done, so that a keeper made after a crash of the daemon goes on where that one was.
+ */
+
+#include "basic/failure.h"
+#include "scheduler/context.h"
+#include "scheduler/job.h"
+#include "scheduler/policy.h"
+
+struct keeper;
+
+/* @policy is borrowed until keeper_free() or keeper_set_policy(), and while keeper_is_busy(). */
+int keeper_new(const struct sched_context *c, const struct policy *policy, struct failure *f,
+	       struct keeper **ret) _must_check_;
+struct keeper *keeper_free(struct keeper *k);
+DEFINE_CLEANUP(struct keeper *, keeper_free)
+
+/* Finds its tree again, or sees to it that there is one. Called once, when everything is ready. */
+void keeper_begin(struct keeper *k);
+
+/* The same policy, read again. A job that runs goes on with the old one. */
+void keeper_set_policy(struct keeper *k, const struct policy *policy);
+const struct policy *keeper_policy(const struct keeper *k);
+
+/* A job runs or waits for its turn. */
+bool keeper_is_busy(const struct keeper *k);
+
+/* No new jobs from now on; what runs is canceled with that reason. Trees are left alone. */
+void keeper_quit(struct keeper *k, const char *reason);
+
+/* A person asks. @done is called with the job that came of it, once. */
+typedef void keeper_done_fn(void *userdata, const struct job *job);
+
+struct keeper_create {
+	const char *tags;    /* or NULL */
+	const char *comment; /* or NULL */
+	bool stop;
+};
+/* -ESRCH there is no tree; -EBUSY a job is under way. */
+int keeper_create(struct keeper *k, const struct keeper_create *how, keeper_done_fn *done,
+		  void *userdata, struct failure *f) _must_check_;
+
+/* @replace: end the tree that runs; else -EEXIST when one does. */
+int keeper_restore(struct keeper *k, int64_t gen, bool replace, keeper_done_fn *done,
+		   void *userdata, struct failure *f) _must_check_;
+
+/*
+ * A supervisor in the foreground (snapmgr run) has the tree from here on, until keeper_foreground_end().
+ * @owner:	tells it from others
+ * -EBUSY: somebody has it, or a tree runs already.
+ */
+int keeper_foreground_begin(struct keeper *k, const void *owner, struct failure *f) _must_check_;
+/* Its tree runs. @gen: restored from; 0: started */
+int keeper_foreground_started(struct keeper *k, const void *owner, pid_t pid, int64_t gen,
+			      struct failure *f) _must_check_;
+/* Wait status; below 0: not known. Without effect when @owner does not have it. */
+void keeper_foreground_end(struct keeper *k, const void *owner, int status);
+
+struct keeper_status {
+	const char *state;   /* "running", "waiting", ... */
+	struct process root; /* pid 0: no tree */
+	size_t n_processes;
+	int64_t restored_from;
+	uint64_t since_usec; /* the tree runs since */
+	uint64_t next_usec;  /* next generation, or next attempt; 0: none */
+	const char *note;    /* why it is in this state, or "" */
+	const char *phase;   /* of the job; NULL: none */
+};
+void keeper_status(const struct keeper *k, struct keeper_status *ret);
