@@ -227,33 +227,42 @@ static int read_stat(int dir_fd, struct proc_info *info)
 	return 0;
 }
 
-/* Everything but stat, into @info. */
-static int read_rest(int dir_fd, struct proc_info *info)
+static int read_uid(int dir_fd, uid_t *ret)
 {
-	_cleanup_free_ char *status = NULL, *cgroup = NULL;
+	_cleanup_free_ char *text = NULL;
 	int r;
 
-	r = sys_read_file_at(dir_fd, "status", PROC_STATUS_MAX, &status, NULL);
-	if (r < 0)
-		return r;
-	r = status_parse_uid(status, &info->uid);
-	if (r < 0)
-		return r;
-	r = read_user_name(info->uid, &info->user);
-	if (r < 0)
-		return r;
-	r = read_exe(dir_fd, &info->exe);
-	if (r < 0)
-		return r;
-	r = read_args(dir_fd, &info->args);
-	if (r < 0)
-		return r;
-	r = sys_read_file_at(dir_fd, "cgroup", PROC_CGROUP_MAX, &cgroup, NULL);
+	r = sys_read_file_at(dir_fd, "status", PROC_STATUS_MAX, &text, NULL);
+	return r < 0 ? r : status_parse_uid(text, ret);
+}
+
+static int read_cgroups(int dir_fd, struct proc_info *info)
+{
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	r = sys_read_file_at(dir_fd, "cgroup", PROC_CGROUP_MAX, &text, NULL);
 	if (r == -ENOENT)
 		return 0; /* a kernel without cgroups */
-	if (r < 0)
-		return r;
-	return proc_cgroup_parse(cgroup, info);
+	return r < 0 ? r : proc_cgroup_parse(text, info);
+}
+
+/* Everything but stat, into @info. */
+static int read_rest(int dir_fd, unsigned want, struct proc_info *info)
+{
+	int r = 0;
+
+	if (want & (PROC_INFO_UID | PROC_INFO_USER))
+		r = read_uid(dir_fd, &info->uid);
+	if (r >= 0 && want & PROC_INFO_USER)
+		r = read_user_name(info->uid, &info->user);
+	if (r >= 0 && want & PROC_INFO_EXE)
+		r = read_exe(dir_fd, &info->exe);
+	if (r >= 0 && want & PROC_INFO_ARGS)
+		r = read_args(dir_fd, &info->args);
+	if (r >= 0 && want & PROC_INFO_CGROUP)
+		r = read_cgroups(dir_fd, info);
+	return r;
 }
 
 static void proc_info_cleanup(struct proc_info *info)
@@ -261,7 +270,7 @@ static void proc_info_cleanup(struct proc_info *info)
 	proc_info_done(info);
 }
 
-int proc_info_read(int proc_fd, pid_t pid, struct proc_info *ret)
+int proc_info_read(int proc_fd, pid_t pid, unsigned want, struct proc_info *ret)
 {
 	_cleanup_(proc_info_cleanup) struct proc_info info = { 0 };
 	_cleanup_close_ int dir_fd = -EBADF;
@@ -284,7 +293,7 @@ int proc_info_read(int proc_fd, pid_t pid, struct proc_info *ret)
 	 */
 	if (info.pid != pid)
 		return -EBADMSG;
-	r = read_rest(dir_fd, &info);
+	r = read_rest(dir_fd, want, &info);
 	if (r < 0)
 		return r == -ENOENT ? -ESRCH : r;
 
@@ -347,7 +356,7 @@ static int read_pidfiles(const struct policy *p, int proc_fd, pid_t **ret)
 		 */
 		if (!p->matches[i].pidfile ||
 		    pidfile_read(p->matches[i].pidfile, &pid, &owner) < 0 ||
-		    proc_info_read(proc_fd, pid, &info) < 0)
+		    proc_info_read(proc_fd, pid, PROC_INFO_UID, &info) < 0)
 			continue;
 		if (owner == 0 || owner == info.uid)
 			pids[i] = pid;
@@ -362,10 +371,32 @@ static bool may_be_target(const struct proc_info *info, pid_t self)
 	       info->state != 'Z' && info->state != 'X';
 }
 
+/* What must be read of every process on the machine, and no more: this runs every few seconds. */
+static unsigned wanted_by(const struct policy *p)
+{
+	unsigned want = 0;
+
+	for (size_t i = 0; i < p->n_matches; i++) {
+		const struct policy_match *m = &p->matches[i];
+
+		if (m->unit || m->cgroup)
+			want |= PROC_INFO_CGROUP;
+		if (m->exe)
+			want |= PROC_INFO_EXE;
+		if (m->args)
+			want |= PROC_INFO_ARGS;
+		if (m->user) /* the name is looked up only where one is asked for */
+			want |= m->user[strspn(m->user, "0123456789")] ? PROC_INFO_USER
+								       : PROC_INFO_UID;
+	}
+	return want;
+}
+
 static int scan_proc(const struct policy *p, int proc_fd, pid_t self, const pid_t *pidfile_pids,
 		     struct failure *failure, struct seen_list *ret)
 {
 	_cleanup_close_ int fd = sys_openat(proc_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	unsigned want = wanted_by(p);
 	struct dirent *entry;
 	DIR *dir;
 	int r = 0;
@@ -388,7 +419,7 @@ static int scan_proc(const struct policy *p, int proc_fd, pid_t self, const pid_
 			r = fail(failure, -E2BIG, "more than %d processes", FIND_PROCESSES_MAX);
 			break;
 		}
-		r = proc_info_read(proc_fd, pid, &info);
+		r = proc_info_read(proc_fd, pid, want, &info);
 		if (r == -ENOMEM) {
 			(void)fail(failure, r, "cannot look at process %d", pid);
 			break;

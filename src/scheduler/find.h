@@ -26,13 +26,24 @@ struct found_tree {
 	unsigned n_processes; /* root included */
 };
 
+/* What to read of a process besides the numbers of its stat. */
+enum {
+	PROC_INFO_UID = 1 << 0,
+	PROC_INFO_USER = 1 << 1, /* and the uid; asks the name service */
+	PROC_INFO_EXE = 1 << 2,
+	PROC_INFO_ARGS = 1 << 3,
+	PROC_INFO_CGROUP = 1 << 4, /* and the unit */
+	PROC_INFO_ALL = (1 << 5) - 1,
+};
+
 /*
  * proc_info_read() - describe one process
  * @proc_fd:	an open /proc
+ * @want:	PROC_INFO_ flags; what is not wanted is 0 or NULL
  *
  * Return: 0, -ESRCH (gone), -EBADMSG (/proc says what it cannot say), or -errno.
  */
-int proc_info_read(int proc_fd, pid_t pid, struct proc_info *ret) _must_check_;
+int proc_info_read(int proc_fd, pid_t pid, unsigned want, struct proc_info *ret) _must_check_;
 
 /* /proc/PID/cgroup into .cgroups and .unit. -EBADMSG: malformed. */
 int proc_cgroup_parse(const char *text, struct proc_info *info) _must_check_;
