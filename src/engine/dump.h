@@ -21,6 +21,8 @@ struct inotify_dump;
 struct memfd_dump;
 struct shmem_dump;
 struct tty_dump;
+struct unix_dump;
+struct inet_dump;
 
 /* Namespaces that may differ between us and the tree; the order is that of ns_names in dump.c. */
 enum ns_kind { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT, NS_USER, NS_CGROUP, NS_TIME, N_NS_KINDS };
@@ -41,6 +43,8 @@ struct dump {
 	struct inotify_dump *inotify;	   /* of the kinds of these names: */
 	struct memfd_dump *memfd;
 	struct tty_dump *tty;
+	struct unix_dump *unix_socks;	   /* fd-unix.c */
+	struct inet_dump *inet_socks;	   /* fd-inet.c */
 	uint32_t last_pages_id;
 	uint32_t last_ghost_id;
 	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */

@@ -28,6 +28,7 @@ struct files_restore;
 struct memfd_restore;
 struct shmem_restore;
 struct tty_restore;
+struct unix_restore;
 
 /* A thread being made. */
 struct rthread {
@@ -74,6 +75,7 @@ struct restore {
 	struct shmem_restore *shmem; /* shmem.c */
 	struct memfd_restore *memfd; /* of the kinds of these names: */
 	struct tty_restore *tty;
+	struct unix_restore *unix_socks; /* fd-unix.c */
 	struct guard *guard;	     /* guard.c: ends what we made if we die */
 	int transport[2];	     /* SEQPACKET: [0] ours, [1] the tasks' */
 

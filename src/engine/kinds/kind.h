@@ -45,6 +45,7 @@ struct file {
 	const struct fd_kind *kind;
 	int fd;		/* ours, from open() on; -EBADF before. Owned by the driver. */
 	bool linked;
+	bool needed; /* to be opened although no task has it: it travels in a queue. Set by check hooks. */
 	void *priv;	/* the kind's, in rs->arena */
 	struct file_user {
 		struct rtask *task;
@@ -110,6 +111,10 @@ extern const struct fd_kind fd_kind_pidfd;
 extern const struct fd_kind fd_kind_signalfd;
 extern const struct fd_kind fd_kind_timerfd;
 extern const struct fd_kind fd_kind_tty;
+extern const struct fd_kind fd_kind_unix;
+extern const struct fd_kind fd_kind_inet;
+extern const struct fd_kind fd_kind_netlink;
+extern const struct fd_kind fd_kind_packet;
 
 /* ---- the driver, for kinds (fds.c) ---- */
 

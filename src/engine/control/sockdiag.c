@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/control/sockdiag.h"
+
+#include <linux/inet_diag.h>
+#include <linux/netlink_diag.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <netinet/tcp.h>
+#include <netlink/attr.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <linux/netlink.h>
+
+#include "basic/netlink.h"
+
+enum { UNIX_SHOW = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN };
+
+/* Attributes behind a fixed head of @head bytes. */
+#define for_each_attr(at, left, payload, size, head)                                               \
+	for ((left) = (int)((size) - NLMSG_ALIGN(head)),                                           \
+	    (at) = (const struct nlattr *)((const char *)(payload) + NLMSG_ALIGN(head));           \
+	     nla_ok(at, left); (at) = nla_next(at, &(left)))
+
+/* ---- unix ---- */
+
+struct unix_list {
+	struct arena *arena;
+	struct unix_diag *items;
+	size_t n;
+};
+
+static int unix_attr(struct unix_diag *u, const struct nlattr *at, struct arena *a)
+{
+	const void *data = nla_data(at);
+	size_t size = (size_t)nla_len(at);
+
+	switch (nla_type(at)) {
+	case UNIX_DIAG_NAME:
+		u->name = arena_copy(a, data, size);
+		u->name_size = size;
+		return u->name || size == 0 ? 0 : -ENOMEM;
+	case UNIX_DIAG_PEER:
+		if (size < sizeof(u->peer))
+			return -EPROTO;
+		memcpy(&u->peer, data, sizeof(u->peer));
+		u->has_peer = true;
+		return 0;
+	case UNIX_DIAG_ICONS:
+		u->icons = arena_copy(a, data, size);
+		u->n_icons = size / sizeof(u->icons[0]);
+		return u->icons || size == 0 ? 0 : -ENOMEM;
+	case UNIX_DIAG_RQLEN: {
+		struct unix_diag_rqlen len;
+
+		if (size < sizeof(len))
+			return -EPROTO;
+		memcpy(&len, data, sizeof(len));
+		u->rqueue = len.udiag_rqueue;
+		u->wqueue = len.udiag_wqueue;
+		return 0;
+	}
+	case UNIX_DIAG_SHUTDOWN:
+		if (size < 1)
+			return -EPROTO;
+		u->shutdown = *(const uint8_t *)data;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static int unix_row(void *userdata, const void *payload, size_t size)
+{
+	struct unix_list *list = userdata;
+	const struct unix_diag_msg *msg = payload;
+	const struct nlattr *at;
+	struct unix_diag *u;
+	int left, r;
+
+	if (size < sizeof(*msg))
+		return -EPROTO;
+	r = arena_grow(list->arena, &list->items, list->n);
+	if (r < 0)
+		return r;
+	u = &list->items[list->n];
+	*u = (struct unix_diag){
+		.ino = msg->udiag_ino,
+		.type = msg->udiag_type,
+		.state = msg->udiag_state,
+	};
+	for_each_attr(at, left, payload, size, sizeof(*msg)) {
+		r = unix_attr(u, at, list->arena);
+		if (r < 0)
+			return r;
+	}
+	list->n++;
+	return 0;
+}
+
+int sockdiag_unix_get(uint32_t ino, struct arena *a, struct unix_diag *ret)
+{
+	struct unix_diag_req req = {
+		.sdiag_family = AF_UNIX,
+		.udiag_ino = ino,
+		.udiag_states = UINT32_MAX,
+		.udiag_show = UNIX_SHOW,
+		.udiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE },
+	};
+	struct unix_list list = { .arena = a };
+	int r;
+
+	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, 0, &req, sizeof(req), unix_row,
+			  &list);
+	if (r < 0)
+		return r;
+	if (list.n != 1)
+		return -ENOENT;
+	*ret = list.items[0];
+	return 0;
+}
+
+int sockdiag_unix_listeners(struct arena *a, struct unix_diag **ret, size_t *ret_n)
+{
+	struct unix_diag_req req = {
+		.sdiag_family = AF_UNIX,
+		.udiag_states = 1 << TCP_LISTEN,
+		.udiag_show = UNIX_SHOW,
+	};
+	struct unix_list list = { .arena = a };
+	int r;
+
+	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req),
+			  unix_row, &list);
+	if (r < 0)
+		return r;
+	*ret = list.items;
+	*ret_n = list.n;
+	return 0;
+}
+
+/* ---- inet ---- */
+
+struct inet_list {
+	struct arena *arena;
+	struct inet_diag *items;
+	size_t n;
+};
+
+static int inet_row(void *userdata, const void *payload, size_t size)
+{
+	struct inet_list *list = userdata;
+	const struct inet_diag_msg *msg = payload;
+	const struct nlattr *at;
+	struct inet_diag *i;
+	int left, r;
+
+	if (size < sizeof(*msg))
+		return -EPROTO;
+	r = arena_grow(list->arena, &list->items, list->n);
+	if (r < 0)
+		return r;
+	i = &list->items[list->n++];
+	*i = (struct inet_diag){
+		.ino = msg->idiag_inode,
+		.state = msg->idiag_state,
+		.rqueue = msg->idiag_rqueue,
+		.wqueue = msg->idiag_wqueue,
+	};
+	for_each_attr(at, left, payload, size, sizeof(*msg))
+		if (nla_type(at) == INET_DIAG_SHUTDOWN && nla_len(at) >= 1)
+			i->shutdown = *(const uint8_t *)nla_data(at);
+	return 0;
+}
+
+int sockdiag_inet_list(int family, int protocol, struct arena *a, struct inet_diag **ret,
+		       size_t *ret_n)
+{
+	struct inet_diag_req_v2 req = {
+		.sdiag_family = (uint8_t)family,
+		.sdiag_protocol = (uint8_t)protocol,
+		.idiag_ext = 1 << (INET_DIAG_SHUTDOWN - 1),
+		.idiag_states = UINT32_MAX,
+	};
+	struct inet_list list = { .arena = a };
+	int r;
+
+	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req),
+			  inet_row, &list);
+	if (r < 0)
+		return r;
+	*ret = list.items;
+	*ret_n = list.n;
+	return 0;
+}
+
+/* ---- netlink ---- */
+
+struct netlink_search {
+	struct arena *arena;
+	uint32_t ino;
+	bool found;
+	struct netlink_diag diag;
+};
+
+static int netlink_row(void *userdata, const void *payload, size_t size)
+{
+	struct netlink_search *s = userdata;
+	const struct netlink_diag_msg *msg = payload;
+	const struct nlattr *at;
+	int left;
+
+	if (size < sizeof(*msg))
+		return -EPROTO;
+	if (msg->ndiag_ino != s->ino || s->found)
+		return 0;
+	s->found = true;
+	s->diag = (struct netlink_diag){
+		.ino = msg->ndiag_ino,
+		.protocol = msg->ndiag_protocol,
+		.state = msg->ndiag_state,
+		.portid = msg->ndiag_portid,
+		.dst_portid = msg->ndiag_dst_portid,
+		.dst_group = msg->ndiag_dst_group,
+	};
+	for_each_attr(at, left, payload, size, sizeof(*msg)) {
+		if (nla_type(at) != NETLINK_DIAG_GROUPS)
+			continue;
+		s->diag.groups = arena_copy(s->arena, nla_data(at), (size_t)nla_len(at));
+		s->diag.n_groups = (size_t)nla_len(at) / sizeof(s->diag.groups[0]);
+		if (!s->diag.groups && s->diag.n_groups > 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int sockdiag_netlink_get(uint32_t ino, struct arena *a, struct netlink_diag *ret)
+{
+	struct netlink_diag_req req = {
+		.sdiag_family = AF_NETLINK,
+		.sdiag_protocol = NDIAG_PROTO_ALL,
+		.ndiag_show = NDIAG_SHOW_GROUPS,
+	};
+	struct netlink_search search = { .arena = a, .ino = ino };
+	int r;
+
+	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req),
+			  netlink_row, &search);
+	if (r < 0)
+		return r;
+	if (!search.found)
+		return -ENOENT;
+	*ret = search.diag;
+	return 0;
+}

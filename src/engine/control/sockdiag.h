@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * sockdiag - what only sock_diag(7) tells about a socket
+ *
+ * Of the network namespace we are in. Most about a socket is asked through our copy of its descriptor; here is the rest:
+ * inodes of peers, lengths of queues, connections that wait to be accepted, shutdown states.
+ *
+ * Ownership  Lists are in the caller's arena.
+ * Errors     0 or -errno, without fail(). -ENOENT: no such socket, or no such table in this kernel.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "basic/arena.h"
+
+struct unix_diag {
+	uint32_t ino;
+	uint8_t type, state, shutdown;
+	bool has_peer;
+	uint32_t peer; /* inode; 0: it was closed, or nobody has accepted it yet */
+	uint32_t rqueue, wqueue; /* of a listener: connections waiting, and how many may */
+	const char *name;
+	size_t name_size;
+	const uint32_t *icons; /* of a listener: inodes of those who wait, 0 for one that is closed */
+	size_t n_icons;
+};
+
+int sockdiag_unix_get(uint32_t ino, struct arena *a, struct unix_diag *ret) _must_check_;
+/* All unix sockets that listen. */
+int sockdiag_unix_listeners(struct arena *a, struct unix_diag **ret, size_t *ret_n) _must_check_;
+
+struct inet_diag {
+	uint32_t ino;
+	uint8_t state, shutdown;
+	uint32_t rqueue, wqueue;
+};
+int sockdiag_inet_list(int family, int protocol, struct arena *a, struct inet_diag **ret,
+		       size_t *ret_n) _must_check_;
+
+struct netlink_diag {
+	uint32_t ino;
+	uint8_t protocol, state;
+	uint32_t portid, dst_portid, dst_group;
+	const uint32_t *groups; /* bit mask */
+	size_t n_groups;	/* words */
+};
+int sockdiag_netlink_get(uint32_t ino, struct arena *a, struct netlink_diag *ret) _must_check_;

@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * IPv4 and IPv6 sockets: TCP, UDP, UDP-Lite, ICMP, raw.
+ *
+ * Nearly everything is asked through our copy of the descriptor; only the shutdown state is sock_diag's to tell. What
+ * stands in the receive queue of a datagram socket is dropped, as a network may.
+ *
+ * Restore binds with everything allowed that could be in the way (reuse, free binding) and sets the final options in
+ * link, when all sockets of the tree stand at their addresses.
+ */
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <string.h>
+
+#include "basic/sys.h"
+#include "engine/control/sockdiag.h"
+#include "engine/kinds/fd-tcp.h"
+#include "engine/kinds/kind.h"
+#include "engine/kinds/sk-opts.h"
+
+#include "sk-inet.pb-c.h"
+
+#ifndef ICMP_FILTER
+#define ICMP_FILTER 1
+#endif
+#ifndef ICMPV6_FILTER
+#define ICMPV6_FILTER 1
+#endif
+#ifndef IPV6_HDRINCL
+#define IPV6_HDRINCL 36
+#endif
+
+enum {
+	V4_WORDS = 1,
+	V6_WORDS = 4,
+	ICMP_FILTER_WORDS = 1,
+	ICMPV6_FILTER_WORDS = 8,
+	ADDRESS_TEXT_MAX = INET6_ADDRSTRLEN + 16,
+};
+
+union inet_address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static bool inet_matches(const struct fd_view *view)
+{
+	int family = sk_family(view);
+
+	return family == AF_INET || family == AF_INET6;
+}
+
+static const char *address_text(uint32_t family, const uint32_t *words, uint32_t port,
+				char buf[static ADDRESS_TEXT_MAX])
+{
+	char ip[INET6_ADDRSTRLEN] = "?";
+
+	(void)inet_ntop((int)family, words, ip, sizeof(ip));
+	(void)snprintf(buf, ADDRESS_TEXT_MAX, family == AF_INET6 ? "[%s]:%u" : "%s:%u", ip, port);
+	return buf;
+}
+
+/* ---- dump ---- */
+
+/* Tables of sock_diag, each read when first needed. */
+struct inet_dump {
+	struct inet_table {
+		int family, protocol;
+		struct inet_diag *items;
+		size_t n;
+	} *tables;
+	size_t n_tables;
+};
+
+static int inet_table(struct dump *d, int family, int protocol, const struct inet_table **ret)
+{
+	struct inet_dump *s = d->inet_socks;
+	struct inet_table *t;
+	int r;
+
+	if (!s) {
+		s = d->inet_socks = arena_new(&d->arena, struct inet_dump);
+		if (!s)
+			return fail(d->failure, -ENOMEM, "out of memory");
+	}
+	for (size_t i = 0; i < s->n_tables; i++) {
+		if (s->tables[i].family == family && s->tables[i].protocol == protocol) {
+			*ret = &s->tables[i];
+			return 0;
+		}
+	}
+	r = arena_grow(&d->arena, &s->tables, s->n_tables);
+	if (r < 0)
+		return fail(d->failure, r, "out of memory");
+	t = &s->tables[s->n_tables];
+	*t = (struct inet_table){ .family = family, .protocol = protocol };
+	r = sockdiag_inet_list(family, protocol, &d->arena, &t->items, &t->n);
+	/* Protocols without a table have no shutdown state that anybody could ask for. */
+	if (r < 0 && r != -ENOENT)
+		return fail(d->failure, r, "cannot list sockets of protocol %d", protocol);
+	s->n_tables++;
+	*ret = t;
+	return 0;
+}
+
+static int shutdown_dump(struct dump *d, InetSkEntry *e)
+{
+	const struct inet_table *table = NULL;
+	int r;
+
+	r = inet_table(d, (int)e->family, (int)e->proto, &table);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < table->n; i++) {
+		if (table->items[i].ino != e->ino || table->items[i].shutdown == 0)
+			continue;
+		e->has_shutdown = 1;
+		e->shutdown = table->items[i].shutdown;
+	}
+	return 0;
+}
+
+static int address_put(struct dump *d, const union inet_address *a, InetSkEntry *e, bool is_source)
+{
+	uint32_t n = e->family == AF_INET6 ? V6_WORDS : V4_WORDS;
+	const void *from = e->family == AF_INET6 ? (const void *)&a->v6.sin6_addr :
+						   (const void *)&a->v4.sin_addr;
+	uint32_t port = ntohs(e->family == AF_INET6 ? a->v6.sin6_port : a->v4.sin_port);
+	uint32_t *words = arena_copy(&d->arena, from, n * sizeof(uint32_t));
+	char ifname[IF_NAMESIZE];
+
+	if (!words)
+		return fail(d->failure, -ENOMEM, "out of memory");
+	if (is_source) {
+		e->src_addr = words;
+		e->n_src_addr = n;
+		e->src_port = port;
+	} else {
+		e->dst_addr = words;
+		e->n_dst_addr = n;
+		e->dst_port = port;
+	}
+	/* A link-local address is nothing without its link. */
+	if (e->family == AF_INET6 && a->v6.sin6_scope_id != 0 && !e->ifname) {
+		if (!if_indextoname(a->v6.sin6_scope_id, ifname))
+			return fail(d->failure, -errno, "interface %u of its address is gone",
+				    a->v6.sin6_scope_id);
+		e->ifname = arena_strdup(&d->arena, ifname);
+		if (!e->ifname)
+			return fail(d->failure, -ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+static int addresses_dump(struct dump *d, int fd, InetSkEntry *e)
+{
+	union inet_address a = { 0 };
+	socklen_t size = sizeof(a);
+	int r;
+
+	r = (int)SYS_CALL(getsockname(fd, &a.any, &size));
+	if (r < 0)
+		return fail(d->failure, r, "cannot read its address");
+	r = address_put(d, &a, e, /* is_source= */ true);
+	if (r < 0)
+		return r;
+
+	a = (union inet_address){ 0 };
+	size = sizeof(a);
+	r = (int)SYS_CALL(getpeername(fd, &a.any, &size));
+	if (r < 0 && r != -ENOTCONN && r != -EINVAL)
+		return fail(d->failure, r, "cannot read the address of its peer");
+	if (r == 0 && e->type != SOCK_STREAM)
+		e->state = TCP_ESTABLISHED;
+	return address_put(d, &a, e, /* is_source= */ false);
+}
+
+static int raw_opts_dump(struct dump *d, int fd, const InetSkEntry *e, IpOptsRawEntry **ret)
+{
+	IpOptsRawEntry *raw = arena_new(&d->arena, IpOptsRawEntry);
+	bool v6 = e->family == AF_INET6;
+	uint32_t filter[ICMPV6_FILTER_WORDS] = { 0 };
+	socklen_t size = 0;
+	int value, r = 0;
+
+	if (!raw)
+		return fail(d->failure, -ENOMEM, "out of memory");
+	ip_opts_raw_entry__init(raw);
+	if (sk_get_int(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HDRINCL : IP_HDRINCL, &value) ==
+	    0)
+		raw->has_hdrincl = raw->hdrincl = value != 0;
+	if (!v6 && sk_get_int(fd, IPPROTO_IP, IP_NODEFRAG, &value) == 0)
+		raw->has_nodefrag = raw->nodefrag = value != 0;
+
+	if (!v6 && e->proto == IPPROTO_ICMP) {
+		size = ICMP_FILTER_WORDS * sizeof(uint32_t);
+		r = (int)SYS_CALL(getsockopt(fd, SOL_RAW, ICMP_FILTER, filter, &size));
+	} else if (v6 && e->proto == IPPROTO_ICMPV6) {
+		size = ICMPV6_FILTER_WORDS * sizeof(uint32_t);
+		r = (int)SYS_CALL(getsockopt(fd, IPPROTO_ICMPV6, ICMPV6_FILTER, filter, &size));
+	}
+	if (r < 0)
+		return fail(d->failure, r, "cannot read its ICMP filter");
+	if (size > 0) {
+		raw->icmpv_filter = arena_copy(&d->arena, filter, size);
+		raw->n_icmpv_filter = size / sizeof(uint32_t);
+		if (!raw->icmpv_filter)
+			return fail(d->failure, -ENOMEM, "out of memory");
+	}
+	*ret = raw;
+	return 0;
+}
+
+static int ip_opts_dump(struct dump *d, int fd, InetSkEntry *e)
+{
+	IpOptsEntry *o = arena_new(&d->arena, IpOptsEntry);
+	bool v6 = e->family == AF_INET6;
+	int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+	int freebind, pktinfo, tos, ttl, only, r;
+
+	if (!o)
+		return fail(d->failure, -ENOMEM, "out of memory");
+	ip_opts_entry__init(o);
+	r = sk_get_int(fd, level, v6 ? IPV6_FREEBIND : IP_FREEBIND, &freebind);
+	if (r == 0)
+		r = sk_get_int(fd, level, v6 ? IPV6_RECVPKTINFO : IP_PKTINFO, &pktinfo);
+	if (r == 0 && v6)
+		r = sk_get_int(fd, level, IPV6_V6ONLY, &only);
+	if (r == 0 && !v6)
+		r = sk_get_int(fd, level, IP_TOS, &tos);
+	if (r == 0 && !v6)
+		r = sk_get_int(fd, level, IP_TTL, &ttl);
+	if (r < 0)
+		return fail(d->failure, r, "cannot read IP options");
+	o->has_freebind = o->freebind = freebind != 0;
+	o->has_pktinfo = o->pktinfo = pktinfo != 0;
+	if (v6) {
+		e->has_v6only = 1;
+		e->v6only = only != 0;
+	} else {
+		o->has_tos = tos != 0;
+		o->tos = (uint32_t)tos;
+		o->has_ttl = 1;
+		o->ttl = (uint32_t)ttl;
+	}
+	e->ip_opts = o;
+	return e->type == SOCK_RAW ? raw_opts_dump(d, fd, e, &o->raw) : 0;
+}
+
+/* A listener: how many may wait, and whether somebody does. */
+static int listener_dump(struct dump *d, const struct tcp_info *info, InetSkEntry *e)
+{
+	e->backlog = info->tcpi_sacked;
+	if (info->tcpi_unacked == 0)
+		return 0;
+	if (!d->options->skip_in_flight && !d->options->tcp_close)
+		return fail(d->failure, -EOPNOTSUPP,
+			    "tcp: %u connections wait to be accepted; --skip-in-flight drops them",
+			    info->tcpi_unacked);
+	dump_note(d, "%u TCP connections that wait to be accepted on port %u are dropped",
+		  info->tcpi_unacked, e->src_port);
+	return 0;
+}
+
+static int tcp_dump(struct dump *d, int fd, InetSkEntry *e)
+{
+	char text[ADDRESS_TEXT_MAX];
+	struct tcp_info info = { 0 };
+	socklen_t size = sizeof(info);
+	int r;
+
+	r = (int)SYS_CALL(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size));
+	if (r < 0)
+		return fail(d->failure, r, "cannot read TCP_INFO");
+	e->state = info.tcpi_state;
+	r = tcp_opts_dump(d, fd, &e->tcp_opts);
+	if (r < 0)
+		return r;
+	if (e->state == TCP_LISTEN)
+		return listener_dump(d, &info, e);
+	if (!tcp_state_is_connected(e->state) || d->options->tcp_close)
+		return shutdown_dump(d, e);
+	return fail(d->failure, -EOPNOTSUPP,
+		    "tcp: established connection to %s; use --tcp-close to have it closed at restore",
+		    address_text(e->family, e->dst_addr, e->dst_port, text));
+}
+
+static int datagram_dump(struct dump *d, const struct fd_view *view, InetSkEntry *e)
+{
+	struct pollfd pfd = { .fd = view->fd, .events = POLLIN };
+	TcpOptsEntry *none;
+	int cork;
+
+	if ((e->proto == IPPROTO_UDP || e->proto == IPPROTO_UDPLITE) &&
+	    sk_get_int(view->fd, IPPROTO_UDP, UDP_CORK, &cork) == 0 && cork)
+		return fail(d->failure, -EOPNOTSUPP,
+			    "udp: it is corked, and the datagram begun cannot be read");
+	if (SYS_CALL(poll(&pfd, 1, 0)) > 0 && (pfd.revents & POLLIN) &&
+	    !(pfd.revents & (POLLRDHUP | POLLHUP)))
+		dump_note(d, "task %d: fd %d: datagrams not read yet are dropped",
+			  view->task->vpid, view->number);
+	none = arena_new(&d->arena, TcpOptsEntry);
+	if (!none)
+		return fail(d->failure, -ENOMEM, "out of memory");
+	tcp_opts_entry__init(none);
+	e->tcp_opts = none;
+	return e->type == SOCK_RAW ? 0 : shutdown_dump(d, e);
+}
+
+static bool protocol_is_known(int type, int protocol)
+{
+	switch (type) {
+	case SOCK_STREAM:
+		return protocol == IPPROTO_TCP;
+	case SOCK_DGRAM:
+		return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE ||
+		       protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6;
+	default:
+		return type == SOCK_RAW;
+	}
+}
+
+static int inet_dump(struct dump *d, const struct fd_view *view)
+{
+	InetSkEntry e = INET_SK_ENTRY__INIT;
+	SkOptsEntry opts = SK_OPTS_ENTRY__INIT;
+	FileEntry entry = FILE_ENTRY__INIT;
+	int type, protocol, r;
+
+	r = sk_get_int(view->fd, SOL_SOCKET, SO_TYPE, &type);
+	if (r == 0)
+		r = sk_get_int(view->fd, SOL_SOCKET, SO_PROTOCOL, &protocol);
+	if (r < 0)
+		return fail(d->failure, r, "cannot read its type");
+	if (!protocol_is_known(type, protocol))
+		return fail(d->failure, -EOPNOTSUPP,
+			    "sockets of type %d, protocol %d cannot be saved", type, protocol);
+	e.id = view->id;
+	e.ino = (uint32_t)view->st.st_ino;
+	e.family = (uint32_t)sk_family(view);
+	e.type = (uint32_t)type;
+	e.proto = (uint32_t)protocol;
+	e.state = TCP_CLOSE;
+	e.flags = view->flags;
+	e.fown = view->fown;
+	e.opts = &opts;
+	e.has_ns_id = 1;
+	e.ns_id = d->ns_id[NS_NET];
+
+	r = addresses_dump(d, view->fd, &e);
+	if (r == 0)
+		r = sk_opts_dump(d, view->fd, (int)e.family, &opts);
+	if (r == 0)
+		r = ip_opts_dump(d, view->fd, &e);
+	if (r == 0)
+		r = type == SOCK_STREAM ? tcp_dump(d, view->fd, &e) : datagram_dump(d, view, &e);
+	if (r < 0)
+		return r;
+	entry.isk = &e;
+	return files_put(d, view, &fd_kind_inet, &entry);
+}
+
+/* ---- restore ---- */
+
+static bool is_connected_tcp(const InetSkEntry *e)
+{
+	return e->type == SOCK_STREAM && tcp_state_is_connected(e->state);
+}
+
+static bool words_are_zero(const uint32_t *words, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (words[i] != 0)
+			return false;
+	return true;
+}
+
+static int inet_check(struct restore *rs, struct file *file)
+{
+	const InetSkEntry *e = file->entry->isk;
+	char text[ADDRESS_TEXT_MAX];
+	size_t n;
+
+	if (!e || !e->opts)
+		return fail(rs->failure, -EBADMSG, "record without a socket in it");
+	if (e->family != AF_INET && e->family != AF_INET6)
+		return fail(rs->failure, -EBADMSG, "socket family %u", e->family);
+	if (!protocol_is_known((int)e->type, (int)e->proto))
+		return fail(rs->failure, -EOPNOTSUPP,
+			    "sockets of type %u, protocol %u cannot be restored", e->type,
+			    e->proto);
+	n = e->family == AF_INET6 ? V6_WORDS : V4_WORDS;
+	if (e->n_src_addr != n || (e->n_dst_addr != n && e->n_dst_addr != 0))
+		return fail(rs->failure, -EBADMSG, "addresses of %zu and %zu words", e->n_src_addr,
+			    e->n_dst_addr);
+	if (e->src_port > UINT16_MAX || e->dst_port > UINT16_MAX)
+		return fail(rs->failure, -EBADMSG, "ports %u and %u", e->src_port, e->dst_port);
+	if (e->has_shutdown && (unsigned)e->shutdown > SK_SHUTDOWN__BOTH)
+		return fail(rs->failure, -EBADMSG, "shutdown state %d", (int)e->shutdown);
+	if (!is_connected_tcp(e) || rs->options->tcp_close)
+		return 0;
+	return fail(rs->failure, -EOPNOTSUPP,
+		    "tcp: established connection to %s; use --tcp-close to have it closed",
+		    e->n_dst_addr ? address_text(e->family, e->dst_addr, e->dst_port, text) : "?");
+}
+
+static int address_get(struct restore *rs, const InetSkEntry *e, bool is_source,
+		       union inet_address *ret, socklen_t *ret_size)
+{
+	union inet_address a = { .any.sa_family = (sa_family_t)e->family };
+	const uint32_t *words = is_source ? e->src_addr : e->dst_addr;
+	uint16_t port = htons((uint16_t)(is_source ? e->src_port : e->dst_port));
+
+	if (e->family == AF_INET) {
+		memcpy(&a.v4.sin_addr, words, sizeof(a.v4.sin_addr));
+		a.v4.sin_port = port;
+		*ret_size = sizeof(a.v4);
+	} else {
+		memcpy(&a.v6.sin6_addr, words, sizeof(a.v6.sin6_addr));
+		a.v6.sin6_port = port;
+		if (e->ifname && IN6_IS_ADDR_LINKLOCAL(&a.v6.sin6_addr)) {
+			a.v6.sin6_scope_id = if_nametoindex(e->ifname);
+			if (a.v6.sin6_scope_id == 0)
+				return fail(rs->failure, -ENODEV, "there is no interface '%s'",
+					    e->ifname);
+		}
+		*ret_size = sizeof(a.v6);
+	}
+	*ret = a;
+	return 0;
+}
+
+static int inet_bind(struct restore *rs, int fd, const InetSkEntry *e)
+{
+	bool v6 = e->family == AF_INET6;
+	char text[ADDRESS_TEXT_MAX];
+	union inet_address a;
+	socklen_t size;
+	int r;
+
+	r = address_get(rs, e, /* is_source= */ true, &a, &size);
+	if (r < 0)
+		return r;
+	if (e->type == SOCK_RAW) {
+		if (v6)
+			a.v6.sin6_port = 0;
+		else
+			a.v4.sin_port = 0;
+	}
+	r = (int)SYS_CALL(bind(fd, &a.any, size));
+	if (r == -EADDRNOTAVAIL) {
+		/* It may have been bound freely, or the address comes later. */
+		r = sk_set_int(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_FREEBIND : IP_FREEBIND,
+			       1);
+		if (r == 0)
+			r = (int)SYS_CALL(bind(fd, &a.any, size));
+		if (r == 0 && !(e->ip_opts && e->ip_opts->freebind))
+			restore_note(rs, "address %s is not on this machine, bound all the same",
+				     address_text(e->family, e->src_addr, e->src_port, text));
+	}
+	/* A connection that is over does not hold its port; another socket may. */
+	if (r == -EADDRINUSE && e->type == SOCK_STREAM && e->state == TCP_CLOSE && e->dst_port != 0)
+		return 0;
+	if (r < 0)
+		return fail(rs->failure, r, "cannot bind %s",
+			    address_text(e->family, e->src_addr, e->src_port, text));
+	return 0;
+}
+
+static int inet_open(struct restore *rs, struct file *file)
+{
+	const InetSkEntry *e = file->entry->isk;
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	fd = sk_inherited(rs, e->ino);
+	if (fd >= 0) {
+		file->fd = TAKE_FD(fd);
+		return 0;
+	}
+	if (fd != -ENOENT)
+		return fd;
+	fd = sk_new(rs, (int)e->family, (int)e->type, (int)e->proto);
+	if (fd < 0)
+		return fd;
+	if (e->family == AF_INET6 && e->has_v6only) {
+		r = sk_make_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, e->v6only);
+		if (r < 0 && e->type != SOCK_RAW)
+			return fail(rs->failure, r, "cannot set IPV6_V6ONLY");
+	}
+	r = sk_opts_restore_early(rs, fd, e->opts);
+	if (r < 0)
+		return r;
+	/* A port is the protocol with raw sockets, and a closed connection has let go of its. */
+	if (!is_connected_tcp(e) && ((e->type != SOCK_RAW && e->src_port != 0) ||
+				     !words_are_zero(e->src_addr, e->n_src_addr))) {
+		r = inet_bind(rs, fd, e);
+		if (r < 0)
+			return r;
+	}
+	if (e->type == SOCK_STREAM && e->state == TCP_LISTEN) {
+		r = (int)SYS_CALL(listen(fd, (int)MIN(e->backlog, (uint32_t)INT_MAX)));
+		if (r < 0)
+			return fail(rs->failure, r, "cannot listen on port %u", e->src_port);
+	}
+	file->fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int raw_opts_restore(struct restore *rs, int fd, const InetSkEntry *e,
+			    const IpOptsRawEntry *raw)
+{
+	bool v6 = e->family == AF_INET6;
+	int r = 0;
+
+	if (raw->has_hdrincl)
+		r = sk_make_int(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_HDRINCL : IP_HDRINCL,
+				raw->hdrincl);
+	if (r == 0 && !v6 && raw->has_nodefrag)
+		r = sk_make_int(fd, IPPROTO_IP, IP_NODEFRAG, raw->nodefrag);
+	if (r == 0 && raw->n_icmpv_filter == ICMP_FILTER_WORDS && !v6)
+		r = (int)SYS_CALL(setsockopt(fd, SOL_RAW, ICMP_FILTER, raw->icmpv_filter,
+					     ICMP_FILTER_WORDS * sizeof(uint32_t)));
+	if (r == 0 && raw->n_icmpv_filter == ICMPV6_FILTER_WORDS && v6)
+		r = (int)SYS_CALL(setsockopt(fd, IPPROTO_ICMPV6, ICMPV6_FILTER, raw->icmpv_filter,
+					     ICMPV6_FILTER_WORDS * sizeof(uint32_t)));
+	if (r < 0)
+		return fail(rs->failure, r, "cannot set options of a raw socket");
+	return 0;
+}
+
+static int ip_opts_restore(struct restore *rs, int fd, const InetSkEntry *e)
+{
+	const IpOptsEntry *o = e->ip_opts;
+	bool v6 = e->family == AF_INET6;
+	int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+	int r;
+
+	if (!o)
+		return 0;
+	r = sk_make_int(fd, level, v6 ? IPV6_FREEBIND : IP_FREEBIND, o->has_freebind && o->freebind);
+	if (r == 0 && o->has_pktinfo)
+		r = sk_make_int(fd, level, v6 ? IPV6_RECVPKTINFO : IP_PKTINFO, o->pktinfo);
+	if (r == 0 && !v6 && o->has_tos)
+		r = sk_make_int(fd, level, IP_TOS, (int)o->tos);
+	if (r == 0 && !v6 && o->has_ttl)
+		r = sk_make_int(fd, level, IP_TTL, (int)o->ttl);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot set IP options");
+	return o->raw ? raw_opts_restore(rs, fd, e, o->raw) : 0;
+}
+
+static int inet_connect(struct restore *rs, int fd, const InetSkEntry *e)
+{
+	char text[ADDRESS_TEXT_MAX];
+	union inet_address a;
+	socklen_t size;
+	int r;
+
+	r = address_get(rs, e, /* is_source= */ false, &a, &size);
+	if (r < 0)
+		return r;
+	r = (int)SYS_CALL(connect(fd, &a.any, size));
+	if (r < 0)
+		return fail(rs->failure, r, "cannot connect to %s",
+			    address_text(e->family, e->dst_addr, e->dst_port, text));
+	return 0;
+}
+
+static int inet_link(struct restore *rs, struct file *file)
+{
+	const InetSkEntry *e = file->entry->isk;
+	int fd = file->fd, r = 0;
+
+	if (e->type != SOCK_STREAM && e->state == TCP_ESTABLISHED && e->n_dst_addr > 0)
+		r = inet_connect(rs, fd, e);
+	if (r == 0)
+		r = sk_opts_restore(rs, fd, e->opts);
+	if (r == 0)
+		r = ip_opts_restore(rs, fd, e);
+	if (r == 0 && e->type == SOCK_STREAM && e->tcp_opts)
+		r = tcp_opts_restore(rs, fd, e->tcp_opts);
+	if (r == 0 && e->has_shutdown && !is_connected_tcp(e))
+		r = sk_shutdown_restore(rs, fd, e->shutdown);
+	return r == 0 ? files_apply_flags(rs, fd, e->flags) : r;
+}
+
+const struct fd_kind fd_kind_inet = {
+	.name = "inet socket",
+	.type = FD_TYPES__INETSK,
+	.matches = inet_matches,
+	.dump = inet_dump,
+	.check = inet_check,
+	.open = inet_open,
+	.link = inet_link,
+};

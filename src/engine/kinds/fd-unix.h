@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * fd-unix - names of unix sockets; shared by the two sides of fd-unix.c and by fd-unix-name.c only
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "engine/kinds/kind.h"
+
+#include "sk-unix.pb-c.h"
+
+/* Longest sun_path. */
+enum { UNIX_NAME_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) };
+
+struct unix_address {
+	struct sockaddr_un sun;
+	socklen_t size;
+	int fd; /* the socket's inode, when the address goes through /proc/self/fd; else -EBADF */
+};
+void unix_address_done(struct unix_address *a);
+
+/*
+ * unix_name_dump() - name, directory, permissions, deletion
+ * @fd:		our copy of the socket
+ */
+int unix_name_dump(struct dump *d, const struct fd_view *view, UnixSkEntry *e) _must_check_;
+
+enum unix_bind {
+	UNIX_BIND_REAL,	  /* the name appears in the file system */
+	UNIX_BIND_HIDDEN, /* the socket has the name, the file system is not touched */
+};
+/* Gives a socket the name of its record. Without a name it does nothing. */
+int unix_name_restore(struct restore *rs, int fd, const UnixSkEntry *e, enum unix_bind how)
+	_must_check_;
+
+/*
+ * unix_address_of() - how to reach a bound socket of ours, whatever became of its path
+ *
+ * Return: 0, -ENOENT when it has no name, -errno after fail().
+ */
+int unix_address_of(struct restore *rs, int fd, struct unix_address *ret) _must_check_;
+
+/* A name as messages have it: '@' for a leading NUL. */
+const char *unix_name_text(const void *name, size_t size, char buf[static UNIX_NAME_MAX + 1]);
