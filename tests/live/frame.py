@@ -28,8 +28,9 @@ import observe  # noqa: E402
 
 SKIP = 77
 ENGINE_TIMEOUT = 60
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
-    0x00020000, 0x04000000, 0x08000000, 0x20000000, 0x40000000)
+LIFE_TIMEOUT = 300
+CLONE_NEWTIME, CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
+    0x00000080, 0x00020000, 0x04000000, 0x08000000, 0x20000000, 0x40000000)
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
 PR_SET_PDEATHSIG = 1
 
@@ -54,13 +55,18 @@ def libc_call(name, *args):
         raise OSError(error, f'{name}: {os.strerror(error)}')
 
 
-def in_namespaces(body, timeout):
-    """Runs body() as init of fresh namespaces; returns its exit status."""
+def in_namespaces(body, time_namespace):
+    """Runs body() as init of fresh namespaces; returns 0, 1 or SKIP."""
     if os.geteuid() != 0:
         say('SKIP: needs root')
         return SKIP
     try:
         libc_call('unshare', CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWUTS)
+        if time_namespace:
+            # As on a machine that has run for long: another than the boot that everybody else sees.
+            libc_call('unshare', CLONE_NEWTIME)
+            with open('/proc/self/timens_offsets', 'w', encoding='ascii') as file:
+                file.write('monotonic 9504000 0\nboottime 3456000 0\n')
     except OSError as error:
         say(f'SKIP: no namespaces here: {error}')
         return SKIP
@@ -72,7 +78,8 @@ def in_namespaces(body, timeout):
         try:
             libc_call('mount', b'proc', b'/proc', b'proc', 0, None)
             subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
-            status = body()
+            body()
+            status = 0
         except Skipped as why:
             say(f'SKIP: {why}')
             status = SKIP
@@ -84,13 +91,13 @@ def in_namespaces(body, timeout):
             say(f'FAIL: {error!r}')
         sys.stdout.flush()
         os._exit(status)
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + LIFE_TIMEOUT
     while time.monotonic() < deadline:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.02)
-    say(f'FAIL: not finished after {timeout} s')
+    say(f'FAIL: not finished after {LIFE_TIMEOUT} s')
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return 1
@@ -256,12 +263,11 @@ class Target:
 class Life:
     """One target through all of it, with one engine to dump and one to restore."""
 
-    def __init__(self, target, dumper, restorer, keep):
+    def __init__(self, target, dumper, restorer):
         self.target = target
         self.dumper = dumper
         self.restorer = restorer
         self.volatile = [*target.volatile, *(target.volatile_peer if 'criu' in (dumper.name, restorer.name) else ())]
-        self.keep = keep
         self.top = os.path.dirname(target.scratch)
 
     def images(self, name):
@@ -358,30 +364,29 @@ def modes(not_across):
     return [table[name] for name in wanted]
 
 
-def run_target(make_target, not_across=None, timeout=300):
+def run_target(make_target, not_across=None, time_namespace=False):
     """Runs one target in all modes; returns the exit status for automake."""
+    def life(top, dumper, restorer):
+        Life(make_target(os.path.join(top, 'scratch')), dumper, restorer).run()
+    return run_modes(life, not_across, time_namespace)
+
+
+def run_modes(life, not_across=None, time_namespace=False):
+    """Calls life(top, dumper, restorer) in namespaces of its own for each mode; `top` is a directory to work in."""
     worst, passed = SKIP, 0
-    keep = bool(os.environ.get('LIVE_KEEP'))
     for label, dumper, restorer, skip in modes(not_across or {}):
         if skip:
             say(f'SKIP: {label}: {skip}')
             continue
         say(f'{label}:')
-        top = tempfile.mkdtemp(prefix='snapmgr-live.')
-        os.chmod(top, 0o755)
-
-        def body(top=top, dumper=dumper, restorer=restorer):
-            target = make_target(os.path.join(top, 'scratch'))
-            Life(target, dumper, restorer, keep).run()
-            return 0
-        sys.stdout.flush()
-        status = run_apart(body, timeout)
+        top = make_top()
+        status = run_apart(lambda: life(top, dumper, restorer), time_namespace)
         if status == 0:
             passed += 1
             say(f'PASS: {label}')
         elif status != SKIP:
             worst = 1
-        if keep:
+        if os.environ.get('LIVE_KEEP'):
             say(f'   kept: {top}')
         else:
             shutil.rmtree(top, ignore_errors=True)
@@ -390,13 +395,21 @@ def run_target(make_target, not_across=None, timeout=300):
     return 0 if passed else SKIP
 
 
-def run_apart(body, timeout):
+def make_top():
+    """A directory for one life, which others may look into."""
+    top = tempfile.mkdtemp(prefix='snapmgr-live.')
+    os.chmod(top, 0o755)
+    return top
+
+
+def run_apart(body, time_namespace):
     """in_namespaces() from a child, because unshare() changes the caller for good."""
+    sys.stdout.flush()
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            status = in_namespaces(body, timeout)
+            status = in_namespaces(body, time_namespace)
         finally:
             sys.stdout.flush()
             os._exit(status if status >= 0 else 1)

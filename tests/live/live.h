@@ -20,6 +20,7 @@
  * use. Options    Lines of the first comment of a program tell the runner what it wants:
  *	` * live-options: ...`	for dump and restore	` * live-dump-options: ...`	for dump only
  *	` * live-across: no, why`	not across with CRIU ("to, why": ours to CRIU; "from, why")
+ *	` * live-time-namespace: yes`	runs with other clocks than the machine's
  *	` * live-volatile: maps ...`	patterns of what may differ afterwards (keys of observe.py)
  */
 

@@ -2,6 +2,7 @@
 /*
  * timerfd: armed far away with an interval, expired and not read, disarmed, absolute, and one that
  * expires after the restore.
+ * live-time-namespace: yes
  */
 #include <errno.h>
 #include <fcntl.h>

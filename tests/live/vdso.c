@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The vdso: at its old address, usable, right, also for a thread that is inside of it all the time.
+ * live-time-namespace: yes
  */
 #include <pthread.h>
 #include <sched.h>

@@ -1,0 +1,352 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What dump and restore do around the tree: how they leave it, and what they leave when they fail.
+
+Each scenario is a function with one target in namespaces of its own; its first line is what must stay true. The target
+is a live program; when a scenario is over, the original checks itself.
+"""
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+import frame  # noqa: E402
+import observe  # noqa: E402
+from frame import Failure, libc_call, others, say, settled, wait_until  # noqa: E402
+
+BUILD = os.environ.get('LIVE_BUILD', os.path.abspath('tests/live'))
+
+
+def check(ok, sentence):
+    if not ok:
+        raise Failure(sentence)
+
+
+class Stage:
+    """A running target, an engine and directories."""
+
+    def __init__(self, top, engine, program='tree'):
+        self.top, self.engine = top, engine
+        self.scratch = os.path.join(top, 'scratch')
+        self.images = os.path.join(top, 'images')
+        os.makedirs(self.scratch, mode=0o777)
+        os.makedirs(self.images)
+        process = subprocess.Popen([os.path.join(BUILD, program)], cwd=self.scratch, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process.returncode = 0
+        self.pid = process.pid
+        wait_until('the target is ready', lambda: os.path.exists(os.path.join(self.scratch, 'ready')))
+        self.before = settled()
+
+    def run(self, action, *options, images=None, **more):
+        """(exit status, everything that was said) of the engine."""
+        images = images or self.images
+        command = [self.engine.path, action, '-D', images, '-v4', *options]
+        process = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 timeout=60, check=False, **more)
+        return process.returncode, process.stdout.decode(errors='replace')
+
+    def dump(self, *options, **more):
+        return self.run('dump', '-t', str(self.pid), *options, **more)
+
+    def dump_well(self, *options):
+        code, said = self.dump(*options)
+        check(code == 0, f'dump fails: {errors(said)}')
+
+    def restore_well(self, *options):
+        code, said = self.run('restore', '-d', *options)
+        check(code == 0, f'restore fails: {errors(said)}')
+
+    def intact(self, when):
+        """Runs on, untraced, as before, and is content with itself."""
+        deadline = time.monotonic() + 2
+        while True:
+            frame.reap()
+            found = observe.compare(self.before, observe.tasks(others()), ['SigQ', 'ShdPnd']) + observe.traced(others())
+            if not found:
+                break
+            check(time.monotonic() < deadline, f'{when}: {"; ".join(found[:5])}')
+            time.sleep(0.02)
+
+    def content(self):
+        """The target checks itself and ends."""
+        os.kill(self.pid, signal.SIGTERM)
+        ended = {}
+
+        def over():
+            ended.update(frame.reap())
+            return self.pid in ended
+        wait_until('the target checks itself', over)
+        with open(os.path.join(self.scratch, 'verdict'), encoding='utf-8') as file:
+            check(ended[self.pid] == 0, f'the target is not content: {file.read()}')
+
+    def no_set(self, when):
+        check(not os.path.exists(os.path.join(self.images, 'inventory.img')), f'{when}: no set that looks whole')
+
+
+def errors(said):
+    lines = [line for line in said.splitlines() if 'rror' in line] or said.splitlines()[-3:]
+    return ' / '.join(line[:200] for line in lines[-6:])
+
+
+def dump_kills(stage):
+    """dump without options ends the tree and leaves no process and no stopped task"""
+    stage.dump_well()
+
+    def gone():
+        frame.reap()
+        return not others()
+    wait_until('the dumped tree is gone', gone, timeout=5)
+    stage.restore_well()
+    stage.intact('after the restore')
+    stage.content()
+
+
+def dump_leaves_stopped(stage):
+    """dump --leave-stopped leaves every task stopped and untraced; SIGCONT lets it go on"""
+    stage.dump_well('--leave-stopped')
+    for pid in others():
+        check(observe.state(pid) in ('T', 'Z'), f'task {pid} is {observe.state(pid)}, should be stopped')
+    check(not observe.traced(others()), 'a tracer is left')
+    for pid in others():
+        # The child that was stopped before stays so.
+        if stage.before[f'pid {pid} state'] == 'alive':
+            os.kill(pid, signal.SIGCONT)
+    stage.intact('after SIGCONT')
+    stage.content()
+
+
+def restore_leaves_stopped(stage):
+    """restore --leave-stopped leaves every task stopped; SIGCONT lets it go on"""
+    stage.dump_well()
+    frame.kill_everything()
+    stage.restore_well('--leave-stopped')
+    for pid in others():
+        check(observe.state(pid) in ('T', 'Z'), f'task {pid} is {observe.state(pid)}, should be stopped')
+    for pid in others():
+        if stage.before[f'pid {pid} state'] == 'alive':
+            os.kill(pid, signal.SIGCONT)
+    stage.intact('after SIGCONT')
+    stage.content()
+
+
+def restore_waits(stage):
+    """restore without -d is there as long as the tree, as its parent"""
+    stage.dump_well()
+    frame.kill_everything()
+    process = subprocess.Popen([stage.engine.path, 'restore', '-D', stage.images], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until('the tree is there', lambda: os.path.exists(f'/proc/{stage.pid}/task') and
+               parent(stage.pid) == process.pid and observe.state(stage.pid) == 'alive')
+    time.sleep(0.3)
+    check(process.poll() is None, 'restore waits')
+    os.kill(stage.pid, signal.SIGKILL)
+    wait_until('restore ends with the tree', lambda: process.poll() is not None, timeout=5)
+
+
+def restore_sibling(stage):
+    """restore --restore-sibling makes the root a child of the caller"""
+    stage.dump_well()
+    frame.kill_everything()
+    script = (f'{stage.engine.path} restore -D {stage.images} -d --restore-sibling >{stage.top}/out 2>&1; '
+              f'echo $? > {stage.top}/code.new; mv {stage.top}/code.new {stage.top}/code; exec sleep 1000')
+    process = subprocess.Popen(['/bin/sh', '-c', script], stdin=subprocess.DEVNULL)
+    wait_until('restore ends', lambda: os.path.exists(f'{stage.top}/code'), timeout=30)
+    with open(f'{stage.top}/code', encoding='ascii') as file:
+        code = file.read().strip()
+    with open(f'{stage.top}/out', encoding='utf-8') as file:
+        check(code == '0', f'restore fails: {errors(file.read())}')
+    check(parent(stage.pid) == process.pid, f'the parent is {parent(stage.pid)}, should be {process.pid}')
+    process.kill()
+    process.wait()
+
+
+def parent(pid):
+    match = re.search(r'^PPid:\s*(\d+)', observe.text(f'/proc/{pid}/status'), re.M)
+    return int(match.group(1)) if match else 0
+
+
+def pid_taken(stage):
+    """restore with the pid in use fails, says so, and leaves what runs alone"""
+    stage.dump_well('--leave-running')
+    code, said = stage.run('restore', '-d')
+    check(code != 0, 'restore fails when the tree still runs')
+    check(str(stage.pid) in said, f'the error names the pid {stage.pid}: {errors(said)}')
+    stage.intact('after a restore that failed')
+    stage.content()
+
+
+def no_images_directory(stage):
+    """dump into a directory that does not exist fails, and the tree runs on"""
+    code, said = stage.dump(images=stage.top + '/nowhere')
+    check(code != 0 and 'nowhere' in said, f'the error names the directory: {errors(said)}')
+    stage.intact('after the failed dump')
+    stage.content()
+
+
+def disk_full(stage):
+    """dump to a full file system fails, says so, and the tree runs on"""
+    libc_call('mount', b'none', stage.images.encode(), b'tmpfs', 0, b'size=40k')
+    code, said = stage.dump('-o', stage.top + '/dump.log')
+    check(code != 0, 'dump fails when the disk is full')
+    with open(stage.top + '/dump.log', encoding='utf-8', errors='replace') as file:
+        said += file.read()
+    check('No space left' in said, f'the error says why: {errors(said)}')
+    stage.no_set('disk full')
+    stage.intact('after the failed dump')
+    stage.content()
+
+
+def no_such_task(stage):
+    """dump of a pid that does not exist fails and names it"""
+    code, said = stage.run('dump', '-t', '31234')
+    check(code != 0 and '31234' in said, f'the error names the pid: {errors(said)}')
+    stage.content()
+
+
+def established_refused(stage):
+    """dump of an established connection without --tcp-close is refused by name, and the connection lives"""
+    code, said = stage.dump()
+    check(code != 0, 'dump refuses')
+    check(re.search('tcp', said, re.I) and re.search(r'connect|establish', said, re.I),
+          f'the error names the connection: {errors(said)}')
+    stage.no_set('refused')
+    stage.intact('after the refusal')
+    stage.content()
+
+
+def foreign_socket_refused(stage):
+    """dump of a unix socket whose peer is outside the tree is refused, and the tree runs on"""
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen(['sleep', '1000'], stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+    stage.content()
+    code, said = stage.run('dump', '-t', str(process.pid))
+    check(code != 0, 'dump refuses')
+    check('unix' in said.lower(), f'the error names the socket: {errors(said)}')
+    check(observe.state(process.pid) == 'alive' and not observe.traced([process.pid]), 'the task runs on')
+    theirs.close()
+    ours.sendall(b'still open')
+    process.kill()
+    process.wait()
+
+
+def no_session_leader_refused(stage):
+    """dump of a task that does not lead its session is refused without --shell-job"""
+    child = min(pid for pid in others() if parent(pid) == stage.pid and
+                stage.before.get(f'pid {pid} status NSsid') == str(stage.pid))
+    code, said = stage.run('dump', '-t', str(child))
+    check(code != 0 and 'shell-job' in said, f'the error names --shell-job: {errors(said)}')
+    stage.intact('after the refusal')
+    stage.content()
+
+
+def truncated_pages(stage):
+    """restore from a set whose pages are cut short fails, in time, and leaves nothing of the tree"""
+    stage.dump_well('--leave-running')
+    stage.content()
+    pages = max((os.path.join(stage.images, name) for name in os.listdir(stage.images) if name.startswith('pages-')),
+                key=os.path.getsize)
+    os.truncate(pages, os.path.getsize(pages) // 2)
+    failed_restore(stage)
+
+
+def missing_image(stage):
+    """restore from a set with a file missing fails, names it, and leaves nothing of the tree"""
+    stage.dump_well('--leave-running')
+    stage.content()
+    os.unlink(os.path.join(stage.images, f'core-{stage.pid}.img'))
+    said = failed_restore(stage)
+    check(f'core-{stage.pid}' in said, f'the error names the file: {errors(said)}')
+
+
+def garbage_in_image(stage):
+    """restore from a set with garbage in a file fails, names it, and leaves nothing of the tree"""
+    stage.dump_well('--leave-running')
+    stage.content()
+    with open(os.path.join(stage.images, 'files.img'), 'r+b') as file:
+        file.seek(12)
+        file.write(b'\xff' * 64)
+    said = failed_restore(stage)
+    check('files' in said, f'the error names the file: {errors(said)}')
+
+
+def missing_file(stage):
+    """restore of a tree whose open file is gone fails, names the file, and leaves nothing of the tree"""
+    stage.dump_well('--leave-running')
+    stage.content()
+    os.unlink(os.path.join(stage.scratch, 'data'))
+    said = failed_restore(stage)
+    check('scratch/data' in said, f'the error names the file: {errors(said)}')
+
+
+def failed_restore(stage):
+    frame.kill_everything()
+    entries = sorted(os.listdir(stage.scratch))
+    code, said = stage.run('restore', '-d')
+    check(code != 0, 'restore fails')
+
+    def gone():
+        frame.reap()
+        return not others()
+    wait_until('nothing of the tree is left', gone, timeout=5)
+    check(sorted(os.listdir(stage.scratch)) == entries, 'no file is left')
+    return said
+
+
+# (scenario, program, why CRIU 4.2 is not asked or None)
+SCENARIOS = [
+    (dump_kills, 'tree', None),
+    (dump_leaves_stopped, 'tree', None),
+    (restore_leaves_stopped, 'tree', 'CRIU 4.2 forgets which task was stopped before'),
+    (restore_waits, 'files', None),
+    (restore_sibling, 'files', None),
+    (pid_taken, 'files', None),
+    (no_images_directory, 'files', None),
+    (disk_full, 'files', None),
+    (no_such_task, 'files', None),
+    (established_refused, 'tcp-close', None),
+    (foreign_socket_refused, 'files', None),
+    (no_session_leader_refused, 'tree', None),
+    (truncated_pages, 'memory-private', 'CRIU 4.2 waits for ever'),
+    (missing_image, 'files', None),
+    (garbage_in_image, 'files', None),
+    (missing_file, 'files', None),
+]
+
+
+def main():
+    wanted = sys.argv[1:]
+    failed = 0
+    passed = 0
+    for label, engine, _, skip in frame.modes({}):
+        if label not in ('ours', 'CRIU alone'):
+            continue
+        if skip:
+            say(f'SKIP: {label}: {skip}')
+            continue
+        for scenario, program, not_criu in SCENARIOS:
+            name = scenario.__name__
+            if wanted and name not in wanted:
+                continue
+            if engine.name == 'criu' and not_criu:
+                say(f'SKIP: {name}: {not_criu}')
+                continue
+            top = frame.make_top()
+            status = frame.run_apart(lambda: scenario(Stage(top, engine, program)), False)
+            say(f'{"PASS" if status == 0 else "FAIL"}: {name}: {scenario.__doc__}')
+            failed += status != 0
+            passed += status == 0
+            shutil.rmtree(top, ignore_errors=True)
+    if failed:
+        return 1
+    return 0 if passed else frame.SKIP
+
+
+if __name__ == '__main__':
+    sys.exit(main())
