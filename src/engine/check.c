@@ -119,7 +119,7 @@ bool probe_on_tracee(bool (*probe)(pid_t tid))
 	    sys_ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) == 0 &&
 	    SYS_CALL(waitpid(pid, &status, __WALL)) == pid && WIFSTOPPED(status))
 		yes = probe(pid);
-	(void)sys_kill(pid, SIGKILL);
+	(void)kill(pid, SIGKILL);
 	(void)SYS_CALL(waitpid(pid, NULL, __WALL));
 	return yes;
 }

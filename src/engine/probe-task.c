@@ -147,7 +147,7 @@ static bool filters_in_child(void)
 		    SYS_CALL(waitpid(pid, &status, __WALL)) == pid && WIFSTOPPED(status))
 			yes = reads_filter(pid);
 	}
-	(void)sys_kill(pid, SIGKILL);
+	(void)kill(pid, SIGKILL);
 	(void)SYS_CALL(waitpid(pid, NULL, __WALL));
 	return yes;
 }
