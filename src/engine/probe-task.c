@@ -16,7 +16,6 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 
-#include "basic/parse.h"
 #include "basic/sys.h"
 #include "engine/check.h"
 
@@ -227,18 +226,21 @@ bool probe_mm_map(void)
 
 bool probe_map_files(void)
 {
-	char maps[256], path[128], target[PATH_MAX];
-	const char *p = maps;
-	uint64_t start, end;
+	_cleanup_close_ int fd = sys_memfd("snapmgr-probe", 0);
+	size_t size = getpagesize();
+	char path[128], target[PATH_MAX];
+	long start;
+	bool yes;
 
-	/* The first mapping is that of our own file. */
-	read_text("/proc/self/maps", maps, sizeof(maps));
-	if (parse_u64_prefix(&p, 16, &start) < 0 || *p++ != '-' ||
-	    parse_u64_prefix(&p, 16, &end) < 0)
+	if (fd < 0)
 		return false;
-	(void)snprintf(path, sizeof(path), "/proc/self/map_files/%jx-%jx", (uintmax_t)start,
-		       (uintmax_t)end);
-	return sys_readlinkat(AT_FDCWD, path, target, sizeof(target)) == 0;
+	start = SYS_CALL(mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0));
+	if (start < 0)
+		return false;
+	(void)snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", start, start + size);
+	yes = sys_readlinkat(AT_FDCWD, path, target, sizeof(target)) == 0;
+	(void)SYS_CALL(munmap(PTR(start), size));
+	return yes;
 }
 
 /* A mapping of a vdso is refused as one is there already, but not as unheard of. */
