@@ -48,7 +48,7 @@ def maps(pid):
     runs = []
     for line in text(f'/proc/{pid}/maps').splitlines():
         fields = line.split(None, 5)
-        if len(fields) < 5:
+        if len(fields) < 5 or line.startswith('<'):
             continue
         start, end = (int(part, 16) for part in fields[0].split('-'))
         name = fields[5].strip() if len(fields) > 5 else ''
@@ -117,7 +117,7 @@ def tasks(pids):
         try:
             for key, value in one(pid).items():
                 seen[f'pid {pid} {key}'] = value
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             seen[f'pid {pid} state'] = 'gone'
     return seen
 
@@ -147,7 +147,11 @@ def traced(pids):
     """Sentences about threads that have a tracer."""
     found = []
     for pid in pids:
-        for task in os.listdir(f'/proc/{pid}/task'):
+        try:
+            names = os.listdir(f'/proc/{pid}/task')
+        except OSError:
+            continue
+        for task in names:
             match = re.search(r'^TracerPid:\s*(\d+)', text(f'/proc/{pid}/task/{task}/status'), re.M)
             if match and match.group(1) != '0':
                 found.append(f'thread {task} is traced by {match.group(1)}')
