@@ -54,7 +54,7 @@ def maps(pid):
         name = fields[5].strip() if len(fields) > 5 else ''
         if name == '[vsyscall]':
             continue
-        if not name.startswith('/') or name.startswith(('/dev/zero', '/SYSV', '/memfd:')):
+        if not name.startswith('/') or name.startswith(('/dev/zero', '/SYSV', '/memfd:', '/anon_hugepage')):
             name = name if name in ('[vdso]', '[heap]') else ''
         name = name.replace(' (deleted)', '')
         if runs and runs[-1][1] == start and runs[-1][2:] == [fields[1], name]:
