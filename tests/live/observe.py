@@ -7,8 +7,9 @@ anew at each restore (inode numbers of sockets and pipes, mount ids) are not par
 import os
 import re
 
-STATUS = ('Name Umask Tgid Pid PPid Uid Gid Groups NStgid NSpid NSpgid NSsid Threads SigPnd ShdPnd SigBlk SigIgn SigCgt '
-          'CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp Seccomp_filters THP_enabled Cpus_allowed').split()
+STATUS = ('Name Umask Tgid Pid PPid Uid Gid Groups NStgid NSpid NSpgid NSsid Threads SigPnd ShdPnd SigBlk '
+          'SigIgn SigCgt CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp Seccomp_filters THP_enabled '
+          'Cpus_allowed').split()
 # How a file was opened matters no more once it is: O_LARGEFILE, O_DIRECTORY, O_TMPFILE.
 FLAGS_OF_OPENING = 0o100000 | 0o200000 | 0o20000000
 
