@@ -244,12 +244,21 @@ int job_start(const struct sched_context *c, const struct job_request *q, struct
 
 /* ---- the engine ---- */
 
-/* A stock criu says little in its answer; its log says more. Appends the log's last error. */
-static void add_log_error(struct job *j, const char *name, char *text, size_t size)
+/* A stock criu that may not raise limits says so as an error, and goes on. */
+static bool is_cause(const char *line)
+{
+	return !strstr(line, "rlimit: ") && !strstr(line, "FAILED");
+}
+
+/*
+ * The cause as a stock criu logged it: its answer has one line at most, and not always the right one. The first
+ * error of a run is the cause, the others its consequences.
+ */
+static void read_log_error(struct job *j, const char *name, char *text, size_t size)
 {
 	_cleanup_close_ int fd = sys_openat(j->dir_fd, name, O_RDONLY | O_NOFOLLOW, 0);
 	_cleanup_free_ char *tail = malloc(LOG_TAIL_BYTES + 1);
-	char *last = NULL, *line;
+	char *rest = NULL;
 	struct stat st;
 	ssize_t n;
 
@@ -259,14 +268,15 @@ static void add_log_error(struct job *j, const char *name, char *text, size_t si
 	if (n <= 0)
 		return;
 	tail[n] = '\0';
-	/* The first error of a run is the cause, the others its consequences. */
-	line = strstr(tail, "Error (");
-	if (!line)
-		return;
-	last = strstr(line, "): ");
-	last = last ? last + 3 : line;
-	last[strcspn(last, "\n")] = '\0';
-	(void)snprintf(text + strlen(text), size - strlen(text), "%s%s", text[0] ? ": " : "", last);
+	for (char *line = strtok_r(tail, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		const char *error = strstr(line, "Error (");
+		const char *sentence = error ? strstr(error, "): ") : NULL;
+
+		if (sentence && is_cause(line)) {
+			(void)snprintf(text, size, "%s", sentence + 3);
+			return;
+		}
+	}
 }
 
 static void take_failure(struct job *j, const struct criu_answer *a)
@@ -275,8 +285,8 @@ static void take_failure(struct job *j, const struct criu_answer *a)
 
 	(void)snprintf(text, sizeof(text), "%s", a->text ? a->text : "");
 	if (j->q.policy->engine.backend == POLICY_BACKEND_CRIU)
-		add_log_error(j, j->q.kind == JOB_DUMP ? "dump.log" : "restore.log", text,
-			      sizeof(text));
+		read_log_error(j, j->q.kind == JOB_DUMP ? "dump.log" : "restore.log", text,
+			       sizeof(text));
 	/* The engine's sentence ends in the errno's text already; do not say it twice. */
 	if (j->failure.error == 0) {
 		(void)snprintf(j->failure.text, sizeof(j->failure.text), "%s", text);

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a person asks of a keeper, and what it tells. */
+#include "scheduler/supervise-internal.h"
+
+#include <string.h>
+
+#include "basic/sys.h"
+
+static int may_ask(const struct keeper *k, struct failure *f)
+{
+	if (k->quitting)
+		return fail(f, -ESHUTDOWN, "the daemon ends");
+	if (k->asked.trigger || (keeper_is_busy(k) && k->wanted.done))
+		return fail(f, -EBUSY, "policy '%s': somebody's %s is under way", k->name,
+			    k->state == KEEPER_DUMPING ? "create" : "restore");
+	return 0;
+}
+
+/* Now, or after the job that runs. */
+static int ask(struct keeper *k, const struct job_request *q, bool replace, keeper_done_fn *done,
+	       void *userdata, struct failure *f)
+{
+	struct wanted w;
+
+	if (wanted_init(&w, q, done, userdata) < 0)
+		return fail(f, -ENOMEM, "cannot start a job");
+	w.replace = replace;
+	if (keeper_is_busy(k))
+		k->asked = w;
+	else
+		keeper_want_job(k, &w);
+	return 0;
+}
+
+int keeper_create(struct keeper *k, const struct keeper_create *how, keeper_done_fn *done,
+		  void *userdata, struct failure *f)
+{
+	const struct job_request q = { .kind = JOB_DUMP,
+				       .trigger = "manual",
+				       .stop = how->stop,
+				       .tags = how->tags,
+				       .comment = how->comment };
+	int r;
+
+	r = may_ask(k, f);
+	if (r < 0)
+		return r;
+	if (!k->tree && !keeper_is_busy(k) && !policy_has_command(k->p))
+		(void)keeper_find_one(k);
+	if (!k->tree)
+		return fail(f, -ESRCH, "policy '%s': no tree runs", k->name);
+	return ask(k, &q, /* replace= */ false, done, userdata, f);
+}
+
+int keeper_restore(struct keeper *k, int64_t gen, bool replace, keeper_done_fn *done,
+		   void *userdata, struct failure *f)
+{
+	const struct job_request q = { .kind = JOB_RESTORE, .trigger = "manual", .gen = gen };
+	struct failure failure = {};
+	int r;
+
+	r = may_ask(k, f);
+	if (r < 0)
+		return r;
+	if (k->foreground)
+		return fail(f, -EBUSY, "policy '%s': snapmgr run keeps its tree", k->name);
+	if (k->tree && !replace)
+		return fail(f, -EEXIST, "policy '%s': runs as task %d (--replace ends it first)",
+			    k->name, (int)tree_watch_root(k->tree)->pid);
+	r = ask(k, &q, replace, done, userdata, f);
+	if (r < 0)
+		return r;
+	if (policies_set_mode(k->c->catalog, k->name, POLICIES_ACTIVE, 0, NULL, &failure) < 0)
+		keeper_trouble(k, "cannot note that it is wanted again", &failure);
+	return 0;
+}
+
+/* ---- a tree in the foreground ---- */
+
+int keeper_foreground_begin(struct keeper *k, const void *owner, struct failure *f)
+{
+	int r;
+
+	r = may_ask(k, f);
+	if (r < 0)
+		return r;
+	if (keeper_is_busy(k))
+		return fail(f, -EBUSY, "policy '%s': its tree is being brought back", k->name);
+	if (k->foreground)
+		return fail(f, -EBUSY, "policy '%s': another snapmgr run keeps its tree", k->name);
+	if (k->tree)
+		return fail(f, -EBUSY, "policy '%s': runs as task %d", k->name,
+			    (int)tree_watch_root(k->tree)->pid);
+	k->foreground = owner;
+	k->wait_timer = sd_event_source_unref(k->wait_timer);
+	k->next = 0;
+	return 0;
+}
+
+int keeper_foreground_started(struct keeper *k, const void *owner, pid_t pid, int64_t gen,
+			      struct failure *f)
+{
+	struct process root;
+	int r;
+
+	if (k->foreground != owner || k->tree)
+		return fail(f, -EPERM, "policy '%s': its tree is not yours to keep", k->name);
+	r = process_read(pid, &root);
+	if (r < 0)
+		return fail(f, r, "cannot look at task %d", (int)pid);
+	r = keeper_attach(k, &root, gen, f);
+	if (r < 0)
+		return r;
+	report(&k->c->reporter, REPORT_TREE_STARTED, k->name, gen, "task %d, in the foreground",
+	       (int)pid);
+	keeper_decide(k);
+	return 0;
+}
+
+void keeper_foreground_end(struct keeper *k, const void *owner, int status)
+{
+	struct supervise_tree end = { .state = SUPERVISE_TREE_GONE,
+				      .ended_at = nsec_now(CLOCK_REALTIME) };
+
+	if (k->foreground != owner)
+		return;
+	if (k->tree && status >= 0) {
+		end.state = WIFSIGNALED(status) ? SUPERVISE_TREE_SIGNALED : SUPERVISE_TREE_EXITED;
+		end.code = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+		keeper_tree_ended(k, &end);
+	}
+	/* What runs without its supervisor is ours from here on; what has ended stays ended. */
+	k->foreground = NULL;
+	if (k->tree)
+		keeper_decide(k);
+	else
+		k->last_end.stopped_on_request = true;
+}
+
+/* ---- status ---- */
+
+static const char *state_to_string(const struct keeper *k)
+{
+	static const char *const names[] = {
+		[KEEPER_IDLE] = "not running",	[KEEPER_WAITING] = "waiting",
+		[KEEPER_STARTING] = "starting", [KEEPER_RUNNING] = "running",
+		[KEEPER_DUMPING] = "dumping",	[KEEPER_RESTORING] = "restoring",
+		[KEEPER_STOPPED] = "given up",
+	};
+
+	return names[k->state];
+}
+
+void keeper_status(const struct keeper *k, struct keeper_status *ret)
+{
+	*ret = (struct keeper_status){
+		.state = state_to_string(k),
+		.restored_from = k->tree ? k->restored_from : 0,
+		.since_usec = k->tree ? k->tree_since / NSEC_PER_USEC : 0,
+		.next_usec = k->next / NSEC_PER_USEC,
+		.note = k->note,
+		.phase = k->job ? job_phase(k->job) : NULL,
+	};
+	if (k->tree) {
+		ret->root = *tree_watch_root(k->tree);
+		ret->n_processes = tree_watch_members(k->tree)->n;
+	}
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* The inside of a keeper: for supervise.c, supervise-tree.c, supervise-jobs.c and supervise-ask.c only. */
+
+#include "catalog/policies.h"
+#include "scheduler/queue.h"
+#include "scheduler/supervise-decide.h"
+#include "scheduler/supervise.h"
+#include "scheduler/tree-watch.h"
+
+enum keeper_state {
+	KEEPER_IDLE,
+	KEEPER_WAITING,
+	KEEPER_STARTING,
+	KEEPER_RUNNING,
+	KEEPER_DUMPING,
+	KEEPER_RESTORING,
+	KEEPER_STOPPED,
+};
+
+/* A job that is wanted, and who waits for it. trigger NULL: none. */
+struct wanted {
+	struct job_request q;
+	char *trigger, *tags, *comment; /* q's */
+	bool replace;			/* RESTORE: end the tree that runs */
+	keeper_done_fn *done;
+	void *userdata;
+};
+
+struct keeper {
+	const struct sched_context *c;
+	const struct policy *p;
+	char name[POLICY_NAME_MAX];
+	enum keeper_state state;
+	char note[SUPERVISE_REASON_MAX];
+	bool quitting;
+
+	struct tree_watch *tree;
+	int64_t restored_from;
+	nsec_t tree_since;	 /* CLOCK_REALTIME */
+	bool stop_requested;	 /* the end of the tree that runs will be our doing */
+	struct process old_root; /* the last tree that ended; its leavings may live */
+	struct process_list old_members;
+	struct supervise_tree last_end;
+
+	struct job *job;
+	struct ticket ticket;
+	struct wanted wanted; /* the job that waits or runs */
+	struct wanted asked;  /* by a person, while that one is under way: comes next */
+
+	const void *foreground; /* who keeps the tree in the foreground */
+
+	sd_event_source *due_timer;
+	sd_event_source *wait_timer; /* backoff */
+	sd_event_source *scan_timer;
+	nsec_t next; /* what due_timer or wait_timer stands at, CLOCK_REALTIME; 0: none */
+	nsec_t last_dump_end;
+};
+
+/* ---- supervise.c ---- */
+
+/* Something has happened: what now? Does it. */
+void keeper_decide(struct keeper *k);
+/* Sets the timer of the next generation. */
+void keeper_arm_due(struct keeper *k);
+void keeper_set_note(struct keeper *k, const char *text);
+void keeper_trouble(struct keeper *k, const char *what, const struct failure *f);
+
+/* ---- supervise-tree.c ---- */
+
+/* @root runs (or is about to) and is ours: into the catalog, then watched. */
+int keeper_attach(struct keeper *k, const struct process *root, int64_t restored_from,
+		  struct failure *f) _must_check_;
+/* The tree is not watched any more; who was in it is remembered. */
+void keeper_detach(struct keeper *k);
+/* No tree runs: into the catalog. */
+void keeper_forget_tree(struct keeper *k);
+/* A tree_ended_fn. */
+void keeper_tree_ended(void *userdata, const struct supervise_tree *end);
+/* Starts the command; decides again. */
+void keeper_cold_start(struct keeper *k, const char *trigger);
+/* Looks for a tree that the policy matches, and attaches it. */
+bool keeper_find_one(struct keeper *k);
+/* Attaches the tree that ran when the daemon last knew, or notes that it is gone. */
+void keeper_find_again(struct keeper *k, const struct policies_row *row);
+
+/* ---- supervise-jobs.c ---- */
+
+/* kind, trigger, gen, stop, tags and comment of @q are used, and copied. @done may be NULL. 0 or -ENOMEM. */
+int wanted_init(struct wanted *w, const struct job_request *q, keeper_done_fn *done,
+		void *userdata) _must_check_;
+void wanted_done(struct wanted *w);
+/* Tells who waits, if anybody does, once. @job NULL: it did not come to one. */
+void wanted_answer(struct wanted *w, const struct job *job);
+
+/* Queues a job; takes @w over. None is under way. */
+void keeper_want_job(struct keeper *k, struct wanted *w_take);

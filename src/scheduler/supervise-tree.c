@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The tree of a keeper: taking it, starting it, finding it, and its end. */
+#include "scheduler/supervise-internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/sys.h"
+#include "scheduler/find.h"
+#include "scheduler/spawn.h"
+#include "scheduler/supervise-history.h"
+
+/* @root runs (or is about to) and is ours to watch. */
+int keeper_attach(struct keeper *k, const struct process *root, int64_t restored_from,
+		  struct failure *f)
+{
+	struct policies_tree row = { .root_pid = root->pid,
+				     .root_start_ticks = root->start_ticks,
+				     .restored_from = restored_from,
+				     .since_usec = now_usec() };
+	int r;
+
+	assert(!k->tree);
+	memcpy(row.boot_id, k->c->boot_id, sizeof(k->c->boot_id));
+	r = policies_set_tree(k->c->catalog, k->name, &row, f);
+	if (r < 0)
+		return r;
+	r = tree_watch_new(k->c, root, keeper_tree_ended, k, f, &k->tree);
+	if (r < 0)
+		return r;
+	k->restored_from = restored_from;
+	k->tree_since = nsec_now(CLOCK_REALTIME);
+	k->stop_requested = false;
+	return 0;
+}
+
+/* The tree is not watched any more; who was in it is remembered. */
+void keeper_detach(struct keeper *k)
+{
+	if (!k->tree)
+		return;
+	tree_watch_look(k->tree);
+	k->old_root = *tree_watch_root(k->tree);
+	process_list_done(&k->old_members);
+	for (size_t i = 0; i < tree_watch_members(k->tree)->n; i++)
+		if (process_list_add(&k->old_members, &tree_watch_members(k->tree)->items[i]) < 0)
+			break;
+	k->tree = tree_watch_free(k->tree);
+	k->due_timer = sd_event_source_unref(k->due_timer);
+	k->next = 0;
+}
+
+void keeper_forget_tree(struct keeper *k)
+{
+	struct failure failure = {};
+
+	if (policies_set_tree(k->c->catalog, k->name, NULL, &failure) < 0)
+		keeper_trouble(k, "cannot note that no tree runs", &failure);
+}
+
+/* In the catalog, in this order: an end that is noted twice is better than one that is lost. */
+static void note_end(struct keeper *k, pid_t pid, const struct supervise_tree *end)
+{
+	struct failure failure = {};
+	char text[96];
+
+	k->last_end = *end;
+	if (history_note_end(k->c, k->name, pid, k->restored_from, end, &failure) < 0 ||
+	    policies_set_tree(k->c->catalog, k->name, NULL, &failure) < 0)
+		keeper_trouble(k, "cannot note that the tree ended", &failure);
+	report(&k->c->reporter, REPORT_TREE_ENDED, k->name, k->restored_from, "task %d: %s",
+	       (int)pid, history_end_to_text(end, text, sizeof(text)));
+}
+
+void keeper_tree_ended(void *userdata, const struct supervise_tree *end)
+{
+	struct keeper *k = userdata;
+	struct supervise_tree noted = *end;
+	pid_t pid = tree_watch_root(k->tree)->pid;
+
+	noted.stopped_on_request = k->stop_requested;
+	keeper_detach(k);
+	note_end(k, pid, &noted);
+	if (k->state == KEEPER_RUNNING)
+		k->state = KEEPER_IDLE;
+	if (!k->job)
+		keeper_decide(k);
+}
+
+/* ---- starting it ---- */
+
+static int open_output(struct keeper *k, struct failure *f)
+{
+	const struct policy_command *cmd = &k->p->command;
+	char name[POLICY_NAME_MAX + 16];
+	int fd;
+
+	if (cmd->output == POLICY_OUTPUT_NULL)
+		return -EBADF;
+	if (cmd->output == POLICY_OUTPUT_APPEND) {
+		fd = sys_open(cmd->output_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY, 0600);
+		return fd < 0 ? fail(f, fd, "cannot open '%s'", cmd->output_path) : fd;
+	}
+	/* A connection to the journal cannot be saved and given back. A file can. */
+	(void)snprintf(name, sizeof(name), "%s.output", k->name);
+	fd = sys_openat(store_fd(catalog_store(k->c->catalog)), name,
+			O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0600);
+	return fd < 0 ? fail(f, fd, "cannot open '%s' in the store", name) : fd;
+}
+
+struct spawning {
+	struct keeper *k;
+	struct failure *f;
+};
+
+static int before_exec(void *userdata, pid_t pid)
+{
+	struct spawning *s = userdata;
+	struct process root;
+	int r;
+
+	r = process_read(pid, &root);
+	if (r < 0)
+		return fail(s->f, r, "cannot look at task %d", (int)pid);
+	root.sid = pid; /* it makes its session before anything else */
+	return keeper_attach(s->k, &root, /* restored_from= */ 0, s->f);
+}
+
+static int spawn_tree(struct keeper *k, struct failure *f, pid_t *ret_pid)
+{
+	const struct policy_command *cmd = &k->p->command;
+	_cleanup_close_ int output = open_output(k, f);
+	struct spawning spawning = { .k = k, .f = f };
+	const struct spawn_options options = {
+		.argv = cmd->exec,
+		.env = cmd->environment,
+		.user = cmd->user,
+		.group = cmd->group,
+		.groups = cmd->supplementary_groups,
+		.working_directory = cmd->working_directory,
+		.output_fd = output,
+	};
+
+	if (output < 0 && output != -EBADF)
+		return output;
+	return spawn_command(&options, before_exec, &spawning, f, ret_pid);
+}
+
+void keeper_cold_start(struct keeper *k, const char *trigger)
+{
+	struct run run = { .kind = RUN_COLD_START, .started_usec = now_usec() };
+	struct failure failure = {}, ignored = {};
+	pid_t pid = 0;
+	int r;
+
+	k->state = KEEPER_STARTING;
+	(void)snprintf(run.policy, sizeof(run.policy), "%s", k->name);
+	(void)snprintf(run.trigger, sizeof(run.trigger), "%s", trigger);
+	if (runs_start(k->c->catalog, &run, &failure) < 0) {
+		keeper_trouble(k, "cannot note a start", &failure);
+		k->state = KEEPER_STOPPED;
+		keeper_set_note(k, failure.text);
+		return;
+	}
+	r = spawn_tree(k, &failure, &pid);
+	if (r < 0 && k->tree) {
+		keeper_detach(k);
+		keeper_forget_tree(k);
+	}
+	run.outcome = r < 0 ? RUN_FAILED : RUN_OK;
+	run.pid = pid;
+	run.error = failure.error;
+	run.reason = strdup(failure.text);
+	run.ended_usec = now_usec();
+	if (runs_end(k->c->catalog, &run, &ignored) < 0)
+		keeper_trouble(k, "cannot note a start", &ignored);
+	run_done(&run);
+	if (r < 0) {
+		keeper_trouble(k, "cannot start the command", &failure);
+		k->state = KEEPER_IDLE;
+	} else {
+		report(&k->c->reporter, REPORT_TREE_STARTED, k->name, 0, "started as task %d",
+		       (int)pid);
+		k->state = KEEPER_RUNNING;
+	}
+	keeper_decide(k);
+}
+
+/* ---- finding it ---- */
+
+bool keeper_find_one(struct keeper *k)
+{
+	_cleanup_close_ int proc = sys_open("/proc", O_RDONLY | O_DIRECTORY, 0);
+	_cleanup_free_ struct found_tree *found = NULL;
+	struct failure failure = {};
+	struct process root;
+	size_t n = 0;
+
+	if (proc < 0 || find_trees(k->p, proc, getpid(), &failure, &found, &n) < 0) {
+		keeper_set_note(k, failure.text);
+		return false;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (process_read(found[i].pid, &root) < 0 ||
+		    root.start_ticks != found[i].start_ticks)
+			continue;
+		if (keeper_attach(k, &root, /* restored_from= */ 0, &failure) < 0) {
+			keeper_trouble(k, "cannot take a tree", &failure);
+			return false;
+		}
+		report(&k->c->reporter, REPORT_TREE_FOUND, k->name, 0, "task %d matches%s",
+		       (int)root.pid, n > 1 ? "; it is not the only one" : "");
+		return true;
+	}
+	return false;
+}
+
+/* The tree that ran when the daemon last knew. */
+void keeper_find_again(struct keeper *k, const struct policies_row *row)
+{
+	const struct policies_tree *t = &row->tree;
+	struct supervise_tree gone = { .state = SUPERVISE_TREE_GONE,
+				       .ended_at = nsec_now(CLOCK_REALTIME) };
+	struct failure failure = {};
+	struct process root;
+
+	if (t->root_pid <= 0)
+		return;
+	if (strcmp(t->boot_id, k->c->boot_id) != 0) {
+		k->last_end = (struct supervise_tree){ .state = SUPERVISE_TREE_NOT_SEEN };
+		keeper_forget_tree(k);
+		return;
+	}
+	k->restored_from = t->restored_from;
+	if (process_lives(t->root_pid, t->root_start_ticks) &&
+	    process_read(t->root_pid, &root) == 0 &&
+	    keeper_attach(k, &root, t->restored_from, &failure) == 0) {
+		k->tree_since = t->since_usec * NSEC_PER_USEC;
+		report(&k->c->reporter, REPORT_TREE_FOUND, k->name, t->restored_from,
+		       "task %d still runs", (int)root.pid);
+		return;
+	}
+	k->old_root = (struct process){ .pid = t->root_pid,
+					.sid = t->root_pid,
+					.start_ticks = t->root_start_ticks };
+	note_end(k, t->root_pid, &gone);
+}

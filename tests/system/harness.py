@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""harness - a private daemon in a temporary directory, for end-to-end tests
+
+Runs in the build directory. The tree under test is tests/vm/counter, which can tell what has been done to it.
+
+SNAPMGR_TEST_BACKEND=criu with SNAPMGR_PEER_CRIU=PATH has a stock CRIU do the dumps and restores.
+"""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BUILD = os.getcwd()
+COUNTER = os.path.join(BUILD, "tests/vm/counter")
+BACKEND = os.environ.get("SNAPMGR_TEST_BACKEND", "native")
+PEER = os.environ.get("SNAPMGR_PEER_CRIU", "criu")
+WAIT_SEC = 20
+
+
+def program(name):
+    return os.path.join(BUILD, name)
+
+
+def skip(why):
+    print(why)
+    sys.exit(77)
+
+
+def wait_until(condition, what, seconds=WAIT_SEC):
+    """Until condition() is true; returns what it returned."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not in {seconds} s: {what}")
+        time.sleep(0.02)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class Counter:
+    """What tests/vm/counter says of itself, by its file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def lines(self):
+        with open(self.path, encoding="ascii", errors="replace") as f:
+            return [line.strip() for line in f if line.strip()]
+
+    def now(self):
+        """(nonce, count, pid), or None when it has not begun."""
+        try:
+            m = re.match(r"now nonce=(\w+) count=0*(\d+) pid=(\d+)", self.lines()[0])
+        except (OSError, IndexError):
+            return None
+        return (m[1], int(m[2]), int(m[3])) if m else None
+
+    def count(self):
+        now = self.now()
+        return now[1] if now else 0
+
+    def events(self, kind):
+        return [line for line in self.lines()[1:] if line.startswith(kind)]
+
+
+class Daemon(unittest.TestCase):
+    """A daemon of its own for each test. Policies are written before start()."""
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="snapmgr-system.")
+        self.socket = os.path.join(self.dir, "bus")
+        self.store = os.path.join(self.dir, "store")
+        self.etc = os.path.join(self.dir, "etc")
+        self.log_path = os.path.join(self.dir, "daemon.log")
+        os.mkdir(self.etc)
+        self.counter = Counter(os.path.join(self.dir, "counter"))
+        self.daemon = None
+        self.others = []
+
+    def tearDown(self):
+        pids = self.tree_pids()
+        if self.daemon:
+            self.stop()
+        for pid in pids:
+            self.kill(pid)
+        for process in self.others:
+            process.kill()
+            process.wait()
+        failed = any(error for _, error in getattr(self._outcome, "errors", [])) or \
+            getattr(self._outcome, "result", None) and \
+            any(test is self for test, _ in
+                self._outcome.result.failures + self._outcome.result.errors)
+        if failed and os.path.exists(self.log_path):
+            with open(self.log_path, encoding="utf-8", errors="replace") as f:
+                sys.stderr.write("--- the daemon's log\n" + f.read()[-6000:])
+        if os.environ.get("SNAPMGR_TEST_KEEP"):
+            sys.stderr.write(f"kept {self.dir}\n")
+        else:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    # ---- the daemon
+
+    def start(self, wait=True):
+        with open(self.log_path, "ab") as log:
+            self.daemon = subprocess.Popen(
+                [program("snapmgrd"), "--config", self.etc, "--store", self.store, "--socket",
+                 self.socket, "--engine", program("snapmgr-engine"), "--criu", PEER,
+                 "--no-system-bus", "--debug"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if wait:
+            wait_until(self.answers, "the daemon answers")
+
+    def answers(self):
+        if self.daemon.poll() is not None:
+            raise AssertionError(f"the daemon ended with status {self.daemon.returncode}")
+        return self.run_cli("status").returncode == 0
+
+    def stop(self):
+        self.daemon.terminate()
+        status = self.daemon.wait(timeout=30)
+        self.daemon = None
+        return status
+
+    def kill_daemon(self):
+        self.daemon.kill()
+        self.daemon.wait()
+        self.daemon = None
+
+    def daemon_log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    # ---- the command line
+
+    def run_cli(self, *args, **kwargs):
+        return subprocess.run([program("snapmgr"), "--socket", self.socket, *args],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=120, check=False,
+                              **kwargs)
+
+    def cli(self, *args, status=0):
+        """Runs snapmgr; its status must be that one. Returns what it printed."""
+        done = self.run_cli(*args)
+        self.assertEqual(done.returncode, status,
+                         f"snapmgr {' '.join(args)}: {done.stdout}{done.stderr}")
+        return done.stdout if status == 0 else done.stderr
+
+    def json(self, *args):
+        document = json.loads(self.cli(*args, "--json"))
+        self.assertEqual(document["schema_version"], 1)
+        return document
+
+    def generations(self, policy="count"):
+        return self.json("list", policy)["generations"]
+
+    def good(self, policy="count"):
+        return [g["gen"] for g in self.generations(policy) if g["state"] in ("ok", "proven")]
+
+    def status(self, policy="count"):
+        return self.json("status", policy)["policies"][0]
+
+    def runs(self, *args):
+        return self.json("log", *args)["runs"]
+
+    def root_pid(self, policy="count"):
+        return self.status(policy)["root"]["pid"]
+
+    def wait_running(self, policy="count"):
+        return wait_until(lambda: self.status(policy)["state"] in ("running", "dumping") and
+                          self.root_pid(policy), f"the tree of {policy} runs")
+
+    def wait_generations(self, n, policy="count"):
+        return wait_until(lambda: len(self.good(policy)) >= n and self.good(policy),
+                          f"{n} good generations")
+
+    # ---- policies and trees
+
+    def write_policy(self, name, text):
+        with open(os.path.join(self.etc, name + ".yaml"), "w", encoding="utf-8") as f:
+            f.write("version: 1\n" + text)
+
+    def count_policy(self, name="count", every="300ms", extra="", restore=None):
+        restore = restore or "{on-crash: on-failure, backoff: {first: 50ms}}"
+        schedule = f"schedule: {{every: {every}}}\n" if every else ""
+        self.write_policy(name, f'command: {{exec: [{COUNTER}, {self.dir}/counter], '
+                          f'output: "null"}}\n{schedule}'
+                          f"engine: {{backend: {BACKEND}}}\nrestore: {restore}\n{extra}")
+
+    def tree_pids(self):
+        """Every process of ours that runs the counter on this test's file."""
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
+                continue
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as f:
+                    args = f.read().split(b"\0")
+            except OSError:
+                continue
+            if any(a.startswith(self.dir.encode()) for a in args) and \
+                    not args[0].endswith((b"snapmgrd", b"snapmgr", b"snapmgr-engine")) and \
+                    int(name) != os.getpid() and alive(int(name)):
+                found.append(int(name))
+        return found
+
+    def kill(self, pid, sig=signal.SIGKILL):
+        """One process that this test knows to be its own."""
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            pass
+
+    def assert_counts(self, what="the counter counts"):
+        before = self.counter.count()
+        wait_until(lambda: self.counter.count() != before, what)
+
+    def assert_memory_intact(self):
+        self.assertEqual(self.counter.events("bad"), [])
+
+
+def engine_works():
+    """A dump of a process that only sleeps. Native: an engine that cannot do that is not ready."""
+    if BACKEND == "criu":
+        return shutil.which(PEER) is not None
+    with tempfile.TemporaryDirectory() as images:
+        with subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              start_new_session=True) as target:
+            done = subprocess.run([program("snapmgr-engine"), "dump", "-t", str(target.pid), "-D",
+                                   images, "--leave-running"], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL, timeout=60, check=False)
+            target.kill()
+        return done.returncode == 0
+
+
+def main(needs_engine=True):
+    if os.geteuid() != 0:
+        skip("needs root")
+    for name in ("snapmgrd", "snapmgr", "snapmgr-engine", "tests/vm/counter"):
+        if not os.path.exists(program(name)):
+            skip(f"{name} is not built")
+    if needs_engine and not engine_works():
+        skip(f"backend {BACKEND} does not dump here")
+    unittest.main(verbosity=2)
