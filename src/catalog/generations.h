@@ -209,6 +209,12 @@ int generations_list(struct catalog *c, const struct generation_filter *filter, 
 int generations_latest(struct catalog *c, const char *policy, size_t skip, struct failure *f,
 		       struct generation *ret) _must_check_;
 
+/*
+ * Removes rows that were deleted before that moment and that nothing refers to: no run (runs_forget() comes first), no
+ * generation. Their numbers do not come back.
+ */
+int generations_forget(struct catalog *c, uint64_t before_usec, struct failure *f) _must_check_;
+
 /* The directory of a committed generation, for reading the images. -ENOENT when it is deleted or being written. */
 int generations_open(struct catalog *c, int64_t gen, struct failure *f,
 		     int *ret_dir_fd) _must_check_;

@@ -139,6 +139,22 @@ int64_t fixture_generation(struct fixture *fx, const char *policy, int64_t paren
 	return g.gen;
 }
 
+int fixture_delete_all(struct fixture *fx)
+{
+	const struct generation_filter filter = { .newest_first = true };
+	_cleanup_(generation_list_done) struct generation_list list = { 0 };
+	int n_good = 0;
+
+	assert_ok(fx, generations_list(fx->c, &filter, &fx->failure, &list));
+	for (size_t i = 0; i < list.n; i++) {
+		if (GENERATION_MASK(list.items[i].state) & GENERATION_MASK_GOOD)
+			n_good++;
+		assert_ok(fx, generations_delete(fx->c, list.items[i].gen, "", FIXTURE_NOW,
+						 &fx->failure));
+	}
+	return n_good;
+}
+
 enum generation_state fixture_state(struct fixture *fx, int64_t gen)
 {
 	_cleanup_(generation_done) struct generation g = { 0 };

@@ -65,6 +65,9 @@ int fixture_write_images(int dir_fd, int64_t parent, const char *content);
 /* Makes a generation from begin to commit. Return: its number. */
 int64_t fixture_generation(struct fixture *fx, const char *policy, int64_t parent);
 
+/* Deletes what is listed. Return: how many of them were good. */
+int fixture_delete_all(struct fixture *fx);
+
 enum generation_state fixture_state(struct fixture *fx, int64_t gen);
 
 /*

@@ -6,6 +6,7 @@
 
 #include "basic/sys.h"
 #include "catalog-fixture.h"
+#include "catalog/runs.h"
 
 static void a_committed_generation_is_ok_and_keeps_what_was_said_of_it(void **state)
 {
@@ -45,10 +46,17 @@ static void nothing_in_the_store_is_readable_by_others(void **state)
 		"",	    "catalog.db",	 "catalog.db-wal",	   "solver",
 		"solver/1", "solver/1/manifest", "solver/1/core-4711.img", "solver/1/dump.log"
 	};
+	_cleanup_(generation_done) struct generation g = { 0 };
+	_cleanup_close_ int dir_fd = -EBADF;
 
-	/* As a stock engine with the usual umask would write them. */
-	assert_int_equal(umask(022), umask(022));
-	fixture_generation(fx, "solver", 0);
+	fixture_describe(&g, "solver");
+	assert_ok(fx, generations_begin(fx->c, &g, &fx->failure, &dir_fd));
+	assert_ok(fx, fixture_write_images(dir_fd, 0, "core"));
+	/* As an engine with the usual umask leaves them. */
+	assert_int_equal(fchmodat(dir_fd, "core-4711.img", 0644, 0), 0);
+	assert_int_equal(fchmodat(dir_fd, "dump.log", 0664, 0), 0);
+	assert_ok(fx, generations_seal(dir_fd, &g, &fx->failure));
+	assert_ok(fx, generations_commit(fx->c, &g, FIXTURE_NOW, &fx->failure));
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
 		char path[256];
 		struct stat st;
@@ -308,6 +316,30 @@ static void lists_filter_and_latest_counts_only_good_ones(void **state)
 		     "solver");
 }
 
+static void forgotten_rows_are_gone_and_their_numbers_stay_used(void **state)
+{
+	struct fixture *fx = *state;
+	_cleanup_(generation_done) struct generation g = { 0 };
+	struct run run = {
+		.kind = RUN_DUMP, .started_usec = 5, .ended_usec = 5, .outcome = RUN_OK
+	};
+
+	for (int i = 0; i < 4; i++)
+		fixture_generation(fx, "solver", 0);
+	run.gen = 3;
+	assert_ok(fx, runs_note(fx->c, &run, &fx->failure));
+	for (int64_t gen = 2; gen <= 4; gen++)
+		assert_ok(fx, generations_delete(fx->c, gen, "", gen == 2 ? 10 : 20, &fx->failure));
+	assert_ok(fx, generations_forget(fx->c, 20, &fx->failure));
+	assert_fails(fx, generations_get(fx->c, 2, &fx->failure, &g), -ENOENT, "no generation 2");
+	assert_int_equal(fixture_state(fx, 4), GENERATION_DELETED);
+	assert_ok(fx, generations_forget(fx->c, 21, &fx->failure));
+	assert_fails(fx, generations_get(fx->c, 4, &fx->failure, &g), -ENOENT, "no generation 4");
+	assert_int_equal(fixture_state(fx, 3), GENERATION_DELETED); /* a run speaks of it */
+	assert_int_equal(fixture_state(fx, 1), GENERATION_OK);
+	assert_true(fixture_generation(fx, "solver", 0) == 5);
+}
+
 static void hostile_descriptions_are_refused(void **state)
 {
 	struct fixture *fx = *state;
@@ -377,6 +409,7 @@ int main(void)
 		TEST(damage_is_found_named_and_passed_on_to_what_stands_on_it),
 		TEST(states_change_only_along_the_diagram),
 		TEST(lists_filter_and_latest_counts_only_good_ones),
+		TEST(forgotten_rows_are_gone_and_their_numbers_stay_used),
 		TEST(hostile_descriptions_are_refused),
 		TEST(directories_do_not_change_inside_a_transaction),
 	};

@@ -239,11 +239,17 @@ static void a_manifest_cut_anywhere_or_with_a_flipped_bit_is_refused(void **stat
 {
 	struct place *pl = *state;
 	_cleanup_(manifest_freep) struct manifest *m = place_seal(pl);
-	_cleanup_free_ char *text = NULL;
+	_cleanup_free_ char *text = NULL, *longer = NULL;
 	struct manifest *back = NULL;
 	size_t size;
 
 	assert_ok(pl, manifest_format(m, &pl->failure, &text, &size));
+	longer = malloc(size + 1);
+	assert_non_null(longer);
+	memcpy(longer, text, size);
+	longer[size] = '\n';
+	assert_fails(pl, manifest_parse(longer, size + 1, &pl->failure, &back), -EBADMSG,
+		     "behind the end");
 	for (size_t cut = 0; cut < size; cut++) {
 		assert_int_equal(manifest_parse(text, cut, &pl->failure, &back), -EBADMSG);
 		failure_clear(&pl->failure);

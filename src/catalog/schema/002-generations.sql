@@ -36,7 +36,8 @@ CREATE TABLE generations (
 	CHECK (manifest <> '' OR state IN ('writing', 'deleting', 'deleted'))
 ) STRICT;
 
-CREATE INDEX generations_by_policy ON generations (policy, gen);
+-- Deleted rows stay for the log and will be most of them; what is asked for is nearly always the others.
+CREATE INDEX generations_live ON generations (gen) WHERE state <> 'deleted';
 CREATE INDEX generations_by_parent ON generations (parent) WHERE parent IS NOT NULL;
 
 CREATE TABLE generation_tags (
