@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The database is in WAL mode with synchronous=FULL: a commit is on the disk when it returns, which is what lets
- * the steps in generations.c rely on the order of rows and directories. Foreign keys are enforced. The store's lock
- * keeps other daemons out; a person's sqlite3 shell may look at it at any time, hence the busy timeout.
+ * The database is in WAL mode with synchronous=FULL: a commit is on the disk when it returns, which
+ * is what lets the steps in generations.c rely on the order of rows and directories. Foreign keys
+ * are enforced. The store's lock keeps other daemons out; a person's sqlite3 shell may look at it
+ * at any time, hence the busy timeout.
  */
 #include "catalog/catalog.h"
 

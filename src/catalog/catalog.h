@@ -10,11 +10,13 @@
  * may be moved to a child or a thread says so and takes only descriptors (generations_seal(),
  * manifest_verify()).
  *
- * Units      *_usec are microseconds; moments are CLOCK_REALTIME since the epoch. The clock is a parameter.
+ * Units      *_usec are microseconds; moments are CLOCK_REALTIME since the epoch. The clock is a
+ *            parameter.
  * Ownership  Rows are copied out; strings in them belong to the struct and go with its *_done().
- * Errors     0 or -errno, and fail() was called. ret_ parameters are written on success only. -ENOENT there is no such
- *            row; -EBADMSG the database or a manifest is damaged; -EBUSY somebody else has the store, or needs the
- *            row; -EPROTONOSUPPORT the database was written by a newer snapmgr. Logs nothing.
+ * Errors     0 or -errno, and fail() was called. ret_ parameters are written on success only.
+ *            -ENOENT there is no such row; -EBADMSG the database or a manifest is damaged; -EBUSY
+ *            somebody else has the store, or needs the row; -EPROTONOSUPPORT the database was
+ *            written by a newer snapmgr. Logs nothing.
  * Durability When a call that changes something has returned 0, the change survives a power cut.
  */
 
@@ -32,7 +34,8 @@ struct store;
  * A store that does not exist is made (0700; its parent must exist). Call reconcile_run()
  * (reconcile.h) before anything else: until then rows may describe what a crash interrupted.
  *
- * Return: 0, -EBUSY when another process has it, -EPROTONOSUPPORT when its database is newer than this program.
+ * Return: 0, -EBUSY when another process has it, -EPROTONOSUPPORT when its database is newer than
+ * this program.
  */
 int catalog_open(const char *path, struct failure *f, struct catalog **ret) _must_check_;
 struct catalog *catalog_free(struct catalog *c);

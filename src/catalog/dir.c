@@ -11,6 +11,7 @@
 enum {
 	DIR_DEPTH_MAX = 16,
 	DIR_N_NAMES_MAX = 1 << 20,
+	DIR_TRIES = 1000,
 };
 
 void dir_names_done(struct dir_names *names)
@@ -86,9 +87,26 @@ int dir_list(int dir_fd, size_t max, struct dir_names *ret)
 	return 0;
 }
 
-static int dir_remove_at(int dir_fd, const char *name, unsigned depth)
+static int dir_remove_at(int dir_fd, const char *name, unsigned depth);
+
+static int dir_clear(int fd, unsigned depth)
 {
 	_cleanup_(dir_names_done) struct dir_names names = { 0 };
+	int r;
+
+	r = dir_list(fd, DIR_N_NAMES_MAX, &names);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < names.n; i++) {
+		r = dir_remove_at(fd, names.items[i], depth + 1);
+		if (r < 0 && r != -ENOENT)
+			return r;
+	}
+	return 0;
+}
+
+static int dir_remove_at(int dir_fd, const char *name, unsigned depth)
+{
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
 	int r;
@@ -105,15 +123,19 @@ static int dir_remove_at(int dir_fd, const char *name, unsigned depth)
 	fd = sys_openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd;
-	r = dir_list(fd, DIR_N_NAMES_MAX, &names);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < names.n; i++) {
-		r = dir_remove_at(fd, names.items[i], depth + 1);
-		if (r < 0 && r != -ENOENT)
+	/*
+	 * An engine that has outlived its daemon may still be adding files. It cannot any more
+	 * once the directory is gone.
+	 */
+	for (unsigned tries = 0; tries < DIR_TRIES; tries++) {
+		r = dir_clear(fd, depth);
+		if (r < 0)
+			return r;
+		r = sys_unlinkat(dir_fd, name, AT_REMOVEDIR);
+		if (r != -ENOTEMPTY)
 			return r;
 	}
-	return sys_unlinkat(dir_fd, name, AT_REMOVEDIR);
+	return r;
 }
 
 int dir_remove(int dir_fd, const char *name)

@@ -18,7 +18,10 @@ struct dir_names {
 
 void dir_names_done(struct dir_names *names);
 
-/* The names in a directory, but "." and "..". More than @max: -EFBIG. Leaves @dir_fd's offset alone. */
+/*
+ * The names in a directory, but "." and "..". More than @max: -EFBIG. Leaves @dir_fd's offset
+ * alone.
+ */
 int dir_list(int dir_fd, size_t max, struct dir_names *ret) _must_check_;
 
 /* Removes @name and all under it. Nothing there: 0. Deeper than a few levels: -ELOOP. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The facts of a generation's row that its manifest repeats. One table for both ways. What changes in the life of a
- * generation (state, tags added later) is not among them: the manifest is never written again.
+ * The facts of a generation's row that its manifest repeats. One table for both ways. What changes
+ * in the life of a generation (state, tags added later) is not among them: the manifest is never
+ * written again.
  */
 #include <assert.h>
 #include <errno.h>

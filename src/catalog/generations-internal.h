@@ -21,7 +21,10 @@ int generations_read_row(struct query *q, struct generation *ret) _must_check_;
 /* Texts within their limits, tags and words well formed: else -EINVAL. */
 int generations_check(const struct generation *g, struct failure *f) _must_check_;
 
-/* Makes the row, with @g->gen as its number unless 0. Sets gen and full. For use within a transaction. */
+/*
+ * Makes the row, with @g->gen as its number unless 0. Sets gen and full. For use within a
+ * transaction.
+ */
 int generations_insert(struct catalog *c, struct generation *g, uint64_t now_usec,
 		       struct failure *f) _must_check_;
 /* Writes what is known after a dump, and the manifest, into the row. */
@@ -32,7 +35,10 @@ int generations_write_state(struct catalog *c, int64_t gen, enum generation_stat
 			    const char *code, const char *reason, uint64_t now_usec,
 			    struct failure *f);
 
-/* Second half of every removal: files, then the row. The row is "deleting", or its state is to be lost. */
+/*
+ * Second half of every removal: files, then the row. The row is "deleting", or its state is to be
+ * lost.
+ */
 int generations_finish_removal(struct catalog *c, const struct generation *g, const char *reason,
 			       uint64_t now_usec, struct failure *f) _must_check_;
 
@@ -40,7 +46,10 @@ int generations_finish_removal(struct catalog *c, const struct generation *g, co
 int generations_check_manifest(const struct generation *g, const struct manifest *m, int dir_fd,
 			       struct failure *f) _must_check_;
 
-/* The whole directory against its manifest, and that against the row. -EBADMSG also when there is nothing. */
+/*
+ * The whole directory against its manifest, and that against the row. -EBADMSG also when there is
+ * nothing.
+ */
 int generations_examine(struct catalog *c, const struct generation *g, enum manifest_level level,
 			struct failure *f) _must_check_;
 

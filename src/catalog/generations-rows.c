@@ -185,7 +185,10 @@ static int insert_tags(struct catalog *c, const struct generation *g, struct fai
 	return 0;
 }
 
-/* A generation may belong to a policy that this database has not seen (it was lost, or nobody told). */
+/*
+ * A generation may belong to a policy that this database has not seen (it was lost, or nobody
+ * told).
+ */
 static int insert_policy(struct catalog *c, const char *policy, uint64_t now_usec,
 			 struct failure *f)
 {

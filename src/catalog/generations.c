@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The steps that make and remove a generation. Each leaves row and directory in a pair that reconcile.c can tell from
- * all others, so that a kill between any two is mended:
+ * The steps that make and remove a generation. Each leaves row and directory in a pair that
+ * reconcile.c can tell from all others, so that a kill between any two is mended:
  *
  *	making			row		directory
  *	  generations_begin()	writing		-
  *				writing		GEN.partial, empty
  *	  (the engine)		writing		GEN.partial, growing
  *	  generations_seal()	writing		GEN.partial with its manifest, synced
- *	  generations_commit()	writing + hash	GEN.partial			facts and the manifest's hash are stored
- *				writing + hash	GEN				from here on it survives
+ *	  generations_commit()	writing + hash	GEN.partial
+ *				writing + hash	GEN		survives from here on
  *				ok		GEN
  *	removing
  *	  generations_delete()	deleting	GEN
- *	  generations_abort()	deleting	GEN.partial			not whole from here on
+ *	  generations_abort()	deleting	GEN.partial	gone from here on
  *				deleting	-
  *				deleted		-
  *
@@ -81,7 +81,9 @@ static int check_parent(struct catalog *c, struct generation *g, struct failure 
 	if (!(GENERATION_MASK(parent.state) & GENERATION_MASK_GOOD))
 		return fail(f, -EINVAL, "parent %" PRId64 " is %s", g->parent,
 			    generation_state_to_string(parent.state));
-	/* Pids and start times repeat after a boot: another process would pass as the tracked one. */
+	/*
+	 * Pids and start times repeat after a boot: another process would pass as the tracked one.
+	 */
 	if (strcmp(parent.boot_id, g->boot_id) != 0)
 		return fail(f, -EINVAL, "parent %" PRId64 " is of another boot", g->parent);
 	g->parent_manifest = parent.manifest;

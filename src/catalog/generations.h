@@ -2,14 +2,15 @@
 #pragma once
 
 /*
- * generations - the generations of process trees: rows, states, and the steps that make and remove them
+ * generations - the generations of process trees: rows, states, and the steps that make and remove
+ * them
  *
  * Making one:
  *
  *	struct generation g = { .created_usec = now };	(and policy, boot_id, trigger, parent, ...)
- *	generations_begin(c, &g, f, &dir_fd)	row "writing", empty GEN.partial/; g.gen is the number
- *	...the engine writes an image set into dir_fd; the caller fills in root_pid, frozen_usec, ...
- *	generations_seal(dir_fd, &g, f)		slow: syncs files, writes the manifest. In a child or a thread if wanted
+ *	generations_begin(c, &g, f, &dir_fd)	row "writing", empty GEN.partial/, g.gen
+ *	...the engine writes its images into dir_fd; the caller fills in frozen_usec and the like
+ *	generations_seal(dir_fd, &g, f)		slow: syncs files, writes the manifest
  *	generations_commit(c, &g, now, f)	checks the manifest, renames, row "ok"
  *
  * and on any failure generations_abort(). Whatever instant the process dies at, reconcile_run()
@@ -81,11 +82,10 @@ struct generation {
 	uint32_t n_processes;
 	uint32_t n_threads;
 	uint64_t logical_bytes; /* memory of the tree */
-	uint64_t
-		written_bytes; /* size of the files of this generation; from the manifest at commit */
-	uint64_t files_bytes; /* captured files */
-	uint64_t frozen_usec; /* how long the tree stood still */
-	uint64_t total_usec;  /* the whole operation */
+	uint64_t written_bytes; /* sum of its files; set by generations_commit() */
+	uint64_t files_bytes;	/* captured files */
+	uint64_t frozen_usec;	/* how long the tree stood still */
+	uint64_t total_usec;	/* the whole operation */
 
 	/* Kept by the catalog. */
 	enum generation_state state;
@@ -94,8 +94,7 @@ struct generation {
 	char *reason;		       /* why it is in this state; "" for writing and ok */
 	uint64_t state_usec;	       /* since when */
 	struct manifest_hash manifest; /* "" until committed */
-	struct manifest_hash
-		parent_manifest; /* of the parent; set by generations_begin(), not stored in the row */
+	struct manifest_hash parent_manifest;	      /* set by generations_begin() */
 	char verified_level[GENERATION_WORD_MAX + 1]; /* "", "quick", "full" */
 	uint64_t verified_usec;
 };
@@ -142,7 +141,10 @@ int generations_seal(int dir_fd, const struct generation *g, struct failure *f) 
 int generations_commit(struct catalog *c, struct generation *g, uint64_t now_usec,
 		       struct failure *f) _must_check_;
 
-/* Removes what a failed generations_begin()/_seal()/_commit() left; the row becomes "deleted" with @reason. */
+/*
+ * Removes what a failed generations_begin()/_seal()/_commit() left; the row becomes "deleted" with
+ * @reason.
+ */
 int generations_abort(struct catalog *c, int64_t gen, const char *reason, uint64_t now_usec,
 		      struct failure *f);
 
@@ -175,8 +177,9 @@ int generations_set_verified(struct catalog *c, int64_t gen, enum manifest_level
 /*
  * generations_verify() - hold a generation's files against its manifest, and note the result
  *
- * -EBADMSG: they are not what was written; the state is "damaged" now. For MANIFEST_FULL of a large one, let a child do
- * generations_open() + manifest_read() + manifest_verify() and call generations_set_verified() or _set_state().
+ * -EBADMSG: they are not what was written; the state is "damaged" now. For MANIFEST_FULL of a large
+ * one, let a child do generations_open() + manifest_read() + manifest_verify() and call
+ * generations_set_verified() or _set_state().
  */
 int generations_verify(struct catalog *c, int64_t gen, enum manifest_level level, uint64_t now_usec,
 		       struct failure *f) _must_check_;
@@ -210,11 +213,14 @@ int generations_latest(struct catalog *c, const char *policy, size_t skip, struc
 		       struct generation *ret) _must_check_;
 
 /*
- * Removes rows that were deleted before that moment and that nothing refers to: no run (runs_forget() comes first), no
- * generation. Their numbers do not come back.
+ * Removes rows that were deleted before that moment and that nothing refers to: no run
+ * (runs_forget() comes first), no generation. Their numbers do not come back.
  */
 int generations_forget(struct catalog *c, uint64_t before_usec, struct failure *f) _must_check_;
 
-/* The directory of a committed generation, for reading the images. -ENOENT when it is deleted or being written. */
+/*
+ * The directory of a committed generation, for reading the images. -ENOENT when it is deleted or
+ * being written.
+ */
 int generations_open(struct catalog *c, int64_t gen, struct failure *f,
 		     int *ret_dir_fd) _must_check_;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The text of a manifest. The parser takes only what the writer would have written: a text that parses is formatted
- * to the same bytes again (the fuzzer holds it to that), so that one manifest has one hash.
+ * The text of a manifest. The parser takes only what the writer would have written: a text that
+ * parses is formatted to the same bytes again (the fuzzer holds it to that), so that one manifest
+ * has one hash.
  */
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A struct manifest in memory. Its text is in manifest-text.c, the directory it describes in manifest-dir.c.
+ * A struct manifest in memory. Its text is in manifest-text.c, the directory it describes in
+ * manifest-dir.c.
  */
 #include "catalog/manifest.h"
 

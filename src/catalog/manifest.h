@@ -10,10 +10,10 @@
  *	generation 133
  *	policy solver
  *	parent 132 0123456789abcdef0123456789abcdef	(or: parent none)
- *	fact boot-id 3f2a...				(facts of the row, so that it can be made again; any number)
+ *	fact boot-id 3f2a...	(of the row, so that it can be made again)
  *	file 0123456789abcdef0123456789abcdef 4096 core-1.img
  *	link ../132 parent				(the image set's one symbolic link)
- *	end 2 0123456789abcdef0123456789abcdef		(entries; XXH3-128 of every byte above this line)
+ *	end 2 0123456789abcdef0123456789abcdef	(entries; hash of all above)
  *
  * Hashes are XXH3-128, 32 lower-case hex digits in canonical (big endian) order. One blank between
  * fields, one newline after each line, nothing else. Entries are sorted by name and unique. Values

@@ -4,8 +4,8 @@
 /*
  * migrate - bring a database to the schema this program knows
  *
- * The version is PRAGMA user_version: how many of the migrations were applied. Each is one transaction. A migration that
- * was released is never edited: the next one mends it.
+ * The version is PRAGMA user_version: how many of the migrations were applied. Each is one
+ * transaction. A migration that was released is never edited: the next one mends it.
  */
 
 #include <sqlite3.h>
@@ -24,6 +24,7 @@ const struct migration *migrate_schema(size_t *ret_n);
 /*
  * migrate_run() - apply what is missing
  *
- * Return: 0; -EPROTONOSUPPORT when the database has more than @n; -EBADMSG when it is a database of something else.
+ * Return: 0; -EPROTONOSUPPORT when the database has more than @n; -EBADMSG when it is a database of
+ * something else.
  */
 int migrate_run(sqlite3 *db, const struct migration *migrations, size_t n, struct failure *f);

@@ -26,7 +26,10 @@ enum policies_mode {
 	POLICIES_MODE_MAX_,
 };
 
-/* The tree under a policy. Valid only for boot_id; the start time tells it from another with its pid. */
+/*
+ * The tree under a policy. Valid only for boot_id; the start time tells it from another with its
+ * pid.
+ */
 struct policies_tree {
 	pid_t root_pid; /* 0: none */
 	uint64_t root_start_ticks;

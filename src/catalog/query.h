@@ -4,8 +4,9 @@
 /*
  * query - one prepared statement, for the files of the catalog only
  *
- * Bind from left to right, step, read columns from left to right. The first error sticks: everything after it is a
- * no-op and the step returns it, so that callers check once. A text that is NULL binds as "".
+ * Bind from left to right, step, read columns from left to right. The first error sticks:
+ * everything after it is a no-op and the step returns it, so that callers check once. A text that
+ * is NULL binds as "".
  *
  *	_cleanup_(query_done) struct query q;
  *	query_init(&q, c, f, "SELECT a, b FROM t WHERE k = ?");

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * In this order: what is not whole goes (its absence is then what rows are judged by), rows are judged, directories
- * without a row are taken over (parents first), numbers are kept from being given out twice, open runs are closed.
- * One object that resists does not keep the others from being mended: it gets a line in the report.
+ * In this order: what is not whole goes (its absence is then what rows are judged by), rows are
+ * judged, directories without a row are taken over (parents first), numbers are kept from being
+ * given out twice, open runs are closed. One object that resists does not keep the others from
+ * being mended: it gets a line in the report.
  */
 #include "catalog/reconcile.h"
 
@@ -281,7 +282,9 @@ static int read_orphan(struct reconcile *rc, const struct found_dir *d, struct f
 	r = facts_get(m, found, &g);
 	if (r < 0)
 		return r;
-	/* The manifest is held against where it lies: the name of the directory is the row to be. */
+	/*
+	 * The manifest is held against where it lies: the name of the directory is the row to be.
+	 */
 	g.gen = d->gen;
 	(void)snprintf(g.policy, sizeof(g.policy), "%s", d->policy);
 	if (g.parent) {

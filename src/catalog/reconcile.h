@@ -9,16 +9,17 @@
  * (quick); no GEN.partial is left; no row says writing or deleting; no run is open. Run it after
  * catalog_open() and before anything else; running it again changes nothing.
  *
- *	GEN.partial, any row or none		removed; a row "writing" becomes "deleted: interrupted while being written"
- *	GEN, row "writing"			ok if its manifest is the one in the row and holds; else removed
- *	GEN, row "deleting"			removed, row "deleted"
- *	GEN, row "deleted"			left and reported: not our doing
- *	GEN, no row				registered again from its manifest (the database was lost or is older than the
- *						store) when that holds and names this policy and number; else left, reported
- *	GEN, other row, manifest fails		row "damaged"; what stands on it, too
- *	no directory, row writing or deleting	row "deleted"
- *	no directory, other row			row "damaged"
- *	run that is open			interrupted; ok when its generation shows that it was done
+ *	GEN.partial			removed, whatever the row says
+ *	GEN, row "writing"		ok when its manifest is the row's and holds; else removed
+ *	GEN, row "deleting"		removed, row "deleted"
+ *	GEN, row "deleted"		left and reported: not our doing
+ *	GEN, no row			registered again when its manifest holds and names this
+ *					policy and number (the database was lost, or is older
+ *					than the store); else left and reported
+ *	GEN, other row			damaged, with what stands on it, when its manifest fails
+ *	none, row writing or deleting	row "deleted", with the reason
+ *	none, other row			damaged
+ *	run that is open		interrupted; ok when its generation shows it was done
  *
  * Numbers of directories we could not take over are not given out again. What cannot be looked at
  * now (-EIO, -EMFILE, ...) is left as it is and reported: only evidence changes a state.
@@ -40,9 +41,10 @@ void reconcile_report_done(struct reconcile_report *report);
 
 /*
  * reconcile_run() - see above
- * @ret:	what was done; may be NULL. Also noted as a run of kind "reconcile" when there was anything.
+ * @ret:	what was done; may be NULL. When something was changed, there is a run "reconcile", too
  *
- * Return: 0 also when single generations could not be mended; an errno when the database or the store as a whole fails.
+ * Return: 0 also when single generations could not be mended; an errno when the database or the
+ * store as a whole fails.
  */
 int reconcile_run(struct catalog *c, uint64_t now_usec, struct failure *f,
 		  struct reconcile_report *ret) _must_check_;

@@ -74,7 +74,9 @@ int runs_start(struct catalog *c, struct run *run, struct failure *f) _must_chec
 /* The number is known: so that a run that is interrupted can be told from one that was done. */
 int runs_set_gen(struct catalog *c, int64_t id, int64_t gen, struct failure *f) _must_check_;
 
-/* @run: gen, pid, ended_usec, outcome, error, reason are stored. -EINVAL when it has ended already. */
+/*
+ * @run: gen, pid, ended_usec, outcome, error, reason are stored. -EINVAL when it has ended already.
+ */
 int runs_end(struct catalog *c, const struct run *run, struct failure *f) _must_check_;
 
 /* Both in one: @run is complete. Sets id. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * One rule carries the whole store: a directory "GEN" without a suffix is whole. It comes into being by the rename in
- * store_publish(), after its content was synced, and ends by the rename in store_remove(), before its
- * content is touched. Both renames are synced before anything that relies on them.
+ * One rule carries the whole store: a directory "GEN" without a suffix is whole. It comes into
+ * being by the rename in store_publish(), after its content was synced, and ends by the rename in
+ * store_remove(), before its content is touched. Both renames are synced before anything that
+ * relies on them.
  */
 #include "catalog/store.h"
 
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 
 #include "basic/sys.h"
 #include "catalog/dir.h"
@@ -23,6 +25,8 @@ enum {
 	STORE_NAME_MAX = 32, /* GEN.partial with its NUL */
 	STORE_N_POLICIES_MAX = 1 << 16,
 	STORE_N_GENERATIONS_MAX = 1 << 20, /* of one policy */
+	LOCK_TRIES = 10,
+	LOCK_PAUSE_NSEC = 30 * 1000 * 1000,
 };
 
 struct store {
@@ -66,6 +70,22 @@ static void store_name(int64_t gen, bool partial, char name[static STORE_NAME_MA
 	(void)snprintf(name, STORE_NAME_MAX, "%" PRId64 "%s", gen, partial ? PARTIAL_SUFFIX : "");
 }
 
+/*
+ * A child that a killed daemon had just forked may hold the lock for the moment until it ends, too.
+ */
+static int store_lock(struct store *s)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_NSEC };
+	int r;
+
+	for (unsigned tries = 1;; tries++) {
+		r = sys_flock(s->fd, LOCK_EX | LOCK_NB);
+		if (r != -EWOULDBLOCK || tries == LOCK_TRIES)
+			return r;
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
 int store_open(const char *path, struct failure *f, struct store **ret)
 {
 	_cleanup_(store_freep) struct store *s = NULL;
@@ -94,7 +114,7 @@ int store_open(const char *path, struct failure *f, struct store **ret)
 		return fail(f, -EPERM, "belongs to uid %u with mode %03o: must be uid %u's alone",
 			    st.st_uid, st.st_mode & 0777, geteuid());
 
-	r = sys_flock(s->fd, LOCK_EX | LOCK_NB);
+	r = store_lock(s);
 	if (r == -EWOULDBLOCK)
 		return fail(f, -EBUSY, "another snapmgrd works on it");
 	if (r < 0)

@@ -4,8 +4,8 @@
 /*
  * store - the directories that hold generations
  *
- *	STORE/catalog.db		the catalog's database (and SQLite's -wal and -shm beside it)
- *	STORE/POLICY/GEN/		a generation: an image set and its "manifest"; whole by construction
+ *	STORE/catalog.db		the catalog's database (with its -wal and -shm)
+ *	STORE/POLICY/GEN/		a generation: images and "manifest"; whole
  *	STORE/POLICY/GEN.partial/	one that is being written or being removed
  *
  * Directories are 0700, files 0600. Everything is reached by directory descriptors with O_NOFOLLOW;
@@ -31,10 +31,16 @@ enum {
 
 struct store;
 
-/* Letters, digits, '.', '_', '-', '@'; 1 to STORE_POLICY_MAX of them; does not start with '.' or '-'. */
+/*
+ * Letters, digits, '.', '_', '-', '@'; 1 to STORE_POLICY_MAX of them; does not start with '.' or
+ * '-'.
+ */
 bool store_policy_is_valid(const char *policy) _pure_;
 
-/* "GEN" or "GEN.partial", GEN a number as we write it (no zeros in front). False: the name is none of ours. */
+/*
+ * "GEN" or "GEN.partial", GEN a number as we write it (no zeros in front). False: the name is none
+ * of ours.
+ */
 bool store_parse_name(const char *name, int64_t *ret_gen, bool *ret_partial);
 
 /* Opens and locks @path; makes it when it is missing. -EBUSY: another process has it. */
@@ -49,7 +55,10 @@ int store_fd(const struct store *s);
 int store_make(struct store *s, const char *policy, int64_t gen, struct failure *f,
 	       int *ret_dir_fd) _must_check_;
 
-/* The directory of a generation, or of its .partial. -ENOENT without a fail(): absence may be the answer. */
+/*
+ * The directory of a generation, or of its .partial. -ENOENT without a fail(): absence may be the
+ * answer.
+ */
 int store_open_dir(struct store *s, const char *policy, int64_t gen, bool partial,
 		   struct failure *f, int *ret_dir_fd) _must_check_;
 
@@ -71,8 +80,8 @@ int store_remove_partial(struct store *s, const char *policy, int64_t gen,
 /*
  * store_each() - call @seen for every directory entry two levels down
  *
- * @gen is -1 for a name that is none of ours (reported, never touched). Entries may be removed by @seen. A result
- * other than 0 ends the walk and is returned.
+ * @gen is -1 for a name that is none of ours. Entries may be removed by @seen. A result other than
+ * 0 ends the walk and is returned.
  */
 typedef int (*store_seen_t)(void *userdata, const char *policy, const char *name, int64_t gen,
 			    bool partial);

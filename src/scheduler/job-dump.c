@@ -99,7 +99,8 @@ static int begin_generation(struct job *j)
 		return r;
 	j->generation_open = true;
 	j->run.gen = g->gen;
-	return 0;
+	/* So that reconcile can tell, should we die: done or interrupted. */
+	return runs_set_gen(j->c->catalog, j->run.id, g->gen, &j->failure);
 }
 
 static void on_dumped(struct job *j, const struct criu_answer *a)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The k-th system call fails, for every k, of every operation of the catalog; SQLite's reads and writes go through the
- * same counter. The operation fails with a sentence, or does not mind; either way what must hold does.
+ * The k-th system call fails, for every k, of every operation of the catalog; SQLite's reads and
+ * writes go through the same counter. The operation fails with a sentence, or does not mind; either
+ * way what must hold does.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * SIGKILL before every system call of every operation of the catalog that can change a file, SQLite's among them: the
- * child is traced and killed as it enters the k-th of them, for each k until it ends by itself. (Between two such calls
- * the disk does not change.) Then: reconcile, and what must hold.
+ * SIGKILL before every system call of every operation of the catalog that can change a file,
+ * SQLite's among them: the child is traced and killed as it enters the k-th of them, for each k
+ * until it ends by itself. (Between two such calls the disk does not change.) Then: reconcile, and
+ * what must hold.
  */
 #include <errno.h>
 #include <signal.h>

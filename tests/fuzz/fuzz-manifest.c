@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The parser of manifests. What it takes must be formatted to the same bytes again; what it refuses must come with a
- * sentence. Mutations hardly ever guess a checksum, so that each input is tried a second time with a right last line.
+ * The parser of manifests. What it takes must be formatted to the same bytes again; what it refuses
+ * must come with a sentence. Mutations hardly ever guess a checksum, so that each input is tried a
+ * second time with a right last line.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -71,7 +71,8 @@ int fixture_delete_all(struct fixture *fx);
 enum generation_state fixture_state(struct fixture *fx, int64_t gen);
 
 /*
- * What must hold after reconcile_run(): no partial directory, no row writing or deleting, no run open; every listed row
- * verifies (full) unless damaged; every directory has its row. Return: how many generations are listed.
+ * What must hold after reconcile_run(): no partial directory, no row writing or deleting, no run
+ * open; every listed row verifies (full) unless damaged; every directory has its row. Return: how
+ * many generations are listed.
  */
 size_t fixture_check_invariants(struct fixture *fx);

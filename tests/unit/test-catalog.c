@@ -342,6 +342,36 @@ static void removing_follows_no_link_and_goes_only_so_deep(void **state)
 				 0);
 }
 
+/* What an engine does whose daemon was killed: it goes on writing. */
+static void removing_wins_against_a_writer(void **state)
+{
+	struct fixture *fx = *state;
+	int store = store_fd(catalog_store(fx->c)), status;
+	_cleanup_close_ int fd = -EBADF;
+	pid_t writer;
+
+	assert_int_equal(sys_mkdirat(store, "victim", 0700), 0);
+	fd = sys_openat(store, "victim", O_RDONLY | O_DIRECTORY, 0);
+	assert_true(fd >= 0);
+	writer = fork();
+	assert_true(writer >= 0);
+	for (unsigned i = 0; writer == 0; i++) {
+		char name[32];
+		int r;
+
+		(void)snprintf(name, sizeof(name), "pages-%u.img", i);
+		r = sys_write_file_at(fd, name, "x");
+		if (r < 0)
+			_exit(r == -ENOENT ? 42 : 1);
+	}
+	while (!fixture_exists(fx, "victim/pages-100.img"))
+		(void)usleep(1000);
+	assert_int_equal(dir_remove(store, "victim"), 0);
+	assert_int_equal(waitpid(writer, &status, 0), writer);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
+	assert_false(fixture_exists(fx, "victim"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -359,6 +389,7 @@ int main(void)
 		TEST(a_policy_keeps_its_tree_and_mode_across_a_restart),
 		TEST(a_run_has_one_end_and_keeps_its_reason),
 		cmocka_unit_test(names_in_the_store_are_parsed_strictly),
+		TEST(removing_wins_against_a_writer),
 		TEST(removing_follows_no_link_and_goes_only_so_deep),
 	};
 
