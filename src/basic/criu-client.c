@@ -119,8 +119,9 @@ static int add_dup2s(posix_spawn_file_actions_t *actions, const struct child_fds
 	return -r;
 }
 
-static int set_signals(posix_spawnattr_t *attr)
+static int set_attributes(posix_spawnattr_t *attr, bool new_session)
 {
+	short flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK;
 	sigset_t all, none;
 	int r;
 
@@ -130,11 +131,11 @@ static int set_signals(posix_spawnattr_t *attr)
 	if (r == 0)
 		r = posix_spawnattr_setsigmask(attr, &none);
 	if (r == 0)
-		r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+		r = posix_spawnattr_setflags(attr, flags | (new_session ? POSIX_SPAWN_SETSID : 0));
 	return -r;
 }
 
-static int spawn(const char *engine, const struct child_fds *fds, pid_t *ret)
+static int spawn(const char *engine, const struct child_fds *fds, bool new_session, pid_t *ret)
 {
 	char socket_arg[] = { '0' + CHILD_SOCKET, '\0' };
 	char action_arg[] = "swrk";
@@ -157,7 +158,7 @@ static int spawn(const char *engine, const struct child_fds *fds, pid_t *ret)
 	}
 	r = add_dup2s(&actions, fds);
 	if (r == 0)
-		r = set_signals(&attr);
+		r = set_attributes(&attr, new_session);
 	if (r == 0)
 		r = sys_fault();
 	if (r == 0)
@@ -324,7 +325,7 @@ int criu_client_start(const char *engine, const struct criu_request *request, in
 	r = child_fds_init(&child, request, theirs, stderr_fd);
 	if (r < 0)
 		return fail(failure, r, "cannot prepare the descriptors of '%s'", engine);
-	r = spawn(engine, &child, &client->pid);
+	r = spawn(engine, &child, request->new_session, &client->pid);
 	if (r < 0)
 		return fail(failure, r, "cannot start '%s'", engine);
 

@@ -84,6 +84,7 @@ struct criu_request {
 	bool evasive_devices;
 	bool track_mem;
 	bool restore_sibling;	    /* RESTORE: the tree becomes our child, not the engine's */
+	bool new_session;	    /* of the engine: signals of our terminal do not reach it */
 	unsigned timeout_sec;	    /* DUMP: for stopping the tree; 0: the engine's default */
 	uint32_t ghost_limit_bytes; /* DUMP: 0: the engine's default */
 

@@ -21,7 +21,7 @@ static const struct verb verbs[] = {
 	  "take a generation now" },
 	{ "restore", NULL, verb_restore, "GEN [--replace] [--dry-run]", "bring a generation back" },
 	{ "delete", "rm", verb_delete, "GEN | A..B [--dry-run]", "delete generations" },
-	{ "log", NULL, verb_log, "[GEN | POLICY] [--failed] [--latest N]",
+	{ "log", NULL, verb_log, "[GEN | POLICY] [--failed] [--latest N] [--follow]",
 	  "every run with its outcome and reason" },
 	{ "run", NULL, verb_run, "POLICY [-- CMD...]",
 	  "in the foreground: resume the newest good generation, or start CMD" },

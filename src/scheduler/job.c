@@ -348,6 +348,7 @@ int job_start_engine(struct job *j, struct criu_request *q,
 	int r;
 
 	q->log_level = ENGINE_LOG_LEVEL;
+	q->new_session = true;
 	q->tcp_close = p->engine.tcp == POLICY_TCP_CLOSE;
 	q->tcp_established = p->engine.tcp == POLICY_TCP_ESTABLISHED;
 	q->file_locks = true;

@@ -177,7 +177,7 @@ static void carry_out(struct keeper *k, const struct supervise_decision *d,
 		keeper_arm_due(k);
 		break;
 	case SUPERVISE_START:
-		keeper_cold_start(k, trigger_of(tree));
+		keeper_cold_start(k, tree->state == SUPERVISE_TREE_NOT_SEEN ? "start" : "crash");
 		break;
 	case SUPERVISE_RESTORE:
 		report(&k->c->reporter, REPORT_NOTE, k->name, d->generation, "%s", d->reason);
