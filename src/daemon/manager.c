@@ -16,10 +16,7 @@
 #include "daemon/bus.h"
 #include "scheduler/queue.h"
 
-enum {
-	QUIT_TIMEOUT_USEC = 10000000,
-	STORE_TRIES = 50,
-};
+enum { QUIT_TIMEOUT_USEC = 10000000 };
 
 /* How each kind of report is told. The ids are for `journalctl MESSAGE_ID=`: random once, the same for ever. */
 static const struct {
@@ -277,31 +274,12 @@ static int make_event(struct manager *m, struct failure *f)
 	return r < 0 ? fail(f, r, "cannot make the event loop") : 0;
 }
 
-/*
- * A daemon that was killed while it started a child leaves the lock with that child for the moment until its
- * exec: worth a second try before we say that the store is taken.
- */
-static int open_store(struct manager *m, struct failure *f)
-{
-	const struct timespec pause = { .tv_nsec = 20 * NSEC_PER_MSEC };
-	int r;
-
-	for (int left = STORE_TRIES; left > 0; left--) {
-		failure_clear(f);
-		r = catalog_open(m->options->store, f, &m->context.catalog);
-		if (r != -EBUSY)
-			break;
-		(void)nanosleep(&pause, NULL);
-	}
-	return r;
-}
-
 static int open_catalog(struct manager *m, struct failure *f)
 {
 	struct reconcile_report report = {};
 	int r;
 
-	r = open_store(m, f);
+	r = catalog_open(m->options->store, f, &m->context.catalog);
 	if (r < 0)
 		return r;
 	r = reconcile_run(m->context.catalog, now_usec(), f, &report);
