@@ -12,9 +12,13 @@ import frame  # noqa: E402
 from frame import Failure, Skipped, wait_until  # noqa: E402,F401
 
 
+# Where programs are looked for.
+SEARCH = ['/usr/sbin:/usr/bin:/sbin:/bin']
+
+
 def need(program):
     """The path of a program, or the test is skipped by its name."""
-    path = shutil.which(program, path='/usr/sbin:/usr/bin:/sbin:/bin')
+    path = shutil.which(program, path=':'.join(SEARCH))
     if not path:
         raise Skipped(f'{program} is not installed')
     return path
@@ -27,6 +31,8 @@ def check(ok, sentence):
 
 class Program(frame.Target):
     """A program that does not know that it is tested: working means that poke() is content."""
+
+    not_across = {}  # mode: why
 
     def check(self, pid):
         """Once more: the first answer may have come from something that only lived a moment."""
@@ -91,4 +97,4 @@ def run(make):
     except Skipped as why:
         frame.say(f'SKIP: {why}')
         return frame.SKIP
-    return frame.run_target(make)
+    return frame.run_target(make, make.not_across)

@@ -295,6 +295,8 @@ class Life:
         except FileNotFoundError:
             pass
         self.restorer.run('restore', images, '-d', '--pidfile', 'pid', *self.target.restore_options)
+        if not os.path.exists(pidfile):
+            raise Failure('restore has written no --pidfile')
         with open(pidfile, encoding='ascii') as file:
             restored = int(file.read())
         if restored != pid:

@@ -262,7 +262,7 @@ def missing_image(stage):
     stage.content()
     os.unlink(os.path.join(stage.images, f'core-{stage.pid}.img'))
     said = failed_restore(stage)
-    check(f'core-{stage.pid}' in said, f'the error names the file: {errors(said)}')
+    check('core' in said and str(stage.pid) in said, f'the error names the image: {errors(said)}')
 
 
 def garbage_in_image(stage):
