@@ -10,7 +10,7 @@
 enum {
 	VICTIMS_POLL_USEC = 10000,
 };
-#define VICTIMS_TIMEOUT (10 * NSEC_PER_SEC)
+#define VICTIMS_TIMEOUT (5 * NSEC_PER_SEC)
 
 static void restore_end_victims(struct job *j);
 static void restore_hook(struct job *j);
@@ -98,9 +98,9 @@ static int find_victims(struct job *j, struct process_list *ret, bool *ret_zombi
 		const struct process *p = &all.items[i], *known;
 
 		known = process_list_find(&j->victims, p->pid);
+		/* Whoever it was that has the root's pid: when its parent reaps it, the pid is free. */
 		if (p->state == 'Z' &&
-		    ((known && known->start_ticks == p->start_ticks) ||
-		     (p->pid == j->q.old_root.pid && p->start_ticks == j->q.old_root.start_ticks)))
+		    (p->pid == j->g.root_pid || (known && known->start_ticks == p->start_ticks)))
 			zombies = true;
 	}
 	r = process_list_members(&all, &j->q.old_root, &j->victims, /* session= */ false, ret);
@@ -117,22 +117,15 @@ static void restore_end_victims(struct job *j)
 	bool zombies = false;
 	int r;
 
-	if (j->q.old_root.pid <= 0) {
-		restore_hook(j);
-		return;
-	}
 	r = find_victims(j, &left, &zombies);
 	if (r < 0) {
 		(void)fail(&j->failure, r, "cannot look for the old tree");
 		job_end_failed(j);
 		return;
 	}
-	if (left.n == 0 && !zombies) {
+	/* Zombies past the deadline: the engine will say which pid is taken, if one is in the way. */
+	if (left.n == 0 && (!zombies || nsec_now(CLOCK_MONOTONIC) > j->victims_deadline)) {
 		restore_hook(j);
-		return;
-	}
-	if (left.n == 0 && nsec_now(CLOCK_MONOTONIC) > j->victims_deadline) {
-		restore_hook(j); /* the engine will say which pid is taken, if it is in the way */
 		return;
 	}
 	if (nsec_now(CLOCK_MONOTONIC) > j->victims_deadline) {

@@ -115,15 +115,16 @@ class Daemon(unittest.TestCase):
 
     # ---- the daemon
 
-    def start(self, wait=True):
+    def start(self, engine=None, before=(), more=("--no-system-bus",), env=None):
+        """@engine: instead of the real ones. @before: a command that executes the daemon."""
         with open(self.log_path, "ab") as log:
             self.daemon = subprocess.Popen(
-                [program("snapmgrd"), "--config", self.etc, "--store", self.store, "--socket",
-                 self.socket, "--engine", program("snapmgr-engine"), "--criu", PEER,
-                 "--no-system-bus", "--debug"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        if wait:
-            wait_until(self.answers, "the daemon answers")
+                [*before, program("snapmgrd"), "--config", self.etc, "--store", self.store,
+                 "--socket", self.socket, "--engine", engine or program("snapmgr-engine"),
+                 "--criu", engine or PEER, "--debug", *more],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, **(env or {})})
+        wait_until(self.answers, "the daemon answers")
 
     def answers(self):
         if self.daemon.poll() is not None:
