@@ -15,6 +15,7 @@
 #include "engine/tree.h"
 
 #include "core.pb-c.h"
+#include "seccomp.pb-c.h"
 
 struct files_dump;
 struct inotify_dump;
@@ -47,6 +48,9 @@ struct dump {
 	struct inet_dump *inet_socks;	   /* fd-inet.c */
 	uint32_t last_pages_id;
 	uint32_t last_ghost_id;
+	struct ghost *ghosts; /* fd-file.c */
+	struct pipe_seen *pipes; /* fd-pipe.c */
+	SeccompEntry *seccomp; /* task-seccomp.c: filters seen so far */
 	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */
 	uint32_t root_ns_id[N_NS_KINDS];
 	bool own_ns[N_NS_KINDS]; /* the tree has its own */
@@ -62,6 +66,3 @@ int dump_put(struct dump *d, enum image_id id, const ProtobufCMessage *msg) _mus
 
 /* Pid as the tree's pid namespace has it, from one of ours; 0 when it is not in the tree. */
 pid_t dump_vpid(const struct dump *d, pid_t pid);
-
-/* A new id for ghost_file images. */
-uint32_t dump_new_ghost_id(struct dump *d);

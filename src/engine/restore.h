@@ -23,6 +23,7 @@
 #include "inventory.pb-c.h"
 #include "mm.pb-c.h"
 #include "pstree.pb-c.h"
+#include "seccomp.pb-c.h"
 
 struct files_restore;
 struct memfd_restore;
@@ -52,12 +53,16 @@ struct rtask {
 	bool shares_files;   /* the descriptor table of its parent */
 	struct rtask **children;
 	size_t n_children;
+	pid_t sid, pgid; /* wanted; as the tasks see them */
+	pid_t born_sid;	 /* session it has now */
+	bool made;
 
 	/* While it is alive under our hands. */
 	pid_t pid; /* as we see it; 0 until it exists */
 	int mem_fd;
 	struct remote *remote; /* of the leader */
 	int transport_fd;      /* number of our socket in the task */
+	uint64_t vdso_base;    /* where the kernel's is in it; 0: nowhere */
 };
 
 struct restore {
@@ -76,11 +81,58 @@ struct restore {
 	struct memfd_restore *memfd; /* of the kinds of these names: */
 	struct tty_restore *tty;
 	struct unix_restore *unix_socks; /* fd-unix.c */
+	bool remaps_loaded;	     /* fd-file.c */
+	struct remap *remaps;
+	struct ghost_made *ghosts;
+	bool pipe_data_loaded; /* fd-pipe.c */
+	struct pipe_data *pipe_data;
+	struct pipe_made *pipes, *fifos;
+	SeccompEntry *seccomp; /* task-seccomp.c; NULL until needed */
 	struct guard *guard;	     /* guard.c: ends what we made if we die */
 	int transport[2];	     /* SEQPACKET: [0] ours, [1] the tasks' */
-
+	struct remote *remote;	     /* of the thread that is driven at the moment */
+	struct vdso_park *vdso;	     /* vdso.c */
 	uint64_t region; /* the stub region, at the same free address in every task */
 };
+
+/*
+ * The region in every task: the stub, the data area, and room for the vdso and its data while the rest of the
+ * address space is changed under them.
+ */
+enum {
+	REGION_STUB_BYTES = 4096,
+	REGION_DATA_BYTES = 128 * 1024,
+	REGION_PARK_BYTES = 128 * 1024,
+	REGION_BYTES = REGION_STUB_BYTES + REGION_DATA_BYTES + REGION_PARK_BYTES,
+};
+_Static_assert(REMOTE_DATA_BYTES <= REGION_DATA_BYTES, "a call list fits");
+
+static inline uint64_t region_data(const struct restore *rs)
+{
+	return rs->region + REGION_STUB_BYTES;
+}
+static inline uint64_t region_park(const struct restore *rs)
+{
+	return rs->region + REGION_STUB_BYTES + REGION_DATA_BYTES;
+}
+
+/* Turns rs->remote to a thread of a task; pending calls of the former one must have run. */
+int restore_drive(struct restore *rs, struct rtask *task, pid_t tid) _must_check_;
+
+/* ---- the parts of the operation ---- */
+
+/* restore-load.c: reads and checks inventory, pstree and the images of every task. */
+int restore_load(struct restore *rs) _must_check_;
+/* restore-tree.c: makes all tasks, with their sessions and groups; zombies are dead afterwards. */
+int restore_make_tree(struct restore *rs) _must_check_;
+/* Ends and reaps everything that was made. */
+void restore_kill_tree(struct restore *rs);
+/* restore-task.c: address spaces; then descriptors, directories; then threads and attributes; then the start. */
+int restore_memory(struct restore *rs, struct rtask *task) _must_check_;
+int restore_files(struct restore *rs, struct rtask *task) _must_check_;
+int restore_attributes(struct restore *rs, struct rtask *task) _must_check_;
+/* Takes the region out and sets all registers: the task is whole, but stopped. */
+int restore_seal(struct restore *rs, struct rtask *task) _must_check_;
 
 struct rtask *restore_find_task(const struct restore *rs, pid_t vpid);
 

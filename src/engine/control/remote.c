@@ -365,6 +365,14 @@ int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, u
 	return write_slots(r);
 }
 
+int remote_use_signal(struct remote *r, int signal)
+{
+	assert(!r->guest);
+
+	r->signal = signal;
+	return write_slots(r);
+}
+
 bool remote_fits(const struct remote *r, size_t calls, size_t bytes)
 {
 	return calls <= REMOTE_TABLE_CALLS - r->n_calls && bytes <= REMOTE_SCRATCH_BYTES - r->used;
@@ -430,9 +438,37 @@ static int copy_list(struct remote *r, bool in)
 	return 0;
 }
 
-int remote_run(struct remote *r)
+static struct user_regs_struct list_regs(const struct remote *r)
 {
 	struct user_regs_struct g = r->blank;
+
+	g.rip = stub_at(r, stub_batch);
+	g.rbp = r->guest ? r->data : 0;
+	g.r12 = r->data;
+	g.r13 = r->n_calls;
+	g.orig_rax = -1;
+	return g;
+}
+
+int remote_start(struct remote *r)
+{
+	struct user_regs_struct g = list_regs(r);
+	int e;
+
+	assert(!r->guest);
+
+	e = copy_list(r, true);
+	if (e == 0)
+		e = set_regs(r, &g);
+	if (e == 0)
+		e = sys_ptrace(PTRACE_CONT, r->tid, NULL, NULL);
+	list_reset(r);
+	return e;
+}
+
+int remote_run(struct remote *r)
+{
+	struct user_regs_struct g = list_regs(r);
 	size_t n = r->n_calls;
 	int e;
 
@@ -443,11 +479,6 @@ int remote_run(struct remote *r)
 	e = copy_list(r, true);
 	if (e < 0)
 		return e;
-	g.rip = stub_at(r, stub_batch);
-	g.rbp = r->guest ? r->data : 0;
-	g.r12 = r->data;
-	g.r13 = n;
-	g.orig_rax = -1;
 	e = run_stub(r, &g);
 	if (e < 0)
 		return e;

@@ -80,6 +80,9 @@ int remote_end_guest(struct remote *r) _must_check_;
 int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, uint64_t data,
 		       struct failure *f) _must_check_;
 
+/* Owned only: from now on the stub stops with @signal (so that another one can be queued for the task). */
+int remote_use_signal(struct remote *r, int signal) _must_check_;
+
 /* One call, no list. Its result, negative errno included, goes to *ret_result. */
 int remote_one(struct remote *r, int64_t *ret_result, uint64_t nr, const uint64_t args[6])
 	_must_check_;
@@ -107,6 +110,10 @@ bool remote_fits(const struct remote *r, size_t calls, size_t bytes);
 
 /* remote_run() - run the list; results are in r->calls and our copies; the list is then empty */
 int remote_run(struct remote *r) _must_check_;
+/*
+ * Owned only: sets the thread going on the list without waiting for it, for a list that does not come back (exit).
+ */
+int remote_start(struct remote *r) _must_check_;
 /* The same, but only if there is not enough room left. */
 int remote_reserve(struct remote *r, size_t calls, size_t bytes) _must_check_;
 

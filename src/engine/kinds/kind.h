@@ -100,6 +100,7 @@ struct fd_kind {
 extern const struct fd_kind *const fd_kinds[];
 extern const size_t n_fd_kinds;
 
+extern const struct fd_kind fd_kind_fifo;
 extern const struct fd_kind fd_kind_file;
 extern const struct fd_kind fd_kind_pipe;
 extern const struct fd_kind fd_kind_epoll;
@@ -131,6 +132,9 @@ int files_put_companion(struct dump *d, const struct fd_view *view, uint32_t *re
  * flight, an exe link). Deduplicates. @ret_id: the id
  */
 int files_put_open(struct dump *d, const struct task *task, int fd, uint32_t *ret_id) _must_check_;
+/* The same for a mapped file: one record for all mappings of a file with the same access mode. */
+int files_put_mapped(struct dump *d, const struct task *task, int fd, uint32_t mode, uint32_t *ret_id)
+	_must_check_;
 /* Has any task of the tree the description @fd (ours) open? Return: its id, or 0. */
 uint32_t files_find_id(struct dump *d, int fd);
 uint32_t files_new_id(struct dump *d);
@@ -148,7 +152,35 @@ int files_apply_flags(struct restore *rs, int fd, uint32_t flags) _must_check_;
 /* Owner of SIGIO. Applied by the driver for every record with a fown, after the tasks exist. */
 const FownEntry *file_entry_fown(const FileEntry *entry);
 
-/* Regular file helpers (fd-file.c). Opens the REG record @id (ghosts included) with @flags. Return: fd or -errno. */
+/* Opens a description now if it is not open yet. */
+int files_open_one(struct restore *rs, struct file *file) _must_check_;
+/* A descriptor of ours for REG or MEMFD record @id, opened with access @mode. Owned by the driver. */
+int files_open_mapped(struct restore *rs, uint64_t id, uint32_t mode);
+
+/* ---- the driver, for the operations ---- */
+
+/* Dumps every descriptor of every task, and what cwd, root and exe refer to. Fills task->files_id. */
+int files_dump_task(struct dump *d, struct task *task) _must_check_;
+int files_dump_finish(struct dump *d) _must_check_;
+void files_dump_done(struct dump *d);
+
+/* Reads and checks all records; opens nothing. */
+int files_load(struct restore *rs) _must_check_;
+int files_open_all(struct restore *rs) _must_check_;
+/* Puts a task's descriptors at their numbers; its table holds nothing but the transport afterwards and these. */
+int files_install(struct restore *rs, struct rtask *task) _must_check_;
+int files_in_task(struct restore *rs, struct rtask *task) _must_check_;
+int files_restore_finish(struct restore *rs) _must_check_;
+void files_restore_done(struct restore *rs);
+/* Largest descriptor number of any table. */
+int files_max_number(const struct restore *rs);
+
+/*
+ * Regular file helpers (fd-file.c). Opens the REG record @id (ghosts included) with @flags. Return: a descriptor that the
+ * caller owns, or -errno.
+ */
 int fd_file_open_id(struct restore *rs, uint32_t id, int flags);
 /* The path of REG record @id, or NULL. */
 const char *fd_file_path(const struct restore *rs, uint32_t id);
+/* Writes a REG record for what a view shows, ghost or link remap included. */
+int fd_file_put(struct dump *d, const struct fd_view *view, uint32_t id) _must_check_;

@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Checkpoint of a tree, step by step. Up to "ask" everything is found out from outside: what cannot be saved is refused
+ * before anything runs in a task. Whatever fails, the tree is released as it was and the half-written set has no
+ * inventory.img, which marks a whole one.
+ *
+ *   freeze      stop every thread of the tree					tree.c
+ *   scope       whose namespaces, sessions and shared tables are they?
+ *   look        mappings, descriptors, mapped files, shared memory		memory/vma.c kinds/fds-dump.c
+ *   ask         what only the tasks themselves know, by remote calls		kinds/task-dump.c
+ *   copy        private memory							memory/pages.c
+ *   write       core, mm, fs, ids, pstree, inventory last
+ *   release     kill, leave stopped, or let run on
+ */
+#include "engine/dump.h"
+
+#include <inttypes.h>
+#include <linux/kcmp.h>
+#include <string.h>
+#include <time.h>
+
+#include "basic/sys.h"
+#include "engine/kinds/kind.h"
+#include "engine/kinds/task-kind.h"
+#include "engine/memory/pages.h"
+#include "engine/memory/vma.h"
+
+#include "fs.pb-c.h"
+#include "inventory.pb-c.h"
+#include "mm.pb-c.h"
+#include "pstree.pb-c.h"
+#include "timens.pb-c.h"
+
+enum {
+	IMG_VERSION = 2,
+	AUXV_BYTES_MAX = 4096,
+	ROOT_OBJECT_ID = 1, /* of the dumper's own vm, files, fs, sighand */
+};
+
+static uint64_t now_usec(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int dump_image(struct dump *d, enum image_id id, struct image **ret)
+{
+	int r = 0;
+
+	if (!d->images[id])
+		r = image_create(d->dir_fd, id, 0, d->failure, &d->images[id]);
+	if (r == 0)
+		*ret = d->images[id];
+	return r;
+}
+
+int dump_put(struct dump *d, enum image_id id, const ProtobufCMessage *msg)
+{
+	struct image *img;
+	int r = dump_image(d, id, &img);
+
+	return r < 0 ? r : image_put(img, msg);
+}
+
+pid_t dump_vpid(const struct dump *d, pid_t pid)
+{
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		const struct task *task = d->tree.tasks[i];
+
+		if (task->pid == pid)
+			return task->vpid;
+		for (size_t k = 0; k < task->n_threads; k++) {
+			if (task->threads[k].tid == pid)
+				return task->threads[k].vtid;
+		}
+	}
+	/* A process group is named by its leader, who may be gone: its number still means the group. */
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		if (d->tree.tasks[i]->stat.pgid == pid)
+			return d->tree.tasks[i]->vpgid;
+	}
+	return 0;
+}
+
+static int notify(struct dump *d, const char *hook)
+{
+	int r;
+
+	if (!d->context->notify)
+		return 0;
+	r = d->context->notify(d->context->userdata, hook, 0, NULL);
+	return r < 0 ? fail(d->failure, r, "the %s hook failed", hook) : 0;
+}
+
+/* Images of an earlier dump in the same directory must not be taken for parts of this one. */
+static int remove_stale(struct dump *d)
+{
+	static const enum image_id conditional[] = {
+		IMAGE_INVENTORY,  IMAGE_PSTREE,	    IMAGE_FILES,      IMAGE_SK_QUEUES,
+		IMAGE_PIPES_DATA, IMAGE_FIFO_DATA,  IMAGE_TTY_INFO,   IMAGE_TTY_DATA,
+		IMAGE_REMAP_FPATH, IMAGE_CGROUP,    IMAGE_FILE_LOCKS, IMAGE_SECCOMP,
+		IMAGE_MEMFD_INODE,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(conditional); i++) {
+		char name[64];
+		int r = sys_unlinkat(d->dir_fd, image_name(conditional[i], 0, name), 0);
+
+		if (r < 0 && r != -ENOENT)
+			return fail(d->failure, r, "cannot remove the stale image %s", name);
+	}
+	return 0;
+}
+
+/* ---- scope ---- */
+
+static const char *const ns_names[N_NS_KINDS] = {
+	[NS_PID] = "pid",   [NS_NET] = "net",	[NS_IPC] = "ipc",	[NS_UTS] = "uts",
+	[NS_MNT] = "mnt",   [NS_USER] = "user", [NS_CGROUP] = "cgroup", [NS_TIME] = "time",
+};
+
+static int ns_inode(int proc_fd, const char *name, ino_t *ret)
+{
+	char path[32];
+	struct stat st;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "ns/%s", name);
+	r = sys_fstatat(proc_fd, path, &st, 0);
+	if (r == 0)
+		*ret = st.st_ino;
+	return r;
+}
+
+static int check_namespaces(struct dump *d)
+{
+	_cleanup_close_ int self = sys_open("/proc/self", O_RDONLY | O_DIRECTORY, 0);
+	uint32_t last_id = N_NS_KINDS;
+
+	if (self < 0)
+		return fail(d->failure, self, "cannot open /proc/self");
+	for (int k = 0; k < N_NS_KINDS; k++) {
+		ino_t ours, root;
+
+		d->root_ns_id[k] = d->ns_id[k] = k + 1;
+		if (ns_inode(self, ns_names[k], &ours) < 0)
+			continue; /* not in this kernel */
+		if (ns_inode(d->tree.tasks[0]->proc_fd, ns_names[k], &root) < 0)
+			return fail(d->failure, -EACCES, "cannot look at its %s namespace", ns_names[k]);
+		d->own_ns[k] = ours != root;
+		if (d->own_ns[k])
+			d->ns_id[k] = ++last_id;
+		if (d->own_ns[k] && k != NS_PID && k != NS_TIME)
+			return fail(d->failure, -EOPNOTSUPP,
+				    "task %d: its own %s namespace cannot be saved", d->tree.tasks[0]->pid,
+				    ns_names[k]);
+		for (size_t i = 1; i < d->tree.n_tasks; i++) {
+			const struct task *task = d->tree.tasks[i];
+			ino_t its;
+
+			if (task->state == TASK_DEAD)
+				continue;
+			if (ns_inode(task->proc_fd, ns_names[k], &its) < 0 || its != root)
+				return fail(d->failure, -EOPNOTSUPP,
+					    "task %d: a %s namespace other than the root task's cannot be saved",
+					    task->pid, ns_names[k]);
+		}
+	}
+	return 0;
+}
+
+static int check_sessions(struct dump *d)
+{
+	const struct task *root = d->tree.tasks[0];
+
+	if (d->own_ns[NS_PID] && root->vpid != 1)
+		return fail(d->failure, -EOPNOTSUPP,
+			    "task %d: it is not the first process of its pid namespace", root->pid);
+	if (root->vsid == root->vpid || d->options->shell_job || (d->own_ns[NS_PID] && root->vsid == 0))
+		return 0;
+	return fail(d->failure, -EINVAL,
+		    "task %d: its session leader %d is outside of the tree; use --shell-job", root->pid,
+		    root->vsid);
+}
+
+/* Only a descriptor table may be shared, and that with the parent. */
+static int check_sharing(struct dump *d)
+{
+	static const struct {
+		int type;
+		const char *what;
+	} kinds[] = { { KCMP_VM, "memory" }, { KCMP_FS, "working directory" }, { KCMP_SIGHAND, "signal handlers" } };
+
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		struct task *task = d->tree.tasks[i], *parent = task->parent;
+
+		task->vm_id = task->fs_id = task->sighand_id = ROOT_OBJECT_ID + 1 + i;
+		if (task->state == TASK_DEAD || !parent)
+			continue;
+		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+			if (sys_kcmp(task->pid, parent->pid, kinds[k].type, 0, 0) == 0)
+				return fail(d->failure, -EOPNOTSUPP, "task %d: it shares its %s with task %d",
+					    task->pid, kinds[k].what, parent->pid);
+		}
+	}
+	return 0;
+}
+
+/* ---- look ---- */
+
+static int look_at_task(struct dump *d, struct task *task)
+{
+	FAILURE_SCOPE(d->failure, "task %d", task->pid);
+	int r;
+
+	if (task->state == TASK_DEAD)
+		return 0;
+	r = vma_collect(d, task);
+	if (r == 0)
+		r = files_dump_task(d, task);
+	if (r == 0)
+		r = vma_resolve(d, task);
+	return r;
+}
+
+static int look(struct dump *d)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++)
+		r = look_at_task(d, d->tree.tasks[i]);
+	return r < 0 ? r : files_dump_finish(d);
+}
+
+/* ---- write ---- */
+
+static int put_path(struct dump *d, struct task *task, const char *link, int flags, uint32_t *ret_id)
+{
+	_cleanup_close_ int fd = sys_openat(task->proc_fd, link, flags, 0);
+
+	if (fd < 0)
+		return fail(d->failure, fd, "cannot open its %s", link);
+	return files_put_mapped(d, task, fd, 0, ret_id);
+}
+
+static int write_fs(struct dump *d, struct task *task)
+{
+	FsEntry e = FS_ENTRY__INIT;
+	int r;
+
+	r = put_path(d, task, "cwd", O_RDONLY | O_DIRECTORY, &e.cwd_id);
+	if (r == 0)
+		r = put_path(d, task, "root", O_RDONLY | O_DIRECTORY, &e.root_id);
+	if (r < 0)
+		return r;
+	e.has_umask = true;
+	e.umask = task->status.umask;
+	return image_write_one(d->dir_fd, IMAGE_FS, task->vpid, &e.base, d->failure);
+}
+
+static int put_auxv(struct dump *d, struct task *task, MmEntry *mm)
+{
+	_cleanup_free_ char *data = NULL;
+	const uint64_t *words;
+	size_t size;
+	int r;
+
+	r = sys_read_file_at(task->proc_fd, "auxv", AUXV_BYTES_MAX, &data, &size);
+	if (r < 0)
+		return fail(d->failure, r, "cannot read its auxiliary vector");
+	words = (const uint64_t *)data;
+	while ((mm->n_mm_saved_auxv + 2) * sizeof(uint64_t) <= size && words[mm->n_mm_saved_auxv] != 0)
+		mm->n_mm_saved_auxv += 2;
+	mm->mm_saved_auxv = arena_copy(&d->arena, data, mm->n_mm_saved_auxv * sizeof(uint64_t));
+	return mm->mm_saved_auxv ? 0 : fail(d->failure, -ENOMEM, "no memory for a record");
+}
+
+static int put_vmas(struct dump *d, struct task *task, MmEntry *mm)
+{
+	mm->vmas = arena_array(&d->arena, VmaEntry *, task->n_vmas);
+	if (!mm->vmas)
+		return fail(d->failure, -ENOMEM, "no memory for mappings");
+	for (size_t i = 0; i < task->n_vmas; i++) {
+		const struct vma *v = &task->vmas[i];
+		VmaEntry *e = dump_new(d, VmaEntry, vma_entry__init);
+
+		if (!e)
+			return fail(d->failure, -ENOMEM, "no memory for mappings");
+		e->start = v->start;
+		e->end = v->end;
+		e->pgoff = v->pgoff;
+		e->shmid = v->shmid;
+		e->prot = v->prot;
+		e->flags = v->flags;
+		e->status = v->status;
+		e->fd = -1;
+		e->has_madv = v->madv != 0;
+		e->madv = v->madv;
+		e->has_fdflags = v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED);
+		e->fdflags = v->fdflags;
+		mm->vmas[mm->n_vmas++] = e;
+	}
+	return 0;
+}
+
+static int write_mm(struct dump *d, struct task *task)
+{
+	const struct proc_stat *st = &task->stat;
+	MmEntry mm = MM_ENTRY__INIT;
+	int r;
+
+	mm.mm_start_code = st->start_code;
+	mm.mm_end_code = st->end_code;
+	mm.mm_start_data = st->start_data;
+	mm.mm_end_data = st->end_data;
+	mm.mm_start_stack = st->start_stack;
+	mm.mm_start_brk = st->start_brk;
+	mm.mm_brk = task->brk;
+	mm.mm_arg_start = st->arg_start;
+	mm.mm_arg_end = st->arg_end;
+	mm.mm_env_start = st->env_start;
+	mm.mm_env_end = st->env_end;
+	mm.has_dumpable = true;
+	mm.dumpable = task->dumpable;
+	mm.has_thp_disabled = task->thp_disabled;
+	mm.thp_disabled = task->thp_disabled;
+	r = put_path(d, task, "exe", O_RDONLY, &mm.exe_file_id);
+	if (r == 0)
+		r = put_auxv(d, task, &mm);
+	if (r == 0)
+		r = put_vmas(d, task, &mm);
+	return r < 0 ? r : image_write_one(d->dir_fd, IMAGE_MM, task->vpid, &mm.base, d->failure);
+}
+
+static void fill_ns_ids(TaskKobjIdsEntry *e, const uint32_t ns_id[])
+{
+	e->has_pid_ns_id = e->has_net_ns_id = e->has_ipc_ns_id = e->has_uts_ns_id = true;
+	e->has_mnt_ns_id = e->has_user_ns_id = e->has_cgroup_ns_id = e->has_time_ns_id = true;
+	e->pid_ns_id = ns_id[NS_PID];
+	e->net_ns_id = ns_id[NS_NET];
+	e->ipc_ns_id = ns_id[NS_IPC];
+	e->uts_ns_id = ns_id[NS_UTS];
+	e->mnt_ns_id = ns_id[NS_MNT];
+	e->user_ns_id = ns_id[NS_USER];
+	e->cgroup_ns_id = ns_id[NS_CGROUP];
+	e->time_ns_id = ns_id[NS_TIME];
+}
+
+static int write_ids(struct dump *d, struct task *task)
+{
+	TaskKobjIdsEntry e = TASK_KOBJ_IDS_ENTRY__INIT;
+
+	e.vm_id = task->vm_id;
+	e.files_id = task->files_id;
+	e.fs_id = task->fs_id;
+	e.sighand_id = task->sighand_id;
+	fill_ns_ids(&e, d->ns_id);
+	return image_write_one(d->dir_fd, IMAGE_IDS, task->vpid, &e.base, d->failure);
+}
+
+static int write_cores(struct dump *d, struct task *task, CoreEntry **cores)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < task->n_threads; i++)
+		r = image_write_one(d->dir_fd, IMAGE_CORE, task->threads[i].vtid, &cores[i]->base,
+				    d->failure);
+	return r;
+}
+
+static int write_zombie(struct dump *d, struct task *task)
+{
+	CoreEntry core = CORE_ENTRY__INIT;
+	TaskCoreEntry tc = TASK_CORE_ENTRY__INIT;
+
+	core.mtype = CORE_ENTRY__MARCH__X86_64;
+	core.tc = &tc;
+	tc.task_state = TASK_DEAD;
+	tc.exit_code = task->exit_code;
+	tc.comm = task->stat.comm;
+	return image_write_one(d->dir_fd, IMAGE_CORE, task->vpid, &core.base, d->failure);
+}
+
+static int save_task(struct dump *d, struct task *task)
+{
+	FAILURE_SCOPE(d->failure, "task %d", task->pid);
+	CoreEntry **cores;
+	int r;
+
+	if (task->state == TASK_DEAD)
+		return write_zombie(d, task);
+	r = task_ask(d, task, &cores);
+	if (r == 0)
+		r = pages_dump_task(d, task);
+	if (r == 0)
+		r = write_ids(d, task);
+	if (r == 0)
+		r = write_cores(d, task, cores);
+	if (r == 0)
+		r = write_mm(d, task);
+	if (r == 0)
+		r = write_fs(d, task);
+	return r;
+}
+
+static int write_pstree(struct dump *d)
+{
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		const struct task *task = d->tree.tasks[i];
+		size_t n = MAX(task->n_threads, (size_t)1);
+		PstreeEntry e = PSTREE_ENTRY__INIT;
+		int r;
+
+		e.pid = task->vpid;
+		e.ppid = task->vppid;
+		e.pgid = task->vpgid;
+		e.sid = task->vsid;
+		e.n_threads = n;
+		e.threads = arena_array(&d->arena, uint32_t, n);
+		if (!e.threads)
+			return fail(d->failure, -ENOMEM, "no memory for the tree");
+		for (size_t k = 0; k < task->n_threads; k++)
+			e.threads[k] = task->threads[k].vtid;
+		r = dump_put(d, IMAGE_PSTREE, &e.base);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int read_clock(struct dump *d, clockid_t clock, Timespec *ret)
+{
+	struct timespec ts;
+
+	if (clock_gettime(clock, &ts) < 0)
+		return fail(d->failure, -errno, "cannot read a clock");
+	ret->tv_sec = ts.tv_sec;
+	ret->tv_nsec = ts.tv_nsec;
+	return 0;
+}
+
+static int write_timens(struct dump *d)
+{
+	TimensEntry e = TIMENS_ENTRY__INIT;
+	Timespec monotonic = TIMESPEC__INIT, boottime = TIMESPEC__INIT;
+	int r;
+
+	r = read_clock(d, CLOCK_MONOTONIC, &monotonic);
+	if (r == 0)
+		r = read_clock(d, CLOCK_BOOTTIME, &boottime);
+	if (r < 0)
+		return r;
+	e.monotonic = &monotonic;
+	e.boottime = &boottime;
+	return image_write_one(d->dir_fd, IMAGE_TIMENS, 0, &e.base, d->failure);
+}
+
+static int write_seccomp(struct dump *d)
+{
+	return image_write_one(d->dir_fd, IMAGE_SECCOMP, 0, &d->seccomp->base, d->failure);
+}
+
+static int write_inventory(struct dump *d)
+{
+	InventoryEntry e = INVENTORY_ENTRY__INIT;
+	TaskKobjIdsEntry root = TASK_KOBJ_IDS_ENTRY__INIT;
+	PluginsEntry plugins = PLUGINS_ENTRY__INIT;
+
+	root.vm_id = root.files_id = root.fs_id = root.sighand_id = ROOT_OBJECT_ID;
+	fill_ns_ids(&root, d->root_ns_id);
+	e.img_version = IMG_VERSION;
+	e.has_fdinfo_per_id = e.fdinfo_per_id = true;
+	e.has_ns_per_id = e.ns_per_id = true;
+	e.root_ids = &root;
+	e.has_lsmtype = true;
+	e.lsmtype = LSMTYPE__NO_LSM;
+	e.plugins_entry = &plugins;
+	e.has_tcp_close = d->options->tcp_close;
+	e.tcp_close = d->options->tcp_close;
+	e.has_network_lock_method = true;
+	e.network_lock_method = d->options->network_lock;
+	return image_write_one(d->dir_fd, IMAGE_INVENTORY, 0, &e.base, d->failure);
+}
+
+static int finish_images(struct dump *d)
+{
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < N_IMAGE_IDS; i++) {
+		if (d->images[i])
+			r = image_finish(TAKE_PTR(d->images[i]));
+	}
+	return r;
+}
+
+static int save(struct dump *d)
+{
+	int r;
+
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		r = save_task(d, d->tree.tasks[i]);
+		if (r < 0)
+			return r;
+	}
+	r = write_pstree(d);
+	if (r == 0)
+		r = write_seccomp(d);
+	if (r == 0)
+		r = write_timens(d);
+	if (r == 0)
+		r = finish_images(d);
+	if (r == 0)
+		r = write_inventory(d);
+	return r;
+}
+
+/* ---- the operation ---- */
+
+static int checkpoint(struct dump *d)
+{
+	int r;
+
+	r = remove_stale(d);
+	if (r == 0)
+		r = notify(d, "pre-dump");
+	if (r == 0)
+		r = tree_freeze(&d->tree, d->options->pid, d->options->timeout_sec);
+	if (r == 0)
+		r = check_namespaces(d);
+	if (r == 0)
+		r = check_sessions(d);
+	if (r == 0)
+		r = check_sharing(d);
+	if (r == 0)
+		r = look(d);
+	if (r == 0)
+		r = save(d);
+	if (r == 0)
+		r = notify(d, "post-dump");
+	return r;
+}
+
+static void release(struct dump *d, int result)
+{
+	if (result < 0 || d->options->leave_running)
+		tree_thaw(&d->tree);
+	else if (d->options->leave_stopped)
+		tree_thaw_stopped(&d->tree);
+	else
+		tree_kill(&d->tree);
+}
+
+static void count(struct dump *d, uint64_t start)
+{
+	d->stats->freezing_usec = d->tree.freezing_usec;
+	d->stats->total_usec = now_usec() - start;
+	d->stats->n_tasks = d->tree.n_tasks;
+	d->stats->bytes_written = (d->stats->pages_written + d->stats->shpages_written) * 4096;
+	for (size_t i = 0; i < d->tree.n_tasks; i++)
+		d->stats->n_threads += d->tree.tasks[i]->n_threads;
+}
+
+static void dump_done(struct dump *d)
+{
+	files_dump_done(d);
+	for (int i = 0; i < N_IMAGE_IDS; i++)
+		d->images[i] = image_free(d->images[i]);
+	tree_done(&d->tree);
+	arena_done(&d->arena);
+}
+
+int engine_dump(const struct engine_options *options, const struct engine_context *context,
+		struct engine_stats *stats, struct failure *failure)
+{
+	SeccompEntry seccomp = SECCOMP_ENTRY__INIT;
+	struct dump d = {
+		.options = options,
+		.context = context,
+		.log = context->log,
+		.failure = failure,
+		.stats = stats,
+		.dir_fd = options->images_dir_fd,
+		.tree = { .failure = failure, .log = context->log },
+		.seccomp = &seccomp,
+	};
+	uint64_t start = now_usec(), frozen;
+	int r;
+
+	*stats = (struct engine_stats){};
+	r = checkpoint(&d);
+	count(&d, start);
+	frozen = now_usec();
+	release(&d, r);
+	stats->frozen_usec = frozen - start - MIN(d.tree.freezing_usec, frozen - start);
+	if (r < 0 && !failure->error)
+		r = fail(failure, r, "cannot dump");
+	if (r < 0)
+		(void)sys_unlinkat(d.dir_fd, "inventory.img", 0);
+	dump_done(&d);
+	return r;
+}

@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * file - what has a path: regular files, directories, memory devices; also exe, cwd, root and mapped files
+ *
+ * A file whose name is gone but that is still open is a ghost: its contents travel in the image set. One that has
+ * lost its name but not its other names needs --link-remap: it gets a new name next to the old place. At
+ * restore a ghost is made without a name (O_TMPFILE where the file system can), gets its old name for the moment of
+ * opening, and loses it again: its link reads as before, and nothing stays behind.
+ */
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include "basic/sys.h"
+#include "engine/kinds/kind.h"
+
+#include "ghost-file.pb-c.h"
+#include "remap-file-path.pb-c.h"
+
+enum {
+	COPY_BYTES = 1 << 20,
+	CHUNKED_FROM_BYTES = 12288, /* as CRIU: below it the contents follow as they are */
+	MEMORY_MAJOR = 1,	    /* null, zero, full, random, urandom, kmsg */
+};
+
+#define DELETED " (deleted)"
+
+/* Flags of open(2) that an open description keeps. */
+#define KEPT_FLAGS                                                                                 \
+	(O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DSYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | \
+	 O_NOATIME | O_PATH | O_ASYNC | O_NOFOLLOW)
+
+static bool file_matches(const struct fd_view *view)
+{
+	if (view->link[0] != '/')
+		return false;
+	if (S_ISCHR(view->st.st_mode))
+		return major(view->st.st_rdev) == MEMORY_MAJOR || (view->flags & O_PATH);
+	if (view->flags & O_PATH)
+		return true;
+	return S_ISREG(view->st.st_mode) || S_ISDIR(view->st.st_mode);
+}
+
+/* ---- dump ---- */
+
+/* The name without the kernel's mark. Return: whether it had one. */
+static bool strip_deleted(char *name)
+{
+	size_t n = strlen(name), m = strlen(DELETED);
+
+	if (n <= m || strcmp(name + n - m, DELETED) != 0)
+		return false;
+	name[n - m] = '\0';
+	return true;
+}
+
+static int put_remap(struct dump *d, uint32_t orig_id, uint32_t remap_id, RemapType type)
+{
+	RemapFilePathEntry e = REMAP_FILE_PATH_ENTRY__INIT;
+
+	e.orig_id = orig_id;
+	e.remap_id = remap_id;
+	e.has_remap_type = true;
+	e.remap_type = type;
+	return dump_put(d, IMAGE_REMAP_FPATH, &e.base);
+}
+
+static int put_chunk(struct dump *d, struct image *img, int fd, uint8_t *buffer, uint64_t off, uint64_t len)
+{
+	GhostChunkEntry e = GHOST_CHUNK_ENTRY__INIT;
+	int r;
+
+	e.off = off;
+	e.len = len;
+	r = image_put(img, &e.base);
+	while (r == 0 && len > 0) {
+		size_t n = MIN(len, (uint64_t)COPY_BYTES);
+
+		r = sys_pread_full(fd, buffer, n, off);
+		if (r < 0)
+			return fail(d->failure, r, "cannot read the deleted file");
+		r = image_put_raw(img, buffer, n);
+		off += n;
+		len -= n;
+	}
+	return r;
+}
+
+static int put_ghost_contents(struct dump *d, struct image *img, int fd, uint64_t size, bool chunks)
+{
+	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
+	uint64_t at = 0;
+	int r = 0;
+
+	if (!buffer)
+		return fail(d->failure, -ENOMEM, "no memory for a copy buffer");
+	if (!chunks) {
+		r = size ? sys_pread_full(fd, buffer, size, 0) : 0;
+		if (r < 0)
+			return fail(d->failure, r, "cannot read the deleted file");
+		return image_put_raw(img, buffer, size);
+	}
+	while (r == 0 && at < size) {
+		off_t data = lseek(fd, at, SEEK_DATA), hole;
+
+		if (data < 0 && errno == ENXIO)
+			break;
+		if (data < 0)
+			data = at;
+		hole = lseek(fd, data, SEEK_HOLE);
+		if (hole <= data)
+			hole = size;
+		hole = MIN((uint64_t)hole, size);
+		r = put_chunk(d, img, fd, buffer, data, hole - data);
+		at = hole;
+	}
+	return r;
+}
+
+static uint32_t kernel_dev(dev_t dev)
+{
+	return major(dev) << 20 | minor(dev);
+}
+
+static int write_ghost(struct dump *d, const struct fd_view *view, uint32_t ghost_id)
+{
+	_cleanup_(image_freep) struct image *img = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	const struct stat *st = &view->st;
+	GhostFileEntry e = GHOST_FILE_ENTRY__INIT;
+	Timeval atim = TIMEVAL__INIT, mtim = TIMEVAL__INIT;
+	bool regular = S_ISREG(st->st_mode);
+	char path[64];
+	int r;
+
+	if (regular && (uint64_t)st->st_blocks * 512 > d->options->ghost_limit_bytes)
+		return fail(d->failure, -EFBIG,
+			    "deleted file '%s' has %" PRIu64 " bytes, more than --ghost-limit %" PRIu64,
+			    view->link, (uint64_t)st->st_blocks * 512, d->options->ghost_limit_bytes);
+
+	e.uid = st->st_uid;
+	e.gid = st->st_gid;
+	e.mode = st->st_mode;
+	e.has_dev = e.has_ino = true;
+	e.dev = kernel_dev(st->st_dev);
+	e.ino = st->st_ino;
+	if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) {
+		e.has_rdev = true;
+		e.rdev = st->st_rdev;
+	}
+	atim.tv_sec = st->st_atim.tv_sec;
+	atim.tv_usec = st->st_atim.tv_nsec / 1000;
+	mtim.tv_sec = st->st_mtim.tv_sec;
+	mtim.tv_usec = st->st_mtim.tv_nsec / 1000;
+	e.atim = &atim;
+	e.mtim = &mtim;
+	if (regular) {
+		e.has_size = e.has_chunks = true;
+		e.size = st->st_size;
+		e.chunks = st->st_size >= CHUNKED_FROM_BYTES;
+	}
+	r = image_create(d->dir_fd, IMAGE_GHOST_FILE, ghost_id, d->failure, &img);
+	if (r == 0)
+		r = image_put(img, &e.base);
+	if (r == 0 && regular) {
+		/* Ours may be write-only; the file behind it can be opened anew. */
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", view->fd);
+		fd = sys_open(path, O_RDONLY, 0);
+		if (fd < 0)
+			return fail(d->failure, fd, "cannot read deleted file '%s'", view->link);
+		r = put_ghost_contents(d, img, fd, st->st_size, e.chunks);
+	}
+	return r < 0 ? r : image_finish(TAKE_PTR(img));
+}
+
+/* Ghosts written so far: one image for an inode however often it is open. */
+struct ghost {
+	dev_t dev;
+	ino_t ino;
+	uint32_t id;
+	struct ghost *next;
+};
+
+static int put_ghost(struct dump *d, const struct fd_view *view, uint32_t id)
+{
+	struct ghost *g;
+	int r;
+
+	for (g = d->ghosts; g; g = g->next) {
+		if (g->dev == view->st.st_dev && g->ino == view->st.st_ino)
+			return put_remap(d, id, g->id, REMAP_TYPE__GHOST);
+	}
+	g = arena_new(&d->arena, struct ghost);
+	if (!g)
+		return fail(d->failure, -ENOMEM, "no memory for a deleted file");
+	*g = (struct ghost){ view->st.st_dev, view->st.st_ino, ++d->last_ghost_id, d->ghosts };
+	r = write_ghost(d, view, g->id);
+	if (r < 0)
+		return r;
+	d->ghosts = g;
+	return put_remap(d, id, g->id, REMAP_TYPE__GHOST);
+}
+
+/* The file lives under other names only: gives it one next to its old place. */
+static int put_link_remap(struct dump *d, const struct fd_view *view, uint32_t id, const char *name)
+{
+	FileEntry fe = FILE_ENTRY__INIT;
+	RegFileEntry reg = REG_FILE_ENTRY__INIT;
+	FownEntry fown = FOWN_ENTRY__INIT;
+	const char *slash = strrchr(name, '/');
+	char path[64];
+	uint32_t link_id;
+	int r;
+
+	if (!d->options->link_remap)
+		return fail(d->failure, -EOPNOTSUPP,
+			    "'%s' was renamed or deleted but has other names; use --link-remap", name);
+	link_id = files_new_id(d);
+	reg.name = arena_printf(&d->arena, "%.*s/link_remap.%u", (int)(slash - name), name, link_id);
+	if (!reg.name)
+		return fail(d->failure, -ENOMEM, "no memory for a name");
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", view->fd);
+	(void)sys_unlinkat(AT_FDCWD, reg.name, 0); /* left by a dump that was killed, ignoring */
+	r = SYS_CALL(linkat(AT_FDCWD, path, AT_FDCWD, reg.name, AT_SYMLINK_FOLLOW));
+	if (r < 0)
+		return fail(d->failure, r, "cannot link '%s'", reg.name);
+	reg.id = link_id;
+	reg.flags = 0;
+	reg.fown = &fown;
+	fe.type = FD_TYPES__REG;
+	fe.id = link_id;
+	fe.reg = &reg;
+	r = dump_put(d, IMAGE_FILES, &fe.base);
+	return r < 0 ? r : put_remap(d, id, link_id, REMAP_TYPE__LINKED);
+}
+
+static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, char *name)
+{
+	bool marked = strip_deleted(name);
+	struct stat now;
+	int r;
+
+	if (view->st.st_nlink == 0 && marked)
+		return put_ghost(d, view, id);
+	r = sys_fstatat(AT_FDCWD, name, &now, view->flags & O_PATH ? AT_SYMLINK_NOFOLLOW : 0);
+	if (r == 0 && now.st_dev == view->st.st_dev && now.st_ino == view->st.st_ino)
+		return 0;
+	if (r == 0 && S_ISDIR(now.st_mode) && S_ISDIR(view->st.st_mode) && now.st_ino == view->st.st_ino)
+		return 0; /* subvolumes: the device differs, the inode is the same */
+	if (S_ISDIR(view->st.st_mode) || !marked)
+		return fail(d->failure, -EOPNOTSUPP, "'%s' is not what is open under this name", name);
+	return put_link_remap(d, view, id, name);
+}
+
+int fd_file_put(struct dump *d, const struct fd_view *view, uint32_t id)
+{
+	RegFileEntry reg = REG_FILE_ENTRY__INIT;
+	FileEntry fe = FILE_ENTRY__INIT;
+	bool append_only = (view->flags & O_ACCMODE) == O_WRONLY && (view->flags & O_APPEND);
+	int r;
+
+	reg.name = arena_strdup(&d->arena, view->link);
+	if (!reg.name)
+		return fail(d->failure, -ENOMEM, "no memory for a name");
+	r = put_name(d, view, id, reg.name);
+	if (r < 0)
+		return r;
+	reg.id = id;
+	reg.flags = view->flags;
+	reg.pos = view->pos;
+	reg.fown = view->fown;
+	reg.has_mode = true;
+	reg.mode = view->st.st_mode;
+	if (S_ISREG(view->st.st_mode) && !append_only) {
+		reg.has_size = true;
+		reg.size = view->st.st_size;
+	}
+	fe.type = FD_TYPES__REG;
+	fe.id = id;
+	fe.reg = &reg;
+	return dump_put(d, IMAGE_FILES, &fe.base);
+}
+
+static int file_dump(struct dump *d, const struct fd_view *view)
+{
+	return fd_file_put(d, view, view->id);
+}
+
+/* ---- restore ---- */
+
+/* What stands in for the path of a record. */
+struct remap {
+	uint32_t orig_id, remap_id;
+	RemapType type;
+	struct remap *next;
+};
+
+static int load_remaps(struct restore *rs)
+{
+	_cleanup_(image_freep) struct image *img = NULL;
+	int r;
+
+	if (rs->remaps_loaded)
+		return 0;
+	rs->remaps_loaded = true;
+	r = image_open(rs->dir_fd, IMAGE_REMAP_FPATH, 0, rs->failure, &img);
+	if (r == -ENOENT)
+		return 0;
+	while (r >= 0) {
+		ProtobufCMessage *msg;
+		RemapFilePathEntry *e;
+		struct remap *m;
+
+		r = image_get_in(img, &remap_file_path_entry__descriptor, &rs->arena, &msg);
+		if (r <= 0)
+			break;
+		e = (RemapFilePathEntry *)msg;
+		m = arena_new(&rs->arena, struct remap);
+		if (!m)
+			return fail(rs->failure, -ENOMEM, "no memory for a remap");
+		*m = (struct remap){ e->orig_id, e->remap_id, e->remap_type, rs->remaps };
+		if (!e->has_remap_type) { /* before CRIU 1.6 */
+			m->type = e->remap_id & 0x80000000u ? REMAP_TYPE__GHOST : REMAP_TYPE__LINKED;
+			m->remap_id &= 0x7fffffffu;
+		}
+		rs->remaps = m;
+	}
+	return r;
+}
+
+static const struct remap *find_remap(const struct restore *rs, uint32_t id)
+{
+	for (const struct remap *m = rs->remaps; m; m = m->next) {
+		if (m->orig_id == id)
+			return m;
+	}
+	return NULL;
+}
+
+static int file_check(struct restore *rs, struct file *file)
+{
+	const RegFileEntry *reg = file->entry->reg;
+
+	if (!reg || reg->id != file->id)
+		return fail(rs->failure, -EBADMSG, "the record has no file");
+	if (strlen(reg->name) >= PATH_MAX)
+		return fail(rs->failure, -EBADMSG, "its name is too long");
+	return load_remaps(rs);
+}
+
+const char *fd_file_path(const struct restore *rs, uint32_t id)
+{
+	struct file *file = files_find(rs, id);
+
+	return file && file->entry->reg ? file->entry->reg->name : NULL;
+}
+
+/* A ghost that was made: our O_PATH-like descriptor of it, shared by all records of the inode. */
+struct ghost_made {
+	uint32_t id;
+	int fd; /* kept until the restore ends */
+	mode_t mode;
+	struct ghost_made *next;
+};
+
+static int fill_ghost(struct restore *rs, struct image *img, const GhostFileEntry *e, int fd)
+{
+	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
+	int r = 0;
+
+	if (!buffer)
+		return fail(rs->failure, -ENOMEM, "no memory for a copy buffer");
+	while (r >= 0 && image_left(img) > 0) {
+		uint64_t off = 0, left = image_left(img);
+
+		if (e->has_chunks && e->chunks) {
+			ProtobufCMessage *msg;
+
+			r = image_get_in(img, &ghost_chunk_entry__descriptor, &rs->arena, &msg);
+			if (r <= 0)
+				break;
+			off = ((GhostChunkEntry *)msg)->off;
+			left = ((GhostChunkEntry *)msg)->len;
+		}
+		while (left > 0) {
+			size_t n = MIN(left, (uint64_t)COPY_BYTES);
+
+			r = image_get_raw(img, buffer, n);
+			if (r == 0)
+				r = sys_pwrite_full(fd, buffer, n, off);
+			if (r < 0)
+				return fail(rs->failure, r, "cannot fill a deleted file");
+			off += n;
+			left -= n;
+		}
+	}
+	if (r >= 0 && e->has_size)
+		r = SYS_CALL(ftruncate(fd, e->size));
+	return r < 0 ? fail(rs->failure, r, "cannot fill a deleted file") : 0;
+}
+
+static void set_ghost_times(int fd, const GhostFileEntry *e)
+{
+	struct timespec times[2];
+
+	if (!e->atim || !e->mtim)
+		return;
+	times[0] = (struct timespec){ e->atim->tv_sec, e->atim->tv_usec * 1000 };
+	times[1] = (struct timespec){ e->mtim->tv_sec, e->mtim->tv_usec * 1000 };
+	(void)futimens(fd, times); /* a nicety, ignoring */
+}
+
+/* Makes the inode under @path and gives it its attributes. Return: a descriptor of it. */
+static int make_ghost_at(struct restore *rs, struct image *img, const GhostFileEntry *e, const char *path)
+{
+	_cleanup_close_ int fd = -EBADF;
+	mode_t mode = e->mode & 07777;
+	int r = 0;
+
+	if (S_ISREG(e->mode))
+		fd = sys_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
+	else if (S_ISDIR(e->mode))
+		r = SYS_CALL(mkdir(path, mode));
+	else if (S_ISFIFO(e->mode) || S_ISCHR(e->mode) || S_ISBLK(e->mode) || S_ISSOCK(e->mode))
+		r = SYS_CALL(mknod(path, e->mode, e->has_rdev ? e->rdev : 0));
+	else
+		return fail(rs->failure, -EOPNOTSUPP, "a deleted file of mode %#o cannot be made", e->mode);
+	if (fd == -EBADF && r == 0)
+		fd = sys_open(path, S_ISDIR(e->mode) ? O_RDONLY | O_DIRECTORY : O_PATH | O_NOFOLLOW, 0);
+	r = MIN(r, fd);
+	if (r >= 0)
+		r = SYS_CALL(fchownat(AT_FDCWD, path, e->uid, e->gid, AT_SYMLINK_NOFOLLOW));
+	if (r >= 0)
+		r = SYS_CALL(fchmodat(AT_FDCWD, path, mode, 0)); /* chown clears setuid */
+	if (r < 0)
+		return fail(rs->failure, r, "cannot make deleted file '%s'", path);
+	if (S_ISREG(e->mode)) {
+		r = fill_ghost(rs, img, e, fd);
+		if (r < 0)
+			return r;
+		set_ghost_times(fd, e);
+	}
+	return TAKE_FD(fd);
+}
+
+static void remove_name(const char *path, mode_t mode)
+{
+	(void)sys_unlinkat(AT_FDCWD, path, S_ISDIR(mode) ? AT_REMOVEDIR : 0);
+}
+
+/* The name to use for a moment: its own if that is free, else one beside it. */
+static const char *free_name(struct restore *rs, const char *name, uint32_t id)
+{
+	struct stat st;
+
+	if (sys_fstatat(AT_FDCWD, name, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT)
+		return name;
+	return arena_printf(&rs->arena, "%s.snapmgr-%d-%x", name, getpid(), id);
+}
+
+static int open_named_once(struct restore *rs, const char *path, int flags)
+{
+	int fd = sys_open(path, flags, 0);
+
+	return fd < 0 ? fail(rs->failure, fd, "cannot open deleted file '%s'", path) : fd;
+}
+
+/* First opening: makes the ghost under a name, opens it, removes the name. */
+static int make_ghost(struct restore *rs, const RegFileEntry *reg, uint32_t ghost_id, int flags)
+{
+	_cleanup_(image_freep) struct image *img = NULL;
+	struct ghost_made *made = arena_new(&rs->arena, struct ghost_made);
+	const char *path = free_name(rs, reg->name, ghost_id);
+	ProtobufCMessage *msg;
+	const GhostFileEntry *e;
+	int fd, r;
+
+	if (!made || !path)
+		return fail(rs->failure, -ENOMEM, "no memory for a deleted file");
+	r = image_open(rs->dir_fd, IMAGE_GHOST_FILE, ghost_id, rs->failure, &img);
+	if (r < 0)
+		return fail(rs->failure, r == -ENOENT ? -EBADMSG : r, "there is no ghost file %u", ghost_id);
+	r = image_get_in(img, &ghost_file_entry__descriptor, &rs->arena, &msg);
+	if (r <= 0)
+		return fail(rs->failure, -EBADMSG, "ghost file %u is empty", ghost_id);
+	e = (GhostFileEntry *)msg;
+
+	made->fd = make_ghost_at(rs, img, e, path);
+	if (made->fd < 0) {
+		if (made->fd != -EEXIST)
+			remove_name(path, e->mode);
+		return made->fd;
+	}
+	made->id = ghost_id;
+	made->mode = e->mode;
+	made->next = rs->ghosts;
+	rs->ghosts = made;
+	fd = open_named_once(rs, path, flags);
+	remove_name(path, e->mode);
+	return fd;
+}
+
+static int open_ghost(struct restore *rs, const RegFileEntry *reg, uint32_t ghost_id, int flags)
+{
+	for (struct ghost_made *g = rs->ghosts; g; g = g->next) {
+		char path[64];
+
+		if (g->id != ghost_id)
+			continue;
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", g->fd);
+		return open_named_once(rs, path, flags & ~O_NOFOLLOW);
+	}
+	return make_ghost(rs, reg, ghost_id, flags);
+}
+
+/* The file has another name: give it the old one for the moment of opening. */
+static int open_linked(struct restore *rs, const RegFileEntry *reg, uint32_t link_id, int flags)
+{
+	const char *other = fd_file_path(rs, link_id), *path;
+	int fd, r;
+
+	if (!other)
+		return fail(rs->failure, -EBADMSG, "its other name (file %u) is not in the images", link_id);
+	path = free_name(rs, reg->name, link_id);
+	if (!path)
+		return fail(rs->failure, -ENOMEM, "no memory for a name");
+	r = SYS_CALL(linkat(AT_FDCWD, other, AT_FDCWD, path, 0));
+	if (r < 0)
+		return fail(rs->failure, r, "cannot link '%s' to '%s'", other, path);
+	fd = open_named_once(rs, path, flags);
+	remove_name(path, S_IFREG);
+	return fd;
+}
+
+static int compare_with_record(struct restore *rs, const RegFileEntry *reg, int fd)
+{
+	bool writable = (reg->flags & O_ACCMODE) != O_RDONLY;
+	uint32_t mask = rs->options->skip_file_rwx_check ? S_IFMT : S_IFMT | 07777;
+	struct stat st;
+	int r;
+
+	r = sys_fstat(fd, &st);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot stat '%s'", reg->name);
+	if (reg->has_mode && (st.st_mode & mask) != (reg->mode & mask))
+		return fail(rs->failure, -ESTALE, "'%s' has mode %#o, at the dump %#o", reg->name, st.st_mode,
+			    reg->mode);
+	if (!reg->has_size || (uint64_t)st.st_size == reg->size)
+		return 0;
+	/* What the tree itself went on writing after the dump is written again: only a loss is fatal. */
+	if (writable && (uint64_t)st.st_size > reg->size) {
+		restore_note(rs, "'%s' has grown from %" PRIu64 " to %" PRIu64 " bytes since the dump", reg->name,
+			     reg->size, (uint64_t)st.st_size);
+		return 0;
+	}
+	return fail(rs->failure, -ESTALE, "'%s' has bad size %" PRIu64 ", at the dump %" PRIu64, reg->name,
+		    (uint64_t)st.st_size, reg->size);
+}
+
+int fd_file_open_id(struct restore *rs, uint32_t id, int flags)
+{
+	struct file *file = files_find(rs, id);
+	const RegFileEntry *reg = file ? file->entry->reg : NULL;
+	_cleanup_close_ int fd = -EBADF;
+	const struct remap *m;
+	int r;
+
+	if (!reg)
+		return fail(rs->failure, -EBADMSG, "file %u is not in the images", id);
+	r = load_remaps(rs);
+	if (r < 0)
+		return r;
+	m = find_remap(rs, id);
+	if (m && m->type == REMAP_TYPE__GHOST)
+		return open_ghost(rs, reg, m->remap_id, flags);
+	if (m && m->type == REMAP_TYPE__LINKED)
+		return open_linked(rs, reg, m->remap_id, flags);
+	if (m)
+		return fail(rs->failure, -EOPNOTSUPP, "'%s' belongs to a process that is gone", reg->name);
+	if (reg->name[0] != '/')
+		return fail(rs->failure, -EOPNOTSUPP, "'%s' is not a path", reg->name);
+	fd = sys_open(reg->name, flags, 0);
+	if (fd < 0)
+		return fail(rs->failure, fd, "cannot open '%s'", reg->name);
+	r = compare_with_record(rs, reg, fd);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+static int file_open(struct restore *rs, struct file *file)
+{
+	const RegFileEntry *reg = file->entry->reg;
+	int r;
+
+	file->fd = fd_file_open_id(rs, file->id, reg->flags & KEPT_FLAGS);
+	if (file->fd < 0)
+		return file->fd;
+	if (reg->pos == UINT64_MAX || reg->pos == 0 || (reg->flags & O_PATH))
+		return 0;
+	r = SYS_CALL(lseek(file->fd, reg->pos, SEEK_SET));
+	/* A directory's offset may be an opaque hash that the file system does not take back. */
+	if (r < 0 && !(reg->has_mode && S_ISREG(reg->mode)))
+		return 0;
+	return r < 0 ? fail(rs->failure, r, "cannot seek '%s' to %" PRIu64, reg->name, reg->pos) : 0;
+}
+
+/* Names given by --link-remap have served. */
+static int file_restore_finish(struct restore *rs)
+{
+	for (const struct remap *m = rs->remaps; m; m = m->next) {
+		const char *path = m->type == REMAP_TYPE__LINKED ? fd_file_path(rs, m->remap_id) : NULL;
+
+		if (path)
+			(void)sys_unlinkat(AT_FDCWD, path, 0); /* another record may have had it, ignoring */
+	}
+	for (struct ghost_made *g = rs->ghosts; g; g = g->next)
+		g->fd = close_fd(g->fd);
+	return 0;
+}
+
+const struct fd_kind fd_kind_file = {
+	.name = "file",
+	.type = FD_TYPES__REG,
+	.matches = file_matches,
+	.dump = file_dump,
+	.check = file_check,
+	.open = file_open,
+	.restore_finish = file_restore_finish,
+};

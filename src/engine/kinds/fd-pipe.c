@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * pipe, fifo - pipes with and without a name, and the bytes in them
+ *
+ * Ends join by pipe_id, the inode number. Bytes are read without taking them: tee(2) into a pipe of ours. One record of data
+ * per pipe that has a readable end. An end may be missing (its readers or writers are gone): such a pipe is made whole, filled,
+ * and the end nobody has is closed with the restore.
+ */
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <string.h>
+
+#include "basic/sys.h"
+#include "engine/kinds/kind.h"
+
+#include "pipe-data.pb-c.h"
+
+enum {
+	PIPE_BYTES_MAX = 1 << 30,
+};
+
+/* Pipes whose data is written already. */
+struct pipe_seen {
+	uint32_t id;
+	struct pipe_seen *next;
+};
+
+static bool is_pipe(const struct fd_view *view)
+{
+	return S_ISFIFO(view->st.st_mode) && !(view->flags & O_PATH);
+}
+
+static bool pipe_matches(const struct fd_view *view)
+{
+	return is_pipe(view) && view->fs_magic == PIPEFS_MAGIC;
+}
+
+static bool fifo_matches(const struct fd_view *view)
+{
+	return is_pipe(view) && view->fs_magic != PIPEFS_MAGIC;
+}
+
+/* ---- dump ---- */
+
+/* A pipe of ours that holds a copy of the bytes. @n: how many there are. */
+static int tee_out(struct dump *d, const struct fd_view *view, int size, int copy[2], int n)
+{
+	int r;
+
+	r = sys_pipe2(copy, O_NONBLOCK);
+	if (r < 0)
+		return fail(d->failure, r, "cannot make a pipe");
+	r = SYS_CALL(fcntl(copy[1], F_SETPIPE_SZ, size));
+	if (r < 0)
+		return fail(d->failure, r, "cannot make a pipe of %d bytes", size);
+	r = SYS_CALL(tee(view->fd, copy[1], n, SPLICE_F_NONBLOCK));
+	if (r != n)
+		return fail(d->failure, r < 0 ? r : -EOPNOTSUPP, "%d of its %d bytes can be copied", r, n);
+	return 0;
+}
+
+static int put_data(struct dump *d, const struct fd_view *view, enum image_id image, uint32_t pipe_id)
+{
+	PipeDataEntry e = PIPE_DATA_ENTRY__INIT;
+	_cleanup_close_ int read_end = -EBADF, write_end = -EBADF;
+	_cleanup_free_ uint8_t *data = NULL;
+	int copy[2] = { -EBADF, -EBADF }, n = 0, size, r;
+	struct image *img;
+
+	size = SYS_CALL(fcntl(view->fd, F_GETPIPE_SZ));
+	if (size < 0)
+		return fail(d->failure, size, "cannot read its size");
+	r = SYS_CALL(ioctl(view->fd, FIONREAD, &n));
+	if (r < 0)
+		return fail(d->failure, r, "cannot tell how much is in it");
+	if (n > 0) {
+		r = tee_out(d, view, size, copy, n);
+		read_end = copy[0];
+		write_end = copy[1];
+		if (r < 0)
+			return r;
+		data = malloc(n);
+		if (!data)
+			return fail(d->failure, -ENOMEM, "no memory for %d bytes", n);
+		r = sys_read_full(read_end, data, n);
+		if (r < 0)
+			return fail(d->failure, r, "cannot read the copy");
+	}
+	e.pipe_id = pipe_id;
+	e.bytes = n;
+	e.has_size = true;
+	e.size = size;
+	r = dump_image(d, image, &img);
+	if (r == 0)
+		r = image_put(img, &e.base);
+	return r < 0 ? r : image_put_raw(img, data, n);
+}
+
+static int put_data_once(struct dump *d, const struct fd_view *view, enum image_id image)
+{
+	uint32_t id = view->st.st_ino;
+	struct pipe_seen *seen;
+
+	if ((view->flags & O_ACCMODE) == O_WRONLY)
+		return 0;
+	for (seen = d->pipes; seen; seen = seen->next) {
+		if (seen->id == id)
+			return 0;
+	}
+	seen = arena_new(&d->arena, struct pipe_seen);
+	if (!seen)
+		return fail(d->failure, -ENOMEM, "no memory for a pipe");
+	*seen = (struct pipe_seen){ id, d->pipes };
+	d->pipes = seen;
+	return put_data(d, view, image, id);
+}
+
+static int pipe_dump(struct dump *d, const struct fd_view *view)
+{
+	PipeEntry e = PIPE_ENTRY__INIT;
+	FileEntry fe = FILE_ENTRY__INIT;
+	int r;
+
+	e.id = view->id;
+	e.pipe_id = view->st.st_ino;
+	e.flags = view->flags;
+	e.fown = view->fown;
+	fe.pipe = &e;
+	r = files_put(d, view, &fd_kind_pipe, &fe);
+	return r < 0 ? r : put_data_once(d, view, IMAGE_PIPES_DATA);
+}
+
+static int fifo_dump(struct dump *d, const struct fd_view *view)
+{
+	FifoEntry e = FIFO_ENTRY__INIT;
+	FileEntry fe = FILE_ENTRY__INIT;
+	int r;
+
+	e.id = view->id;
+	e.pipe_id = view->st.st_ino;
+	e.has_regf_id = true;
+	r = files_put_companion(d, view, &e.regf_id);
+	if (r < 0)
+		return r;
+	e.flags = view->flags;
+	e.fown = view->fown;
+	fe.fifo = &e;
+	r = files_put(d, view, &fd_kind_fifo, &fe);
+	return r < 0 ? r : put_data_once(d, view, IMAGE_FIFO_DATA);
+}
+
+/* ---- restore ---- */
+
+/* What is in the pipes, by pipe_id; read once. */
+struct pipe_data {
+	enum image_id image;
+	uint32_t pipe_id, size, bytes;
+	bool has_size, filled;
+	uint8_t *data;
+	struct pipe_data *next;
+};
+
+static int load_data(struct restore *rs, enum image_id image)
+{
+	_cleanup_(image_freep) struct image *img = NULL;
+	int r;
+
+	r = image_open(rs->dir_fd, image, 0, rs->failure, &img);
+	if (r == -ENOENT)
+		return 0;
+	while (r >= 0) {
+		struct pipe_data *pd = arena_new(&rs->arena, struct pipe_data);
+		ProtobufCMessage *msg;
+		PipeDataEntry *e;
+
+		if (!pd)
+			return fail(rs->failure, -ENOMEM, "no memory for a pipe");
+		r = image_get_in(img, &pipe_data_entry__descriptor, &rs->arena, &msg);
+		if (r <= 0)
+			break;
+		e = (PipeDataEntry *)msg;
+		*pd = (struct pipe_data){ image, e->pipe_id, e->size,	e->bytes,
+					  e->has_size, false,	    NULL, rs->pipe_data };
+		if (pd->bytes > PIPE_BYTES_MAX || pd->bytes > image_left(img))
+			return fail(rs->failure, -EBADMSG, "pipe %u has %u bytes", pd->pipe_id, pd->bytes);
+		pd->data = arena_alloc(&rs->arena, pd->bytes);
+		if (!pd->data)
+			return fail(rs->failure, -ENOMEM, "no memory for a pipe");
+		r = image_get_raw(img, pd->data, pd->bytes);
+		rs->pipe_data = pd;
+	}
+	return r;
+}
+
+static int load_all_data(struct restore *rs)
+{
+	int r;
+
+	if (rs->pipe_data_loaded)
+		return 0;
+	rs->pipe_data_loaded = true;
+	r = load_data(rs, IMAGE_PIPES_DATA);
+	return r < 0 ? r : load_data(rs, IMAGE_FIFO_DATA);
+}
+
+/* Size and contents, by any descriptor that can be written through. */
+static int fill(struct restore *rs, enum image_id image, uint32_t pipe_id, int fd)
+{
+	struct pipe_data *pd;
+	int r;
+
+	for (pd = rs->pipe_data; pd; pd = pd->next) {
+		if (pd->image == image && pd->pipe_id == pipe_id)
+			break;
+	}
+	if (!pd || pd->filled)
+		return 0;
+	pd->filled = true;
+	if (pd->has_size) {
+		r = SYS_CALL(fcntl(fd, F_SETPIPE_SZ, pd->size));
+		if (r < 0)
+			return fail(rs->failure, r, "cannot set its size to %u", pd->size);
+	}
+	for (size_t done = 0; done < pd->bytes;) {
+		ssize_t n = sys_write(fd, pd->data + done, pd->bytes - done);
+
+		if (n < 0)
+			return fail(rs->failure, n, "cannot put %u bytes back", pd->bytes);
+		done += n;
+	}
+	return 0;
+}
+
+static int pipe_check(struct restore *rs, struct file *file)
+{
+	const PipeEntry *e = file->entry->pipe;
+
+	if (!e || e->id != file->id)
+		return fail(rs->failure, -EBADMSG, "the record has no pipe");
+	return load_all_data(rs);
+}
+
+/* The pipe itself: one end for each id, from which the records' ends are opened. */
+struct pipe_made {
+	uint32_t id;
+	int ends[2];
+	struct pipe_made *next;
+};
+
+static int find_or_make(struct restore *rs, uint32_t id, struct pipe_made **ret)
+{
+	struct pipe_made *p;
+	int r;
+
+	for (p = rs->pipes; p; p = p->next) {
+		if (p->id == id) {
+			*ret = p;
+			return 0;
+		}
+	}
+	p = arena_new(&rs->arena, struct pipe_made);
+	if (!p)
+		return fail(rs->failure, -ENOMEM, "no memory for a pipe");
+	r = sys_pipe2(p->ends, O_NONBLOCK);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot make a pipe");
+	p->id = id;
+	p->next = rs->pipes;
+	rs->pipes = p;
+	*ret = p;
+	return fill(rs, IMAGE_PIPES_DATA, id, p->ends[1]);
+}
+
+static int open_end(struct restore *rs, int end, uint32_t flags)
+{
+	char path[64];
+	int fd, r;
+
+	/* A new description, not a copy: records with different ids do not share flags. */
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", end);
+	fd = sys_open(path, (flags & (O_ACCMODE | O_DIRECT)) | O_NONBLOCK, 0);
+	if (fd < 0)
+		return fail(rs->failure, fd, "cannot open an end of a pipe");
+	r = files_apply_flags(rs, fd, flags);
+	if (r < 0) {
+		close_fd(fd);
+		return r;
+	}
+	return fd;
+}
+
+static int pipe_open(struct restore *rs, struct file *file)
+{
+	const PipeEntry *e = file->entry->pipe;
+	struct pipe_made *p;
+	int r;
+
+	r = find_or_make(rs, e->pipe_id, &p);
+	if (r < 0)
+		return r;
+	file->fd = open_end(rs, p->ends[(e->flags & O_ACCMODE) == O_WRONLY], e->flags);
+	return MIN(file->fd, 0);
+}
+
+static int pipe_restore_finish(struct restore *rs)
+{
+	for (struct pipe_made *p = rs->pipes; p; p = p->next) {
+		p->ends[0] = close_fd(p->ends[0]);
+		p->ends[1] = close_fd(p->ends[1]);
+	}
+	return 0;
+}
+
+static int fifo_check(struct restore *rs, struct file *file)
+{
+	const FifoEntry *e = file->entry->fifo;
+
+	if (!e || e->id != file->id || !fd_file_path(rs, e->has_regf_id ? e->regf_id : e->id))
+		return fail(rs->failure, -EBADMSG, "the record has no fifo");
+	return load_all_data(rs);
+}
+
+static int fifo_open(struct restore *rs, struct file *file)
+{
+	const FifoEntry *e = file->entry->fifo;
+	struct pipe_made *p;
+	int r;
+
+	/* Opened for both first, so that no opening waits for its peer. */
+	for (p = rs->fifos; p && p->id != e->pipe_id; p = p->next)
+		;
+	if (!p) {
+		p = arena_new(&rs->arena, struct pipe_made);
+		if (!p)
+			return fail(rs->failure, -ENOMEM, "no memory for a fifo");
+		p->id = e->pipe_id;
+		p->ends[1] = -EBADF;
+		p->ends[0] = fd_file_open_id(rs, e->has_regf_id ? e->regf_id : e->id,
+					     O_RDWR | O_NONBLOCK);
+		if (p->ends[0] < 0)
+			return p->ends[0];
+		p->next = rs->fifos;
+		rs->fifos = p;
+		r = fill(rs, IMAGE_FIFO_DATA, e->pipe_id, p->ends[0]);
+		if (r < 0)
+			return r;
+	}
+	file->fd = open_end(rs, p->ends[0], e->flags);
+	return MIN(file->fd, 0);
+}
+
+static int fifo_restore_finish(struct restore *rs)
+{
+	for (struct pipe_made *p = rs->fifos; p; p = p->next)
+		p->ends[0] = close_fd(p->ends[0]);
+	return 0;
+}
+
+const struct fd_kind fd_kind_pipe = {
+	.name = "pipe",
+	.type = FD_TYPES__PIPE,
+	.matches = pipe_matches,
+	.dump = pipe_dump,
+	.check = pipe_check,
+	.open = pipe_open,
+	.restore_finish = pipe_restore_finish,
+};
+
+const struct fd_kind fd_kind_fifo = {
+	.name = "fifo",
+	.type = FD_TYPES__FIFO,
+	.matches = fifo_matches,
+	.dump = fifo_dump,
+	.check = fifo_check,
+	.open = fifo_open,
+	.restore_finish = fifo_restore_finish,
+};

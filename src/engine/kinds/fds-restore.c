@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The driver of descriptors, restore side: reads all records, has each description opened once by its kind, hands them
+ * to the tasks that have them.
+ *
+ * Handing over. A task receives descriptors at the lowest free numbers, in order. Wanted numbers are
+ * worked off in ascending order, so that the i-th received number is never above the i-th wanted one; moving the
+ * last one first therefore never overwrites one that still waits.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "basic/sys.h"
+#include "engine/control/transport.h"
+#include "engine/kinds/kind.h"
+
+enum {
+	NUMBER_MAX = 1 << 20,
+	SETFL_FLAGS = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME,
+};
+
+struct files_restore {
+	struct file **files; /* sorted by id */
+	size_t n;
+	int max_number;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	uint32_t x = (*(struct file *const *)a)->id, y = (*(struct file *const *)b)->id;
+
+	return x < y ? -1 : x > y;
+}
+
+struct file *files_find(const struct restore *rs, uint32_t id)
+{
+	size_t lo = 0, hi = rs->files ? rs->files->n : 0;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		struct file *f = rs->files->files[mid];
+
+		if (f->id == id)
+			return f;
+		if (f->id < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return NULL;
+}
+
+struct file *files_at(const struct restore *rs, size_t i)
+{
+	return i < rs->files->n ? rs->files->files[i] : NULL;
+}
+
+struct file *files_find_number(const struct restore *rs, const struct rtask *task, int number)
+{
+	for (size_t i = 0; i < rs->files->n; i++) {
+		struct file *f = rs->files->files[i];
+
+		for (size_t k = 0; k < f->n_users; k++) {
+			if (f->users[k].task == task && f->users[k].number == number)
+				return f;
+		}
+	}
+	return NULL;
+}
+
+int files_max_number(const struct restore *rs)
+{
+	return rs->files->max_number;
+}
+
+const FownEntry *file_entry_fown(const FileEntry *e)
+{
+	/* The member that is set, whatever its kind. */
+	return e->reg	? e->reg->fown :
+	       e->isk	? e->isk->fown :
+	       e->psk	? e->psk->fown :
+	       e->nlsk	? e->nlsk->fown :
+	       e->efd	? e->efd->fown :
+	       e->epfd	? e->epfd->fown :
+	       e->sgfd	? e->sgfd->fown :
+	       e->tfd	? e->tfd->fown :
+	       e->ify	? e->ify->fown :
+	       e->ffy	? e->ffy->fown :
+	       e->usk	? e->usk->fown :
+	       e->fifo	? e->fifo->fown :
+	       e->pipe	? e->pipe->fown :
+	       e->tty	? e->tty->fown :
+	       e->memfd ? e->memfd->fown :
+	       e->pidfd ? e->pidfd->fown :
+			  NULL;
+}
+
+static const struct fd_kind *kind_of_type(FdTypes type)
+{
+	for (size_t i = 0; i < n_fd_kinds; i++) {
+		if (fd_kinds[i]->type == type)
+			return fd_kinds[i];
+	}
+	return NULL;
+}
+
+static int add_record(struct restore *rs, const FileEntry *entry)
+{
+	struct file *file = arena_new(&rs->arena, struct file);
+
+	if (!file || arena_grow(&rs->arena, &rs->files->files, rs->files->n) < 0)
+		return fail(rs->failure, -ENOMEM, "no memory for descriptors");
+	file->id = entry->id;
+	file->entry = entry;
+	file->fd = -EBADF;
+	file->kind = kind_of_type(entry->type);
+	if (!file->kind)
+		return fail(rs->failure, -EOPNOTSUPP, "file %u: records of type %d cannot be restored",
+			    entry->id, entry->type);
+	rs->files->files[rs->files->n++] = file;
+	return 0;
+}
+
+static int load_records(struct restore *rs)
+{
+	_cleanup_(image_freep) struct image *img = NULL;
+	ProtobufCMessage *msg;
+	int r;
+
+	r = image_open(rs->dir_fd, IMAGE_FILES, 0, rs->failure, &img);
+	if (r == -ENOENT)
+		return fail(rs->failure, -EBADMSG, "there is no files.img");
+	if (r < 0)
+		return r;
+	while ((r = image_get_in(img, &file_entry__descriptor, &rs->arena, &msg)) > 0) {
+		r = add_record(rs, (FileEntry *)msg);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0)
+		return r;
+	if (rs->files->n > 0)
+		qsort(rs->files->files, rs->files->n, sizeof(rs->files->files[0]), by_id);
+	return 0;
+}
+
+static int add_user(struct restore *rs, struct rtask *task, const FdinfoEntry *e)
+{
+	struct file *file = files_find(rs, e->id);
+
+	if (!file || file->kind->type != e->type)
+		return fail(rs->failure, -EBADMSG, "fd %u refers to file %u, which is not there", e->fd, e->id);
+	if (e->fd >= NUMBER_MAX)
+		return fail(rs->failure, -EBADMSG, "fd %u is out of range", e->fd);
+	if (arena_grow(&rs->arena, &file->users, file->n_users) < 0)
+		return fail(rs->failure, -ENOMEM, "no memory for descriptors");
+	file->users[file->n_users++] =
+		(struct file_user){ .task = task, .number = e->fd, .flags = e->flags & FD_CLOEXEC };
+	rs->files->max_number = MAX(rs->files->max_number, (int)e->fd);
+	return 0;
+}
+
+static int load_table(struct restore *rs, struct rtask *task)
+{
+	FAILURE_SCOPE(rs->failure, "task %u", task->entry->pid);
+	_cleanup_(image_freep) struct image *img = NULL;
+	int r;
+
+	r = image_open(rs->dir_fd, IMAGE_FDINFO, task->ids->files_id, rs->failure, &img);
+	if (r == -ENOENT)
+		return 0; /* no descriptors at all */
+	if (r < 0)
+		return r;
+	for (;;) {
+		ProtobufCMessage *msg;
+
+		r = image_get(img, &fdinfo_entry__descriptor, &msg);
+		if (r <= 0)
+			return r;
+		r = add_user(rs, task, (FdinfoEntry *)msg);
+		protobuf_c_message_free_unpacked(msg, NULL);
+		if (r < 0)
+			return r;
+	}
+}
+
+#define FILE_SCOPES(rs, file)                                                                      \
+	FAILURE_SCOPE((rs)->failure, "file %u", (file)->id);                                       \
+	FAILURE_SCOPE_(scope_kind, (rs)->failure, "%s", (file)->kind->name)
+
+static int check_record(struct restore *rs, struct file *file)
+{
+	FILE_SCOPES(rs, file);
+
+	return file->kind->check ? file->kind->check(rs, file) : 0;
+}
+
+int files_load(struct restore *rs)
+{
+	int r;
+
+	rs->files = arena_new(&rs->arena, struct files_restore);
+	if (!rs->files)
+		return fail(rs->failure, -ENOMEM, "no memory for descriptors");
+	r = load_records(rs);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < rs->n_tasks; i++) {
+		struct rtask *task = rs->tasks[i];
+
+		r = task->ids && !task->shares_files ? load_table(rs, task) : 0;
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < rs->files->n; i++) {
+		r = check_record(rs, rs->files->files[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int files_apply_flags(struct restore *rs, int fd, uint32_t flags)
+{
+	int now = SYS_CALL(fcntl(fd, F_GETFL)), r;
+
+	if (now < 0)
+		return fail(rs->failure, now, "cannot read its flags");
+	if (((uint32_t)now & SETFL_FLAGS) == (flags & SETFL_FLAGS))
+		return 0;
+	r = SYS_CALL(fcntl(fd, F_SETFL, (now & ~SETFL_FLAGS) | (int)(flags & SETFL_FLAGS)));
+	return r < 0 ? fail(rs->failure, r, "cannot set its flags to %#o", flags) : 0;
+}
+
+int files_open_one(struct restore *rs, struct file *file)
+{
+	FILE_SCOPES(rs, file);
+	int r;
+
+	if (file->fd >= 0)
+		return 0;
+	r = file->kind->open(rs, file);
+	if (r < 0 && r != -EAGAIN && !rs->failure->error)
+		return fail(rs->failure, r, "cannot be opened");
+	return r;
+}
+
+int files_open_mapped(struct restore *rs, uint64_t id, uint32_t mode)
+{
+	struct file *file = id <= UINT32_MAX ? files_find(rs, id) : NULL;
+	int r;
+
+	if (!file)
+		return fail(rs->failure, -EBADMSG, "file %" PRIu64 " is not in the images", id);
+	/* An fd's own description serves when it was opened widely enough; else the record says how. */
+	(void)mode;
+	r = files_open_one(rs, file);
+	return r < 0 ? r : file->fd;
+}
+
+int files_open_all(struct restore *rs)
+{
+	size_t waiting, progress;
+
+	do {
+		waiting = progress = 0;
+		for (size_t i = 0; i < rs->files->n; i++) {
+			struct file *file = rs->files->files[i];
+			int r;
+
+			if (file->fd >= 0 || file->n_users == 0)
+				continue;
+			r = files_open_one(rs, file);
+			if (r < 0 && r != -EAGAIN)
+				return r;
+			if (r == 0)
+				progress++;
+			else
+				waiting++;
+		}
+	} while (waiting > 0 && progress > 0);
+	if (waiting > 0)
+		return fail(rs->failure, -EBADMSG, "%zu files wait for each other", waiting);
+
+	for (size_t i = 0; i < rs->files->n; i++) {
+		struct file *file = rs->files->files[i];
+		FILE_SCOPES(rs, file);
+		int r;
+
+		if (file->fd < 0 || file->linked || !file->kind->link)
+			continue;
+		r = file->kind->link(rs, file);
+		if (r < 0)
+			return r;
+		file->linked = true;
+	}
+	return 0;
+}
+
+/* ---- handing over ---- */
+
+struct wanted {
+	int number;
+	uint32_t flags;
+	int fd;
+};
+
+static int by_number(const void *a, const void *b)
+{
+	return ((const struct wanted *)a)->number - ((const struct wanted *)b)->number;
+}
+
+static int collect_wanted(struct restore *rs, const struct rtask *task, struct wanted **ret, size_t *ret_n)
+{
+	size_t n = 0;
+
+	*ret = NULL;
+	for (size_t i = 0; i < rs->files->n; i++) {
+		struct file *file = rs->files->files[i];
+
+		for (size_t k = 0; k < file->n_users; k++) {
+			if (file->users[k].task != task)
+				continue;
+			if (arena_grow(&rs->arena, ret, n) < 0)
+				return fail(rs->failure, -ENOMEM, "no memory for descriptors");
+			(*ret)[n++] = (struct wanted){ file->users[k].number, file->users[k].flags,
+						       file->fd };
+		}
+	}
+	if (n > 0)
+		qsort(*ret, n, sizeof(**ret), by_number);
+	for (size_t i = 1; i < n; i++) {
+		if ((*ret)[i].number == (*ret)[i - 1].number)
+			return fail(rs->failure, -EBADMSG, "fd %d is there twice", (*ret)[i].number);
+	}
+	*ret_n = n;
+	return 0;
+}
+
+static int hand_over(struct restore *rs, struct rtask *task, const struct wanted *w, size_t n)
+{
+	int fds[TRANSPORT_MAX_FDS], at[TRANSPORT_MAX_FDS], r;
+
+	for (size_t i = 0; i < n; i++)
+		fds[i] = w[i].fd;
+	r = transport_send(rs, task, fds, n, at);
+	if (r < 0)
+		return r;
+	for (size_t i = n; i-- > 0;) {
+		struct remote *rm = task->remote;
+
+		r = remote_reserve(rm, 2, 0);
+		if (r < 0)
+			return r;
+		if (at[i] > w[i].number)
+			return fail(rs->failure, -EBADMSG, "fd %d came as %d", w[i].number, at[i]);
+		if (at[i] == w[i].number) {
+			remote_add(rm, "cannot set close-on-exec", SYS_fcntl, at[i], F_SETFD, w[i].flags,
+				   0, 0, 0);
+			continue;
+		}
+		remote_add(rm, "cannot move a descriptor", SYS_dup3, at[i], w[i].number,
+			   (w[i].flags & FD_CLOEXEC) ? O_CLOEXEC : 0, 0, 0, 0);
+		remote_add(rm, "cannot close a descriptor", SYS_close, at[i], 0, 0, 0, 0, 0);
+	}
+	return remote_run(task->remote);
+}
+
+int files_install(struct restore *rs, struct rtask *task)
+{
+	struct remote *rm = task->remote;
+	int keep = task->transport_fd, r;
+	struct wanted *w;
+	size_t n;
+
+	if (keep > 0)
+		remote_add(rm, "cannot close descriptors", SYS_close_range, 0, keep - 1, 0, 0, 0, 0);
+	remote_add(rm, "cannot close descriptors", SYS_close_range, keep + 1, ~0u, 0, 0, 0, 0);
+	r = remote_run(rm);
+	if (r == 0)
+		r = collect_wanted(rs, task, &w, &n);
+	for (size_t i = 0; r == 0 && i < n; i += TRANSPORT_MAX_FDS)
+		r = hand_over(rs, task, w + i, MIN(n - i, (size_t)TRANSPORT_MAX_FDS));
+	return r;
+}
+
+int files_in_task(struct restore *rs, struct rtask *task)
+{
+	for (size_t i = 0; i < rs->files->n; i++) {
+		struct file *file = rs->files->files[i];
+		FILE_SCOPES(rs, file);
+
+		for (size_t k = 0; file->kind->in_task && k < file->n_users; k++) {
+			int r = 0;
+
+			if (file->users[k].task == task)
+				r = file->kind->in_task(rs, file, &file->users[k]);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* Owners of SIGIO are processes: they can be named only when they exist. */
+static int apply_fown(struct restore *rs, struct file *file)
+{
+	const FownEntry *fown = file_entry_fown(file->entry);
+	struct f_owner_ex owner;
+	struct rtask *task;
+	int r;
+
+	if (!fown || file->fd < 0)
+		return 0;
+	FILE_SCOPES(rs, file);
+	if (fown->signum) {
+		r = SYS_CALL(fcntl(file->fd, F_SETSIG, fown->signum));
+		if (r < 0)
+			return fail(rs->failure, r, "cannot set its signal to %u", fown->signum);
+	}
+	if (fown->pid == 0)
+		return 0;
+	task = restore_find_task(rs, fown->pid);
+	owner.type = fown->pid_type;
+	owner.pid = task ? task->pid : (pid_t)fown->pid;
+	r = SYS_CALL(fcntl(file->fd, F_SETOWN_EX, &owner));
+	return r < 0 ? fail(rs->failure, r, "cannot set its owner to %u", fown->pid) : 0;
+}
+
+int files_restore_finish(struct restore *rs)
+{
+	for (size_t i = 0; i < rs->files->n; i++) {
+		int r = apply_fown(rs, rs->files->files[i]);
+
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < n_fd_kinds; i++) {
+		int r = fd_kinds[i]->restore_finish ? fd_kinds[i]->restore_finish(rs) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void files_restore_done(struct restore *rs)
+{
+	for (size_t i = 0; rs->files && i < rs->files->n; i++)
+		rs->files->files[i]->fd = close_fd(rs->files->files[i]->fd);
+}

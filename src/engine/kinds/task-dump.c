@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The driver of task kinds at dump: installs the stub, has each thread run the questions of all kinds in one list,
+ * lets the kinds write the answers, takes the stub out again.
+ *
+ * The stub goes into the zero bytes at the end of an executable mapping, the vdso's by preference: nothing needs to be
+ * mapped, and no page of a file is touched but in the task's own copy.
+ */
+#include <inttypes.h>
+#include <string.h>
+#include <sys/ptrace.h>
+
+#include "basic/sys.h"
+#include "engine/control/regs-x86_64.h"
+#include "engine/control/remote.h"
+#include "engine/kinds/task-kind.h"
+#include "engine/memory/vma.h"
+
+enum {
+	PAGE = 4096,
+	STUB_GAP = 64, /* zero bytes in front that may belong to what is there */
+};
+
+/* Room for the stub at the end of one mapping. Return: its address, or 0. */
+static uint64_t stub_room(const struct task *task, const struct vma *v)
+{
+	size_t need = (remote_stub_size() + 63) & ~(size_t)63, free_bytes = 0;
+	uint8_t page[PAGE];
+
+	if (sys_pread_full(task->mem_fd, page, PAGE, v->end - PAGE) < 0)
+		return 0;
+	while (free_bytes < PAGE && page[PAGE - 1 - free_bytes] == 0)
+		free_bytes++;
+	if (free_bytes < need + STUB_GAP)
+		return 0;
+	return v->end - need;
+}
+
+static uint64_t find_stub_room(const struct task *task)
+{
+	/* The vdso first, then whatever executes. */
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < task->n_vmas; i++) {
+			const struct vma *v = &task->vmas[i];
+			bool vdso = v->status & VMA_VDSO;
+			uint64_t at;
+
+			if (!(v->prot & PROT_EXEC) || vdso != (pass == 0) ||
+			    !(v->status & (VMA_VDSO | VMA_FILE_PRIVATE)))
+				continue;
+			at = stub_room(task, v);
+			if (at)
+				return at;
+		}
+	}
+	return 0;
+}
+
+static int stub_install(struct dump *d, struct task *task)
+{
+	_cleanup_free_ uint8_t *stub = malloc(remote_stub_size());
+	int r;
+
+	if (!stub)
+		return fail(d->failure, -ENOMEM, "no memory for the stub");
+	task->stub = find_stub_room(task);
+	if (!task->stub)
+		return fail(d->failure, -EOPNOTSUPP,
+			    "no executable mapping has %zu unused bytes at its end for the stub",
+			    remote_stub_size());
+	remote_stub_copy(stub);
+	r = sys_pwrite_full(task->mem_fd, stub, remote_stub_size(), task->stub);
+	return r < 0 ? fail(d->failure, r, "cannot place the stub") : 0;
+}
+
+static int stub_remove(struct dump *d, struct task *task)
+{
+	_cleanup_free_ uint8_t *zeros = calloc(1, remote_stub_size());
+	int r;
+
+	if (!task->stub)
+		return 0;
+	if (!zeros)
+		return fail(d->failure, -ENOMEM, "no memory for the stub");
+	r = sys_pwrite_full(task->mem_fd, zeros, remote_stub_size(), task->stub);
+	task->stub = 0;
+	return r < 0 ? fail(d->failure, r, "cannot take the stub out") : 0;
+}
+
+static int core_new(struct thread_query *q)
+{
+	struct dump *d = q->dump;
+	CoreEntry *core = dump_new(d, CoreEntry, core_entry__init);
+	int r;
+
+	if (!core)
+		return fail(d->failure, -ENOMEM, "no memory for a record");
+	q->core = core;
+	core->mtype = CORE_ENTRY__MARCH__X86_64;
+	core->thread_core = dump_new(d, ThreadCoreEntry, thread_core_entry__init);
+	if (!core->thread_core)
+		return fail(d->failure, -ENOMEM, "no memory for a record");
+	if (q->leader) {
+		core->tc = dump_new(d, TaskCoreEntry, task_core_entry__init);
+		if (!core->tc)
+			return fail(d->failure, -ENOMEM, "no memory for a record");
+		core->tc->task_state = q->task->state;
+		core->tc->exit_code = 0;
+		core->tc->flags = q->task->stat.flags;
+		if (q->task->state == TASK_STOPPED) {
+			core->tc->has_stop_signo = true;
+			core->tc->stop_signo = q->task->stop_signal;
+		}
+	}
+	r = regs_dump(q->thread->tid, &q->thread->regs, &d->arena, d->failure, &core->thread_info);
+	return r;
+}
+
+static int ask_kinds(struct thread_query *q, void *slots[])
+{
+	for (size_t i = 0; i < n_task_kinds; i++) {
+		int r;
+
+		q->slot = NULL;
+		r = task_kinds[i]->ask ? task_kinds[i]->ask(q) : 0;
+		slots[i] = q->slot;
+		if (r < 0)
+			return r;
+	}
+	return remote_run(q->remote);
+}
+
+static int put_kinds(struct thread_query *q, void *slots[])
+{
+	for (size_t i = 0; i < n_task_kinds; i++) {
+		FAILURE_SCOPE(q->dump->failure, "%s", task_kinds[i]->name);
+		int r;
+
+		q->slot = slots[i];
+		r = task_kinds[i]->put ? task_kinds[i]->put(q) : 0;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int ask_thread(struct thread_query *q)
+{
+	struct dump *d = q->dump;
+	struct thread *th = q->thread;
+	void *slots[N_TASK_KINDS_MAX];
+	int r, e;
+
+	r = core_new(q);
+	if (r < 0)
+		return r;
+	r = remote_begin_guest(q->remote, th->tid, q->task->mem_fd, q->task->stub, &th->regs, th->sigmask,
+			       q->status.sig_cgt, d->failure);
+	if (r < 0)
+		return r;
+	r = ask_kinds(q, slots);
+	if (r == 0)
+		r = put_kinds(q, slots);
+	e = remote_end_guest(q->remote);
+	return r < 0 ? r : e;
+}
+
+static int ask_one(struct dump *d, struct task *task, size_t i, struct remote *rm, CoreEntry **ret)
+{
+	FAILURE_SCOPE(d->failure, "thread %d", task->threads[i].tid);
+	struct thread_query q = {
+		.dump = d,
+		.task = task,
+		.thread = &task->threads[i],
+		.leader = i == 0,
+		.remote = rm,
+	};
+	_cleanup_close_ int proc_fd = -EBADF;
+	char path[64];
+	int r;
+
+	(void)snprintf(path, sizeof(path), "task/%d", q.thread->tid);
+	proc_fd = sys_openat(task->proc_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (proc_fd < 0)
+		return fail(d->failure, proc_fd, "cannot open it in /proc");
+	q.proc_fd = proc_fd;
+	r = proc_status_read(proc_fd, &q.status);
+	if (r < 0)
+		return fail(d->failure, r, "cannot read its status");
+	r = ask_thread(&q);
+	proc_status_done(&q.status);
+	*ret = q.core;
+	return r;
+}
+
+int task_ask(struct dump *d, struct task *task, CoreEntry ***ret)
+{
+	_cleanup_free_ struct remote *rm = malloc(sizeof(*rm));
+	CoreEntry **cores = arena_array(&d->arena, CoreEntry *, task->n_threads);
+	int r, e;
+
+	if (!rm || !cores)
+		return fail(d->failure, -ENOMEM, "no memory for a task");
+	r = stub_install(d, task);
+	for (size_t i = 0; r == 0 && i < task->n_threads; i++)
+		r = ask_one(d, task, i, rm, &cores[i]);
+	e = stub_remove(d, task);
+	if (r < 0 || e < 0)
+		return r < 0 ? r : e;
+	*ret = cores;
+	return 0;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/kinds/task-kind.h"
+
+/* In the order of restoring. */
+const struct task_kind *const task_kinds[] = {
+	&task_kind_misc,
+	&task_kind_signals,
+	&task_kind_limits,
+	&task_kind_sched,
+	&task_kind_pending,	/* before timers run, after no more signals of our making can come */
+	&task_kind_creds,
+	&task_kind_after_creds, /* what a change of credentials resets */
+	&task_kind_timers,	/* as late as can be: they tick */
+	&task_kind_seccomp,	/* forbids what was done so far */
+};
+
+const size_t n_task_kinds = ARRAY_SIZE(task_kinds);

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* limits - resource limits, asked in the task: prlimit(2) on another user's needs CAP_SYS_RESOURCE; OOM score */
+#include <inttypes.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "basic/parse.h"
+#include "basic/sys.h"
+#include "engine/kinds/task-kind.h"
+
+enum { N_LIMITS = 16 };
+
+static int limits_ask(struct thread_query *q)
+{
+	struct rlimit *limits;
+	uint64_t there;
+
+	if (!q->leader)
+		return 0;
+	there = remote_alloc(q->remote, N_LIMITS * sizeof(struct rlimit), &limits);
+	q->slot = limits;
+	for (int i = 0; i < N_LIMITS; i++)
+		remote_add(q->remote, "cannot ask for a limit", SYS_prlimit64, 0, i, 0,
+			   there + i * sizeof(struct rlimit), 0, 0);
+	return 0;
+}
+
+static int put_oom_score(struct thread_query *q)
+{
+	_cleanup_free_ char *text = NULL;
+	int32_t v;
+	int r;
+
+	r = sys_read_file_at(q->task->proc_fd, "oom_score_adj", 64, &text, NULL);
+	if (r < 0)
+		return fail(q->dump->failure, r, "cannot read oom_score_adj");
+	text[strcspn(text, "\n")] = '\0';
+	if (parse_i32(text, 10, &v) < 0)
+		return fail(q->dump->failure, -EBADMSG, "cannot parse oom_score_adj");
+	q->core->tc->has_oom_score_adj = true;
+	q->core->tc->oom_score_adj = v;
+	return 0;
+}
+
+static int limits_put(struct thread_query *q)
+{
+	const struct rlimit *limits = q->slot;
+	TaskRlimitsEntry *e;
+
+	if (!q->leader)
+		return 0;
+	e = dump_new(q->dump, TaskRlimitsEntry, task_rlimits_entry__init);
+	if (e)
+		e->rlimits = arena_array(&q->dump->arena, RlimitEntry *, N_LIMITS);
+	if (!e || !e->rlimits)
+		return fail(q->dump->failure, -ENOMEM, "no memory for limits");
+	for (int i = 0; i < N_LIMITS; i++) {
+		RlimitEntry *l = dump_new(q->dump, RlimitEntry, rlimit_entry__init);
+
+		if (!l)
+			return fail(q->dump->failure, -ENOMEM, "no memory for limits");
+		l->cur = limits[i].rlim_cur;
+		l->max = limits[i].rlim_max;
+		e->rlimits[e->n_rlimits++] = l;
+	}
+	q->core->tc->rlimits = e;
+	return put_oom_score(q);
+}
+
+static int limits_check(struct restore *rs, const struct rtask *task, const CoreEntry *core, bool leader)
+{
+	if (leader && core->tc->rlimits && core->tc->rlimits->n_rlimits > N_LIMITS)
+		return fail(rs->failure, -EBADMSG, "%zu limits", core->tc->rlimits->n_rlimits);
+	return 0;
+}
+
+static int restore_oom_score(struct thread_restore *tr)
+{
+	char path[64], text[16];
+	int r;
+
+	if (!tr->core->tc->has_oom_score_adj)
+		return 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", tr->task->pid);
+	(void)snprintf(text, sizeof(text), "%d", tr->core->tc->oom_score_adj);
+	r = sys_write_file_at(AT_FDCWD, path, text);
+	/* Going below what we started with takes CAP_SYS_RESOURCE. */
+	if (r == -EACCES) {
+		restore_note(tr->rs, "task %u: oom_score_adj %s is not allowed here", tr->task->entry->pid, text);
+		return 0;
+	}
+	return r < 0 ? fail(tr->rs->failure, r, "cannot set oom_score_adj to %s", text) : 0;
+}
+
+static int limits_restore(struct thread_restore *tr)
+{
+	const TaskRlimitsEntry *e;
+	struct remote *rm = tr->remote;
+	size_t first;
+	int r;
+
+	if (!tr->leader)
+		return 0;
+	r = remote_run(rm);
+	e = tr->core->tc->rlimits;
+	if (r < 0 || !e)
+		return r;
+	first = rm->n_calls;
+	for (size_t i = 0; i < e->n_rlimits; i++) {
+		struct rlimit l = { e->rlimits[i]->cur, e->rlimits[i]->max };
+
+		remote_add(rm, NULL, SYS_prlimit64, 0, i, remote_push(rm, &l, sizeof(l)), 0, 0, 0);
+	}
+	r = remote_run(rm);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < e->n_rlimits; i++) {
+		int64_t ret = rm->calls[first + i].ret;
+
+		if (ret == -EPERM) /* a higher hard limit takes CAP_SYS_RESOURCE */
+			return fail(tr->rs->failure, -EPERM,
+				    "limit %zu was %" PRIu64 ", more than is allowed here", i,
+				    e->rlimits[i]->max);
+		if (ret < 0)
+			return fail(tr->rs->failure, ret, "cannot set limit %zu", i);
+	}
+	return restore_oom_score(tr);
+}
+
+const struct task_kind task_kind_limits = {
+	.name = "limits",
+	.ask = limits_ask,
+	.put = limits_put,
+	.check = limits_check,
+	.restore = limits_restore,
+};

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * misc - the small things of threads and processes: name, tid address, robust futex list, restartable sequences,
+ * personality, subreaper, membarrier registrations, brk, dumpable
+ */
+#include <inttypes.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+
+#include "basic/parse.h"
+#include "basic/sys.h"
+#include "engine/kinds/task-kind.h"
+
+enum {
+	COMM_BYTES = 16,
+	MEMBARRIER_GET_REGISTRATIONS = 1 << 9,
+	/* Commands that register; the mask of the image has a bit for each. */
+	MEMBARRIER_REGISTERING = MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED |
+				 MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED |
+				 MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE |
+				 MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ,
+};
+
+#ifndef PTRACE_GET_RSEQ_CONFIGURATION
+#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
+#endif
+struct rseq_configuration {
+	uint64_t pointer;
+	uint32_t size, signature, flags, pad;
+};
+
+struct misc_slot {
+	uint64_t *tid_address;
+	int *subreaper;
+	size_t brk_call, dumpable_call, membarrier_call, thp_call; /* indices + 1 */
+};
+
+static int misc_ask(struct thread_query *q)
+{
+	struct misc_slot *s = arena_new(&q->dump->arena, struct misc_slot);
+	struct remote *rm = q->remote;
+	uint64_t there;
+
+	if (!s)
+		return fail(q->dump->failure, -ENOMEM, "no memory for a task");
+	q->slot = s;
+	there = remote_alloc(rm, sizeof(uint64_t), &s->tid_address);
+	remote_add(rm, "cannot ask for the tid address", SYS_prctl, PR_GET_TID_ADDRESS, there, 0, 0, 0, 0);
+	if (!q->leader)
+		return 0;
+	there = remote_alloc(rm, sizeof(int), &s->subreaper);
+	remote_add(rm, "cannot ask whether it is a subreaper", SYS_prctl, PR_GET_CHILD_SUBREAPER, there, 0, 0, 0,
+		   0);
+	s->brk_call = remote_add(rm, NULL, SYS_brk, 0, 0, 0, 0, 0, 0);
+	s->dumpable_call = remote_add(rm, "cannot ask whether it is dumpable", SYS_prctl, PR_GET_DUMPABLE, 0, 0,
+				      0, 0, 0);
+	s->membarrier_call = remote_add(rm, NULL, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0, 0, 0, 0);
+	s->thp_call = remote_add(rm, NULL, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0, 0);
+	return 0;
+}
+
+static int put_comm(struct thread_query *q)
+{
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	r = sys_read_file_at(q->proc_fd, "comm", 64, &text, NULL);
+	if (r < 0)
+		return fail(q->dump->failure, r, "cannot read its name");
+	if (strlen(text) > 0 && text[strlen(text) - 1] == '\n')
+		text[strlen(text) - 1] = '\0';
+	text[MIN(strlen(text), (size_t)COMM_BYTES - 1)] = '\0';
+	q->core->thread_core->comm = arena_strdup(&q->dump->arena, text);
+	if (!q->core->thread_core->comm)
+		return fail(q->dump->failure, -ENOMEM, "no memory for a name");
+	if (q->leader)
+		q->core->tc->comm = q->core->thread_core->comm;
+	return 0;
+}
+
+static int put_robust_list(struct thread_query *q)
+{
+	void *head = NULL;
+	size_t size = 0;
+	int r;
+
+	r = SYS_CALL(syscall(SYS_get_robust_list, q->thread->tid, &head, &size));
+	if (r < 0)
+		return fail(q->dump->failure, r, "cannot read its robust futex list");
+	q->core->thread_core->futex_rla = (uintptr_t)head;
+	q->core->thread_core->futex_rla_len = size;
+	return 0;
+}
+
+static int put_rseq(struct thread_query *q)
+{
+	struct rseq_configuration c = {};
+	RseqEntry *e;
+	int r;
+
+	r = sys_ptrace(PTRACE_GET_RSEQ_CONFIGURATION, q->thread->tid, PTR(sizeof(c)), &c);
+	if (r == -EIO || r == -EINVAL || (r >= 0 && !c.pointer))
+		return 0; /* none, or a kernel before 5.13 */
+	if (r < 0)
+		return fail(q->dump->failure, r, "cannot read its restartable sequences");
+	e = dump_new(q->dump, RseqEntry, rseq_entry__init);
+	if (!e)
+		return fail(q->dump->failure, -ENOMEM, "no memory for a record");
+	e->rseq_abi_pointer = c.pointer;
+	e->rseq_abi_size = c.size;
+	e->signature = c.signature;
+	q->core->thread_core->rseq_entry = e;
+	return 0;
+}
+
+/* The format takes the text of /proc/PID/personality for decimal, up to the first letter. */
+static int put_personality(struct thread_query *q)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t v = 0;
+	int r;
+
+	r = sys_read_file_at(q->task->proc_fd, "personality", 64, &text, NULL);
+	if (r < 0)
+		return fail(q->dump->failure, r, "cannot read its personality");
+	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
+		v = v * 10 + (*p - '0');
+	q->core->tc->personality = v;
+	return 0;
+}
+
+static int put_process(struct thread_query *q, const struct misc_slot *s)
+{
+	TaskCoreEntry *tc = q->core->tc;
+	const struct remote_call *calls = q->remote->calls;
+
+	q->task->brk = calls[s->brk_call].ret;
+	q->task->dumpable = calls[s->dumpable_call].ret;
+	q->task->thp_disabled = calls[s->thp_call].ret == 1;
+	tc->has_child_subreaper = true;
+	tc->child_subreaper = *s->subreaper != 0;
+	if (calls[s->membarrier_call].ret > 0) {
+		tc->has_membarrier_registration_mask = true;
+		tc->membarrier_registration_mask = calls[s->membarrier_call].ret;
+	}
+	return put_personality(q);
+}
+
+static int misc_put(struct thread_query *q)
+{
+	struct misc_slot *s = q->slot;
+	int r;
+
+	q->core->thread_info->clear_tid_addr = *s->tid_address;
+	r = q->leader ? put_process(q, s) : 0;
+	if (r == 0)
+		r = put_comm(q);
+	if (r == 0)
+		r = put_robust_list(q);
+	if (r == 0)
+		r = put_rseq(q);
+	return r;
+}
+
+static int misc_check(struct restore *rs, const struct rtask *task, const CoreEntry *core, bool leader)
+{
+	const char *comm = core->thread_core->comm ? core->thread_core->comm : leader ? core->tc->comm : "";
+
+	if (strlen(comm) >= COMM_BYTES)
+		return fail(rs->failure, -EBADMSG, "a name of %zu bytes", strlen(comm));
+	return 0;
+}
+
+static int restore_thread(struct thread_restore *tr)
+{
+	const ThreadCoreEntry *th = tr->core->thread_core;
+	const char *comm = th->comm ? th->comm : tr->leader ? tr->core->tc->comm : NULL;
+	struct remote *rm = tr->remote;
+	int r;
+
+	r = remote_reserve(rm, 8, 256);
+	if (r < 0)
+		return r;
+	if (comm)
+		remote_add(rm, "cannot set its name", SYS_prctl, PR_SET_NAME,
+			   remote_push(rm, comm, strlen(comm) + 1), 0, 0, 0, 0);
+	if (tr->core->thread_info->clear_tid_addr)
+		remote_add(rm, "cannot set the tid address", SYS_set_tid_address,
+			   tr->core->thread_info->clear_tid_addr, 0, 0, 0, 0, 0);
+	if (th->futex_rla_len)
+		remote_add(rm, "cannot set the robust futex list", SYS_set_robust_list, th->futex_rla,
+			   th->futex_rla_len, 0, 0, 0, 0);
+	if (th->rseq_entry && th->rseq_entry->rseq_abi_pointer)
+		remote_add(rm, "cannot register restartable sequences", SYS_rseq,
+			   th->rseq_entry->rseq_abi_pointer, th->rseq_entry->rseq_abi_size, 0,
+			   th->rseq_entry->signature, 0, 0);
+	return 0;
+}
+
+static int restore_process(struct thread_restore *tr)
+{
+	const TaskCoreEntry *tc = tr->core->tc;
+	struct remote *rm = tr->remote;
+	uint32_t mask = tc->has_membarrier_registration_mask ? tc->membarrier_registration_mask : 0;
+	int r;
+
+	r = remote_reserve(rm, 8, 0);
+	if (r < 0)
+		return r;
+	remote_add(rm, "cannot set whether it is a subreaper", SYS_prctl, PR_SET_CHILD_SUBREAPER,
+		   tc->has_child_subreaper && tc->child_subreaper, 0, 0, 0, 0);
+	if (tr->task->mm->has_thp_disabled && tr->task->mm->thp_disabled)
+		remote_add(rm, "cannot disable huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0, 0);
+	if (tc->personality)
+		remote_add(rm, "cannot set its personality", SYS_personality, tc->personality, 0, 0, 0, 0, 0);
+	for (uint32_t command = 1; command && command <= mask; command <<= 1) {
+		if (!(mask & command & MEMBARRIER_REGISTERING))
+			continue;
+		r = remote_reserve(rm, 1, 0);
+		if (r < 0)
+			return r;
+		remote_add(rm, "cannot register for membarrier", SYS_membarrier, command, 0, 0, 0, 0, 0);
+	}
+	return 0;
+}
+
+static int misc_restore(struct thread_restore *tr)
+{
+	int r;
+
+	r = tr->leader ? restore_process(tr) : 0;
+	return r < 0 ? r : restore_thread(tr);
+}
+
+const struct task_kind task_kind_misc = {
+	.name = "task",
+	.ask = misc_ask,
+	.put = misc_put,
+	.check = misc_check,
+	.restore = misc_restore,
+};

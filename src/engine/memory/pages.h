@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * pages - contents of memory: pagemap and pages images, and the parent chain behind them
+ *
+ * A pagemap is an ascending list of ranges. A range is in the pages file of its own set (PE_PRESENT), or where the set
+ * behind the link `parent` has it (PE_PARENT).
+ */
+
+#include "engine/dump.h"
+#include "engine/image/image.h"
+#include "engine/restore.h"
+
+enum {
+	PE_PARENT = 1,
+	PE_LAZY = 2,
+	PE_PRESENT = 4,
+};
+
+/* Writes pagemap and pages of one object. */
+struct pages_writer {
+	struct dump *dump;
+	struct image *pagemap, *pages;
+	uint64_t start, end; /* range under construction */
+	uint64_t n_pages;    /* written so far */
+};
+
+int pages_writer_open(struct pages_writer *w, struct dump *d, enum image_id id, uint64_t key)
+	_must_check_;
+/* Data of pages at @vaddr, which must not be below what was put before. */
+int pages_writer_put(struct pages_writer *w, uint64_t vaddr, const void *data, size_t size)
+	_must_check_;
+int pages_writer_close(struct pages_writer *w) _must_check_;
+void pages_writer_done(struct pages_writer *w); /* after a failure */
+
+/* All private memory of a frozen task; adds guard ranges to its mappings. The stub is not in it any more. */
+int pages_dump_task(struct dump *d, struct task *task) _must_check_;
+
+/*
+ * Called for each stored range in ascending order: @size bytes at @offset of the pages file @fd hold the memory
+ * at @vaddr.
+ */
+typedef int pages_visit_fn(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size);
+
+/* Walks a pagemap through the parent chain. -ENOENT, without fail(), when there is no such pagemap. */
+int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pages_visit_fn *visit,
+	       void *userdata) _must_check_;
+
+/* Reads all private memory of a task into place. */
+int pages_restore_task(struct restore *rs, struct rtask *task) _must_check_;

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Objects are dumped through a descriptor of ours of the shmem file itself (map_files, a copied memfd), so that pages
+ * nobody has mapped are seen too. They are filled through a mapping, because hugetlbfs knows no write(2).
+ */
+#include "engine/memory/shmem.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "basic/sys.h"
+#include "engine/memory/pages.h"
+
+enum {
+	PAGE = 4096,
+	COPY_BYTES = 1 << 20,
+	HUGETLB_SIZE_SHIFT = 26,
+};
+
+#define OBJECT_MAX_BYTES (1ull << 46)
+
+struct shmem_dump {
+	uint64_t *ids; /* objects already written */
+	size_t n;
+};
+
+static bool dumped_already(struct dump *d, uint64_t shmid)
+{
+	for (size_t i = 0; d->shmem && i < d->shmem->n; i++) {
+		if (d->shmem->ids[i] == shmid)
+			return true;
+	}
+	return false;
+}
+
+static int mark_dumped(struct dump *d, uint64_t shmid)
+{
+	if (!d->shmem)
+		d->shmem = arena_new(&d->arena, struct shmem_dump);
+	if (!d->shmem || arena_grow(&d->arena, &d->shmem->ids, d->shmem->n) < 0)
+		return fail(d->failure, -ENOMEM, "no memory for shared memory");
+	d->shmem->ids[d->shmem->n++] = shmid;
+	return 0;
+}
+
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
+}
+
+/* Stores the pages of one run of data that are not all zero. */
+static int store_run(struct dump *d, struct pages_writer *w, int fd, uint8_t *buffer, uint64_t start,
+		     uint64_t end)
+{
+	while (start < end) {
+		size_t n = MIN(end - start, (uint64_t)COPY_BYTES);
+		ssize_t got = SYS_CALL(pread(fd, buffer, n, start));
+
+		if (got < 0)
+			return fail(d->failure, got, "cannot read shared memory");
+		if (got == 0)
+			break;
+		/* The last page of a memfd may be cut short. */
+		memset(buffer + got, 0, n - got);
+		n = (got + PAGE - 1) / PAGE * PAGE;
+		for (size_t at = 0; at < n; at += PAGE) {
+			int r;
+
+			if (is_zero(buffer + at, PAGE))
+				continue;
+			r = pages_writer_put(w, start + at, buffer + at, PAGE);
+			if (r < 0)
+				return r;
+		}
+		start += n;
+	}
+	return 0;
+}
+
+static int store_data(struct dump *d, struct pages_writer *w, int fd, uint64_t size)
+{
+	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
+	uint64_t at = 0;
+	int r;
+
+	if (!buffer)
+		return fail(d->failure, -ENOMEM, "no memory for a copy buffer");
+	while (at < size) {
+		off_t data = lseek(fd, at, SEEK_DATA), hole;
+
+		if (data < 0 && errno == ENXIO)
+			break;
+		if (data < 0)
+			data = at; /* no such seek here (hugetlbfs): look at everything */
+		hole = lseek(fd, data, SEEK_HOLE);
+		if (hole <= data)
+			hole = size;
+		data = data / PAGE * PAGE;
+		r = store_run(d, w, fd, buffer, data, MIN((uint64_t)hole, size));
+		if (r < 0)
+			return r;
+		at = hole;
+	}
+	return 0;
+}
+
+int shmem_dump_object(struct dump *d, int fd, uint64_t shmid, uint64_t size_bytes)
+{
+	struct pages_writer w;
+	off_t pos;
+	int r;
+
+	if (size_bytes == 0 || dumped_already(d, shmid))
+		return 0;
+	FAILURE_SCOPE(d->failure, "shared memory %" PRIu64, shmid);
+	r = mark_dumped(d, shmid);
+	if (r < 0)
+		return r;
+	/* The descriptor may be a copy of the task's: its offset is not ours to change. */
+	pos = lseek(fd, 0, SEEK_CUR);
+	r = pages_writer_open(&w, d, IMAGE_PAGEMAP_SHMEM, shmid);
+	if (r == 0)
+		r = store_data(d, &w, fd, size_bytes);
+	if (pos >= 0)
+		(void)lseek(fd, pos, SEEK_SET);
+	if (r < 0) {
+		pages_writer_done(&w);
+		return r;
+	}
+	d->stats->shpages_written += w.n_pages;
+	return pages_writer_close(&w);
+}
+
+int shmem_dump_mapping(struct dump *d, struct task *task, struct vma *v)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char path[96];
+	struct stat st;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, v->start, v->end);
+	fd = sys_openat(task->proc_fd, path, O_RDWR, 0);
+	if (fd < 0)
+		fd = sys_openat(task->proc_fd, path, O_RDONLY, 0);
+	if (fd < 0)
+		return fail(d->failure, fd, "cannot open the shared memory");
+	r = sys_fstat(fd, &st);
+	if (r < 0)
+		return fail(d->failure, r, "cannot stat the shared memory");
+	/* Inode numbers of hugetlbfs and of shmem are counted apart. */
+	if (v->flags & MAP_HUGETLB)
+		v->shmid = st.st_ino | 1ull << 40;
+	return shmem_dump_object(d, fd, v->shmid, st.st_size);
+}
+
+/* ---- restore ---- */
+
+struct shmem_object {
+	uint64_t shmid, size;
+	uint32_t flags; /* of one of its mappings */
+	int fd;
+};
+
+struct shmem_restore {
+	struct shmem_object *objects;
+	size_t n;
+};
+
+static struct shmem_object *object_find(const struct restore *rs, uint64_t shmid)
+{
+	for (size_t i = 0; i < rs->shmem->n; i++) {
+		if (rs->shmem->objects[i].shmid == shmid)
+			return &rs->shmem->objects[i];
+	}
+	return NULL;
+}
+
+static int note_mapping(struct restore *rs, const VmaEntry *v)
+{
+	struct shmem_object *o = object_find(rs, v->shmid);
+	uint64_t end;
+
+	if (__builtin_add_overflow(v->pgoff, v->end - v->start, &end) || end > OBJECT_MAX_BYTES)
+		return fail(rs->failure, -EBADMSG, "shared memory %" PRIu64 " is too large", v->shmid);
+	if (!o) {
+		if (arena_grow(&rs->arena, &rs->shmem->objects, rs->shmem->n) < 0)
+			return fail(rs->failure, -ENOMEM, "no memory for shared memory");
+		o = &rs->shmem->objects[rs->shmem->n++];
+		*o = (struct shmem_object){ .shmid = v->shmid, .flags = v->flags, .fd = -EBADF };
+	}
+	o->size = MAX(o->size, end);
+	return 0;
+}
+
+static bool is_anonymous_shared(const VmaEntry *v)
+{
+	return (v->status & VMA_ANON_SHARED) && !(v->status & (VMA_SYSVIPC | VMA_FILE_SHARED));
+}
+
+int shmem_restore_prepare(struct restore *rs)
+{
+	int r;
+
+	rs->shmem = arena_new(&rs->arena, struct shmem_restore);
+	if (!rs->shmem)
+		return fail(rs->failure, -ENOMEM, "no memory for shared memory");
+	for (size_t i = 0; i < rs->n_tasks; i++) {
+		for (size_t k = 0; rs->tasks[i]->mm && k < rs->tasks[i]->mm->n_vmas; k++) {
+			const VmaEntry *v = rs->tasks[i]->mm->vmas[k];
+
+			r = is_anonymous_shared(v) ? note_mapping(rs, v) : 0;
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+void shmem_restore_done(struct shmem_restore *s)
+{
+	for (size_t i = 0; s && i < s->n; i++)
+		s->objects[i].fd = close_fd(s->objects[i].fd);
+}
+
+/* A file like the one behind a shared anonymous mapping: taken from such a mapping of ours. */
+static int object_create(struct restore *rs, struct shmem_object *o)
+{
+	uint32_t flags = o->flags & (MAP_HUGETLB | (0x3fu << HUGETLB_SIZE_SHIFT) | MAP_NORESERVE);
+	char path[96];
+	void *p;
+	int fd;
+
+	p = mmap(NULL, o->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | flags, -1, 0);
+	if (p == MAP_FAILED)
+		return fail(rs->failure, -errno, "cannot make %" PRIu64 " bytes of shared memory", o->size);
+	(void)snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)p,
+		       (unsigned long)p + o->size);
+	fd = sys_open(path, O_RDWR, 0);
+	(void)munmap(p, o->size);
+	if (fd < 0)
+		return fail(rs->failure, fd, "cannot open shared memory of our own");
+	return fd;
+}
+
+int shmem_open(struct restore *rs, const VmaEntry *v)
+{
+	struct shmem_object *o = object_find(rs, v->shmid);
+	int r;
+
+	if (!o)
+		return fail(rs->failure, -EOPNOTSUPP, "shared memory of status %#x cannot be restored",
+			    v->status);
+	if (o->fd >= 0)
+		return o->fd;
+	o->fd = object_create(rs, o);
+	if (o->fd < 0)
+		return o->fd;
+	r = shmem_fill(rs, o->shmid, o->fd);
+	return r < 0 ? r : o->fd;
+}
+
+struct filler {
+	struct restore *rs;
+	uint8_t *to;
+	uint64_t size;
+};
+
+static int fill_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+{
+	struct filler *fl = userdata;
+	int r;
+
+	if (vaddr > fl->size || size > fl->size - vaddr)
+		return fail(fl->rs->failure, -EBADMSG, "its pagemap goes beyond its end");
+	r = sys_pread_full(fd, fl->to + vaddr, size, offset);
+	return r < 0 ? fail(fl->rs->failure, r, "cannot read its pages") : 0;
+}
+
+int shmem_fill(struct restore *rs, uint64_t shmid, int fd)
+{
+	struct filler fl = { .rs = rs };
+	struct stat st;
+	int r;
+
+	FAILURE_SCOPE(rs->failure, "shared memory %" PRIu64, shmid);
+	r = sys_fstat(fd, &st);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot stat it");
+	if (st.st_size == 0)
+		return 0;
+	fl.size = ((uint64_t)st.st_size + PAGE - 1) / PAGE * PAGE;
+	if ((uint64_t)st.st_blksize > PAGE) /* hugetlbfs maps whole huge pages only */
+		fl.size = st.st_size;
+	fl.to = mmap(NULL, fl.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (fl.to == MAP_FAILED)
+		return fail(rs->failure, -errno, "cannot map it");
+	r = pages_walk(rs->dir_fd, IMAGE_PAGEMAP_SHMEM, shmid, rs->failure, fill_range, &fl);
+	(void)munmap(fl.to, fl.size);
+	return r == -ENOENT ? 0 : r;
+}

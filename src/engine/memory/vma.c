@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/memory/vma.h"
+
+#include <inttypes.h>
+#include <linux/limits.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "basic/parse.h"
+#include "basic/procfs.h"
+#include "basic/sys.h"
+#include "engine/kinds/kind.h"
+#include "engine/memory/shmem.h"
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* linux/mman.h, 6.13 */
+#endif
+
+enum {
+	SMAPS_TEXT_MAX = 1 << 30,
+	VMAS_MAX = 1 << 20,
+	PAGE = 4096,
+	HUGETLB_SIZE_SHIFT = 26,
+};
+
+#define ADDRESS_MAX 0x7ffffffff000ull
+
+/* VmFlags of smaps(5) that say how a mapping was made or advised. */
+static const struct {
+	char code[3];
+	uint32_t map_flag;
+	int advice; /* 0: none */
+} vm_flags[] = {
+	{ "gd", MAP_GROWSDOWN, 0 },
+	{ "lo", MAP_LOCKED, 0 },
+	{ "nr", MAP_NORESERVE, 0 },
+	{ "ht", MAP_HUGETLB, 0 },
+	{ "sr", 0, MADV_SEQUENTIAL },
+	{ "rr", 0, MADV_RANDOM },
+	{ "dc", 0, MADV_DONTFORK },
+	{ "dd", 0, MADV_DONTDUMP },
+	{ "mg", 0, MADV_MERGEABLE },
+	{ "hg", 0, MADV_HUGEPAGE },
+	{ "nh", 0, MADV_NOHUGEPAGE },
+	{ "wf", 0, MADV_WIPEONFORK },
+};
+
+static bool path_is(const struct proc_map *m, const char *name)
+{
+	return m->path_size == strlen(name) && memcmp(m->path, name, m->path_size) == 0;
+}
+
+static bool path_starts(const struct proc_map *m, const char *prefix)
+{
+	size_t n = strlen(prefix);
+
+	return m->path_size >= n && memcmp(m->path, prefix, n) == 0;
+}
+
+/* How a mapping is stored, by its name. 0: not stored at all; negative: cannot be. */
+static int classify(const struct proc_map *m)
+{
+	if (path_is(m, "[vsyscall]") || path_is(m, "[uprobes]"))
+		return 0;
+	if (path_is(m, "[vdso]"))
+		return VMA_REGULAR | VMA_VDSO | VMA_ANON_PRIVATE;
+	if (path_is(m, "[vvar]") || path_is(m, "[vvar_vclock]"))
+		return VMA_REGULAR | VMA_VVAR | VMA_ANON_PRIVATE;
+	if (path_is(m, "[heap]"))
+		return VMA_REGULAR | VMA_HEAP | VMA_ANON_PRIVATE;
+	if (path_starts(m, "/SYSV") && m->shared)
+		return VMA_REGULAR | VMA_ANON_SHARED | VMA_SYSVIPC;
+	if (path_starts(m, "/dev/zero (deleted)") || path_starts(m, "/anon_hugepage (deleted)") ||
+	    path_starts(m, "[anon_shmem"))
+		return VMA_REGULAR | (m->shared ? VMA_ANON_SHARED : VMA_ANON_PRIVATE);
+	if (path_starts(m, "/memfd:"))
+		return VMA_REGULAR | VMA_MEMFD | (m->shared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE);
+	if (m->path_size == 0 || (m->path[0] == '[' && m->inode == 0))
+		return VMA_REGULAR | (m->shared ? VMA_ANON_SHARED : VMA_ANON_PRIVATE);
+	if (m->path[0] == '/' && !path_starts(m, "/[aio]"))
+		return VMA_REGULAR | (m->shared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE);
+	return -EOPNOTSUPP;
+}
+
+static void apply_vm_flags(struct vma *v, const char *p, const char *end)
+{
+	for (; p + 1 < end && *p != '\n'; p++) {
+		if (*p == ' ' || (p[2] != ' ' && p[2] != '\n'))
+			continue;
+		for (size_t i = 0; i < ARRAY_SIZE(vm_flags); i++) {
+			if (p[0] != vm_flags[i].code[0] || p[1] != vm_flags[i].code[1])
+				continue;
+			v->flags |= vm_flags[i].map_flag;
+			if (vm_flags[i].advice)
+				v->madv |= 1ull << vm_flags[i].advice;
+		}
+		if (p[0] == 's' && p[1] == 's')
+			v->status |= VMA_SHSTK;
+		p++;
+	}
+}
+
+static bool is_map_line(const char *p)
+{
+	/* "Key: value" lines start with a capital letter, ranges with a hexadecimal digit in lower case. */
+	return (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'f');
+}
+
+/* The attributes behind one map line, up to the next one. Return: the start of that. */
+static const char *parse_attributes(struct vma *v, const char *p)
+{
+	while (*p && !is_map_line(p)) {
+		const char *end = strchrnul(p, '\n');
+
+		if (strncmp(p, "VmFlags:", 8) == 0)
+			apply_vm_flags(v, p + 8, end + 1);
+		else if (strncmp(p, "KernelPageSize:", 15) == 0) {
+			const char *q = p + 15;
+			uint64_t kb = 0;
+
+			while (*q == ' ')
+				q++;
+			if (parse_u64_prefix(&q, 10, &kb) == 0 && kb > 4)
+				v->fdflags = __builtin_ctzll(kb * 1024); /* until resolved: log2 of the page size */
+		}
+		p = *end ? end + 1 : end;
+	}
+	return p;
+}
+
+static bool merges(const struct vma *last, const struct vma *v)
+{
+	/* The kernel splits what CRIU's format has as one area. */
+	return (last->status & v->status & VMA_VVAR) && last->end == v->start;
+}
+
+static int vma_add(struct dump *d, struct task *task, const struct proc_map *m, struct vma *v)
+{
+	struct vma *last = task->n_vmas ? &task->vmas[task->n_vmas - 1] : NULL;
+
+	v->start = m->start;
+	v->end = m->end;
+	v->pgoff = m->offset;
+	v->prot = (m->read ? PROT_READ : 0) | (m->write ? PROT_WRITE : 0) | (m->exec ? PROT_EXEC : 0);
+	v->flags |= m->shared ? MAP_SHARED : MAP_PRIVATE;
+	if (v->flags & MAP_HUGETLB)
+		v->flags |= v->fdflags << HUGETLB_SIZE_SHIFT;
+	v->fdflags = 0;
+	if (v->status & (VMA_ANON_PRIVATE | VMA_ANON_SHARED))
+		v->flags |= MAP_ANONYMOUS;
+	if (v->status & VMA_ANON_PRIVATE)
+		v->pgoff = 0;
+	if (v->status & VMA_SHSTK)
+		return fail(d->failure, -EOPNOTSUPP, "a shadow stack cannot be saved");
+	v->shmid = m->inode;
+
+	if (last && merges(last, v)) {
+		last->end = v->end;
+		return 0;
+	}
+	if (task->n_vmas == VMAS_MAX)
+		return fail(d->failure, -E2BIG, "too many mappings");
+	if (arena_grow(&d->arena, &task->vmas, task->n_vmas) < 0)
+		return fail(d->failure, -ENOMEM, "no memory for mappings");
+	task->vmas[task->n_vmas++] = *v;
+	return 0;
+}
+
+int vma_collect(struct dump *d, struct task *task)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *p;
+	int r;
+
+	r = sys_read_file_at(task->proc_fd, "smaps", SMAPS_TEXT_MAX, &text, NULL);
+	if (r < 0)
+		return fail(d->failure, r, "cannot read its mappings");
+
+	for (p = text; *p;) {
+		struct proc_map m;
+		struct vma v = {};
+		int status;
+
+		r = proc_map_parse(p, &m, &p);
+		if (r < 0)
+			return fail(d->failure, r, "cannot parse its mappings");
+		FAILURE_SCOPE(d->failure, "mapping %" PRIx64 "-%" PRIx64, m.start, m.end);
+		status = classify(&m);
+		if (status < 0)
+			return fail(d->failure, status, "nothing here can save '%.*s'",
+				    (int)MIN(m.path_size, (size_t)200), m.path);
+		v.status = status;
+		p = parse_attributes(&v, p);
+		if (status == 0)
+			continue;
+		r = vma_add(d, task, &m, &v);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Opens the file behind a mapping as it was opened for it. */
+static int open_mapped(struct dump *d, struct task *task, struct vma *v, int *ret_fd)
+{
+	char path[96];
+	struct stat st;
+	int fd, r;
+
+	(void)snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, v->start, v->end);
+	r = sys_fstatat(task->proc_fd, path, &st, AT_SYMLINK_NOFOLLOW);
+	if (r < 0)
+		return fail(d->failure, r, "cannot look at the mapped file");
+	v->fdflags = (st.st_mode & S_IWUSR) ? O_RDWR : O_RDONLY;
+	fd = sys_openat(task->proc_fd, path, v->fdflags | O_NONBLOCK, 0);
+	if (fd == -EACCES || fd == -EROFS || fd == -ETXTBSY)
+		fd = sys_openat(task->proc_fd, path, O_RDONLY | O_NONBLOCK, 0);
+	if (fd < 0)
+		return fail(d->failure, fd, "cannot open the mapped file");
+	*ret_fd = fd;
+	return 0;
+}
+
+static int resolve_file(struct dump *d, struct task *task, struct vma *v)
+{
+	_cleanup_close_ int fd = -EBADF;
+	uint32_t id;
+	struct stat st;
+	int r;
+
+	r = open_mapped(d, task, v, &fd);
+	if (r < 0)
+		return r;
+	r = sys_fstat(fd, &st);
+	if (r < 0)
+		return fail(d->failure, r, "cannot stat the mapped file");
+	if (!S_ISREG(st.st_mode) && !(v->status & VMA_FILE_PRIVATE))
+		return fail(d->failure, -EOPNOTSUPP, "a mapped device cannot be saved");
+	r = files_put_mapped(d, task, fd, v->fdflags, &id);
+	if (r < 0)
+		return r;
+	v->shmid = id;
+	return 0;
+}
+
+int vma_resolve(struct dump *d, struct task *task)
+{
+	for (size_t i = 0; i < task->n_vmas; i++) {
+		struct vma *v = &task->vmas[i];
+		int r = 0;
+
+		FAILURE_SCOPE(d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
+		if (v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED))
+			r = resolve_file(d, task, v);
+		else if (v->status & VMA_ANON_SHARED)
+			r = shmem_dump_mapping(d, task, v);
+		else
+			v->shmid = 0;
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int vma_check(struct restore *rs, const struct rtask *task)
+{
+	uint64_t last = 0;
+	bool guards = false;
+
+	for (size_t i = 0; i < task->mm->n_vmas; i++) {
+		const VmaEntry *v = task->mm->vmas[i];
+
+		FAILURE_SCOPE(rs->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
+		if ((v->status & VMA_GUARD) && !guards) {
+			guards = true; /* behind the real ones, from the start again */
+			last = 0;
+		}
+		if (v->start >= v->end || v->end > ADDRESS_MAX || (v->start | v->end | v->pgoff) % PAGE ||
+		    v->start < last || guards != !!(v->status & VMA_GUARD))
+			return fail(rs->failure, -EBADMSG, "the image has it out of order");
+		last = v->end;
+		if (v->status & (VMA_SOCKET | VMA_AIORING | VMA_SHSTK))
+			return fail(rs->failure, -EOPNOTSUPP, "mappings of status %#x cannot be restored",
+				    v->status);
+	}
+	return 0;
+}
+
+/* Descriptors of mapped files that a task has got already. */
+struct mapped_files {
+	uint64_t *id;
+	int *number;
+	size_t n;
+};
+
+static int mapped_fd(struct restore *rs, struct rtask *task, struct mapped_files *have,
+		     const VmaEntry *v)
+{
+	bool shmem = !(v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED));
+	uint32_t mode = v->has_fdflags	      ? v->fdflags & O_ACCMODE :
+			(v->status & VMA_FILE_SHARED) && (v->prot & PROT_WRITE) ? O_RDWR :
+								O_RDONLY;
+	uint64_t key = (uint64_t)shmem << 63 | (uint64_t)mode << 60 | v->shmid;
+	int fd, number;
+
+	for (size_t i = 0; i < have->n; i++) {
+		if (have->id[i] == key)
+			return have->number[i];
+	}
+	if (shmem)
+		fd = shmem_open(rs, v);
+	else if (v->status & VMA_MEMFD)
+		fd = files_open_mapped(rs, v->shmid, O_RDWR);
+	else
+		fd = files_open_mapped(rs, v->shmid, mode);
+	if (fd < 0)
+		return fd;
+	number = restore_send_fd(rs, task, fd);
+	if (number < 0)
+		return number;
+	if (arena_grow(&rs->arena, &have->id, have->n) < 0 ||
+	    arena_grow(&rs->arena, &have->number, have->n) < 0)
+		return fail(rs->failure, -ENOMEM, "no memory for mappings");
+	have->id[have->n] = key;
+	have->number[have->n++] = number;
+	return number;
+}
+
+static int map_one(struct restore *rs, struct rtask *task, struct mapped_files *have, const VmaEntry *v)
+{
+	uint32_t prot = v->prot, flags = v->flags & ~(uint32_t)(MAP_FIXED | MAP_LOCKED | MAP_POPULATE);
+	bool anonymous = v->status & VMA_ANON_PRIVATE;
+	int fd = -1, r;
+
+	if (!anonymous) {
+		fd = mapped_fd(rs, task, have, v);
+		if (fd < 0)
+			return fd;
+		flags &= ~(uint32_t)(MAP_ANONYMOUS | MAP_HUGETLB | (0x3fu << HUGETLB_SIZE_SHIFT));
+	}
+	if (vma_is_private(v->status))
+		prot |= PROT_WRITE;
+	r = remote_reserve(task->remote, 1, 0);
+	if (r < 0)
+		return r;
+	remote_add(task->remote, "cannot map", SYS_mmap, v->start, v->end - v->start, prot,
+		   flags | MAP_FIXED_NOREPLACE, fd, anonymous ? 0 : v->pgoff);
+	return 0;
+}
+
+int vma_map(struct restore *rs, struct rtask *task)
+{
+	struct mapped_files have = {};
+	int r;
+
+	for (size_t i = 0; i < task->mm->n_vmas; i++) {
+		const VmaEntry *v = task->mm->vmas[i];
+
+		if (v->status & (VMA_VVAR | VMA_VDSO | VMA_VSYSCALL | VMA_GUARD | VMA_UPROBES))
+			continue;
+		FAILURE_SCOPE(rs->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
+		r = map_one(rs, task, &have, v);
+		if (r < 0)
+			return r;
+	}
+	return remote_run(task->remote);
+}
+
+static int advise(struct restore *rs, struct rtask *task, const VmaEntry *v)
+{
+	int r;
+
+	for (int advice = 1; advice < 64; advice++) {
+		if (!(v->madv & (1ull << advice)))
+			continue;
+		r = remote_reserve(task->remote, 1, 0);
+		if (r < 0)
+			return r;
+		remote_add(task->remote, "cannot give its memory advice", SYS_madvise, v->start,
+			   v->end - v->start, advice, 0, 0, 0);
+	}
+	return 0;
+}
+
+int vma_protect(struct restore *rs, struct rtask *task)
+{
+	struct remote *rm = task->remote;
+	int r;
+
+	for (size_t i = 0; i < task->mm->n_vmas; i++) {
+		const VmaEntry *v = task->mm->vmas[i];
+
+		if (v->status & (VMA_VVAR | VMA_VDSO | VMA_VSYSCALL | VMA_UPROBES))
+			continue;
+		r = remote_reserve(rm, 3, 0);
+		if (r < 0)
+			return r;
+		if (v->status & VMA_GUARD) {
+			remote_add(rm, "cannot install guard pages", SYS_madvise, v->start,
+				   v->end - v->start, MADV_GUARD_INSTALL, 0, 0, 0);
+			continue;
+		}
+		if (vma_is_private(v->status) && !(v->prot & PROT_WRITE))
+			remote_add(rm, "cannot protect", SYS_mprotect, v->start, v->end - v->start,
+				   v->prot, 0, 0, 0);
+		if (v->flags & MAP_LOCKED)
+			remote_add(rm, "cannot lock its memory", SYS_mlock, v->start, v->end - v->start, 0, 0, 0,
+				   0);
+		r = v->has_madv ? advise(rs, task, v) : 0;
+		if (r < 0)
+			return r;
+	}
+	return remote_run(rm);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * vma - the mappings of a task: read from a frozen one, made again in a new one
+ *
+ * A struct vma is one record of the mm image. Classification is by what /proc says; a mapping that nothing here
+ * can save (device memory, io_uring rings) is refused by name.
+ */
+
+#include "engine/dump.h"
+#include "engine/restore.h"
+
+/* vma_entry.status of the image format */
+enum vma_status {
+	VMA_REGULAR = 0x1,
+	VMA_VSYSCALL = 0x4,
+	VMA_VDSO = 0x8,
+	VMA_HEAP = 0x20,
+	VMA_FILE_PRIVATE = 0x40,
+	VMA_FILE_SHARED = 0x80,
+	VMA_ANON_SHARED = 0x100,
+	VMA_ANON_PRIVATE = 0x200,
+	VMA_SYSVIPC = 0x400,
+	VMA_SOCKET = 0x800,
+	VMA_VVAR = 0x1000,
+	VMA_AIORING = 0x2000,
+	VMA_MEMFD = 0x4000,
+	VMA_SHSTK = 0x8000,
+	VMA_GUARD = 0x10000,
+	VMA_UPROBES = 0x20000,
+};
+
+struct vma {
+	uint64_t start, end, pgoff; /* bytes */
+	uint64_t shmid;		    /* file id or shared memory id, by status */
+	uint32_t prot, flags;	    /* PROT_*, MAP_* */
+	uint32_t status;	    /* enum vma_status */
+	uint32_t fdflags;	    /* O_RDONLY or O_RDWR of a mapped file */
+	uint64_t madv;		    /* bit n: advice n */
+};
+
+/* Reads the mappings of a frozen task into task->vmas. */
+int vma_collect(struct dump *d, struct task *task) _must_check_;
+/* Registers mapped files and shared objects with the dump; fills shmid and fdflags. */
+int vma_resolve(struct dump *d, struct task *task) _must_check_;
+
+/* Are pages of this mapping the task's own, to be stored in its pagemap? */
+static inline bool vma_is_private(uint32_t status)
+{
+	return (status & (VMA_ANON_PRIVATE | VMA_FILE_PRIVATE)) &&
+	       !(status & (VMA_VVAR | VMA_VSYSCALL | VMA_GUARD));
+}
+
+/* Checks the records of an mm image: sorted, disjoint, page aligned, in the address space. */
+int vma_check(struct restore *rs, const struct rtask *task) _must_check_;
+/* Makes all mappings in an empty task; private ones writable until vma_protect(). */
+int vma_map(struct restore *rs, struct rtask *task) _must_check_;
+/* Final protection, advice and guards. */
+int vma_protect(struct restore *rs, struct rtask *task) _must_check_;

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Restore of a tree, step by step. Until "let go" every task is traced with EXITKILL and known to a guard process: if
+ * a step fails, or we die, nothing of the tree remains.
+ *
+ *   load        read and check all images						restore-load.c
+ *   open        every kernel object once, here					kinds/fds-restore.c
+ *   make        the tasks, with sessions and groups; the dead die			restore-tree.c
+ *   memory      address spaces: mappings, pages, vdso				restore-task.c memory/
+ *   files       descriptors to their numbers, directories
+ *   attributes  threads, signals, timers, credentials ... seccomp			kinds/task-*.c
+ *   seal        the stub region out, registers in
+ *   let go      commit the guard, detach
+ */
+#include "engine/restore.h"
+
+#include <inttypes.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "basic/procfs.h"
+#include "basic/sys.h"
+#include "engine/control/transport.h"
+#include "engine/guard.h"
+#include "engine/kinds/kind.h"
+#include "engine/memory/shmem.h"
+
+enum {
+	GUARD_SLACK = 1024, /* pids of helpers */
+	MAPS_TEXT_MAX = 16 << 20,
+};
+
+static uint64_t now_usec(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static int notify(struct restore *rs, const char *hook, pid_t pid)
+{
+	int r;
+
+	if (!rs->context->notify)
+		return 0;
+	r = rs->context->notify(rs->context->userdata, hook, pid, NULL);
+	return r < 0 ? fail(rs->failure, r, "the %s hook failed", hook) : 0;
+}
+
+/* Every description of the tree is open here at once. The tasks get their own limits later. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
+		l.rlim_cur = l.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &l); /* a small tree fits anyway, ignoring */
+	}
+}
+
+/* ---- the region: free in every task and in us ---- */
+
+static bool region_is_free(const struct restore *rs, const char *own_maps, uint64_t start, uint64_t end)
+{
+	struct proc_map m;
+
+	for (const char *p = own_maps; *p;) {
+		if (proc_map_parse(p, &m, &p) < 0 || (m.start < end && start < m.end))
+			return false;
+	}
+	for (size_t i = 0; i < rs->n_tasks; i++) {
+		const MmEntry *mm = rs->tasks[i]->mm;
+
+		for (size_t k = 0; mm && k < mm->n_vmas; k++) {
+			if (mm->vmas[k]->start < end && start < mm->vmas[k]->end)
+				return false;
+		}
+	}
+	return true;
+}
+
+static int map_region(struct restore *rs)
+{
+	_cleanup_free_ char *maps = NULL;
+	uint64_t at;
+	void *p;
+	int r;
+
+	r = sys_read_file_at(AT_FDCWD, "/proc/self/maps", MAPS_TEXT_MAX, &maps, NULL);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot read our own mappings");
+	for (at = 0x10000000; at < 0x7ff000000000; at += 0x1000000) {
+		if (region_is_free(rs, maps, at, at + REGION_BYTES))
+			break;
+	}
+	p = mmap(PTR(at), REGION_BYTES, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	if (p != PTR(at))
+		return fail(rs->failure, -ENOMEM, "no place for the stub that is free in every task");
+	rs->region = at;
+	remote_stub_copy(p);
+	if (mprotect(p, REGION_STUB_BYTES, PROT_READ | PROT_EXEC) < 0)
+		return fail(rs->failure, -errno, "cannot protect the stub");
+	return 0;
+}
+
+static int prepare(struct restore *rs)
+{
+	size_t n_threads = 0;
+	int r;
+
+	raise_descriptor_limit();
+	r = restore_load(rs);
+	if (r == 0)
+		r = files_load(rs);
+	if (r == 0)
+		r = shmem_restore_prepare(rs);
+	for (size_t i = 0; r == 0 && i < rs->n_tasks; i++)
+		n_threads += rs->tasks[i]->n_threads;
+	if (r == 0)
+		r = guard_start(rs->n_tasks + GUARD_SLACK, rs->failure, &rs->guard);
+	if (r == 0)
+		r = map_region(rs);
+	if (r == 0)
+		r = transport_open(rs);
+	if (r == 0)
+		r = files_open_all(rs);
+	rs->stats->n_tasks = rs->n_tasks;
+	rs->stats->n_threads = n_threads;
+	return r;
+}
+
+typedef int step_fn(struct restore *rs, struct rtask *task);
+
+static int in_task(struct restore *rs, struct rtask *task)
+{
+	FAILURE_SCOPE(rs->failure, "task %u", task->entry->pid);
+	int r = restore_drive(rs, task, task->pid);
+
+	return r < 0 ? r : files_in_task(rs, task);
+}
+
+static int for_each_live(struct restore *rs, step_fn *step)
+{
+	for (size_t i = 0; i < rs->n_tasks; i++) {
+		int r = rs->tasks[i]->zombie ? 0 : step(rs, rs->tasks[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int build(struct restore *rs)
+{
+	int r;
+
+	r = restore_make_tree(rs);
+	if (r == 0)
+		r = for_each_live(rs, restore_memory);
+	if (r == 0)
+		r = for_each_live(rs, restore_files);
+	if (r == 0)
+		r = for_each_live(rs, in_task);
+	if (r == 0)
+		r = files_restore_finish(rs);
+	if (r == 0)
+		r = notify(rs, "post-restore", rs->tasks[0]->pid);
+	if (r == 0)
+		r = for_each_live(rs, restore_attributes);
+	if (r == 0)
+		r = for_each_live(rs, restore_seal);
+	return r;
+}
+
+static void for_each_thread(struct restore *rs, int request)
+{
+	for (size_t i = 0; i < rs->n_tasks; i++) {
+		for (size_t k = 0; k < rs->tasks[i]->n_threads; k++)
+			(void)sys_ptrace(request, rs->tasks[i]->threads[k].tid, NULL, NULL);
+	}
+}
+
+/* Nothing can fail from the commit on: a task that is gone was killed by somebody else. */
+static int let_go(struct restore *rs)
+{
+	int r;
+
+	files_restore_done(rs);
+	shmem_restore_done(rs->shmem);
+	for_each_thread(rs, PTRACE_SETOPTIONS); /* no EXITKILL: the guard alone decides now */
+	r = guard_commit(rs->guard);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot tell the guard");
+	if (rs->context->notify)
+		(void)rs->context->notify(rs->context->userdata, "pre-resume", rs->tasks[0]->pid, NULL);
+	for_each_thread(rs, PTRACE_DETACH);
+	if (rs->context->notify)
+		(void)rs->context->notify(rs->context->userdata, "post-resume", rs->tasks[0]->pid, NULL);
+	return 0;
+}
+
+static void restore_done(struct restore *rs)
+{
+	files_restore_done(rs);
+	shmem_restore_done(rs->shmem);
+	for (size_t i = 0; i < rs->n_tasks; i++)
+		close_fd(rs->tasks[i]->mem_fd);
+	close_fd(rs->transport[0]);
+	close_fd(rs->transport[1]);
+	if (rs->region)
+		(void)munmap(PTR(rs->region), REGION_BYTES);
+	guard_free(rs->guard);
+	free(rs->remote);
+	arena_done(&rs->arena);
+}
+
+int engine_restore(const struct engine_options *options, const struct engine_context *context,
+		   pid_t *ret_pid, struct engine_stats *stats, struct failure *failure)
+{
+	struct restore rs = {
+		.options = options,
+		.context = context,
+		.log = context->log,
+		.failure = failure,
+		.stats = stats,
+		.dir_fd = options->images_dir_fd,
+		.transport = { -EBADF, -EBADF },
+	};
+	uint64_t start = now_usec();
+	int r;
+
+	*stats = (struct engine_stats){};
+	rs.remote = malloc(sizeof(*rs.remote));
+	r = rs.remote ? notify(&rs, "pre-restore", 0) : fail(failure, -ENOMEM, "no memory");
+	if (r == 0)
+		r = prepare(&rs);
+	if (r == 0)
+		r = build(&rs);
+	if (r == 0)
+		r = let_go(&rs);
+	if (r == 0)
+		*ret_pid = rs.tasks[0]->pid;
+	else
+		restore_kill_tree(&rs);
+	if (r < 0 && !failure->error)
+		r = fail(failure, r, "cannot restore");
+	stats->total_usec = now_usec() - start;
+	restore_done(&rs);
+	return r;
+}
