@@ -13,6 +13,7 @@
 #include "engine/check.h"
 #include "engine/cpuinfo.h"
 #include "engine/face.h"
+#include "engine/stats.h"
 
 struct command {
 	struct face_options options;
@@ -60,6 +61,60 @@ static int open_face(struct command *c)
 	c->face.context.notify = notify_scripts;
 	c->face.context.userdata = c;
 	return face_open(&c->face, &c->options, /* default_log= */ NULL, &c->failure);
+}
+
+static int run_dump(struct command *c)
+{
+	struct engine_stats stats = {};
+	int r;
+
+	r = open_face(c);
+	if (r < 0)
+		return r;
+	r = face_dump(&c->face, &stats, &c->failure);
+	if (r < 0)
+		return r;
+	if (c->options.engine.display_stats)
+		stats_print_dump(stdout, &stats);
+	return 0;
+}
+
+/* The root task is our child: wait as a shell would. */
+static int wait_for_root(pid_t pid, struct failure *f)
+{
+	int status, r;
+
+	r = SYS_CALL(waitpid(pid, &status, 0));
+	if (r < 0)
+		return fail(f, r, "cannot wait for task %d", pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int run_restore(struct command *c)
+{
+	struct engine_options *e = &c->options.engine;
+	struct engine_stats stats = {};
+	pid_t pid;
+	int r;
+
+	r = open_face(c);
+	if (r < 0)
+		return r;
+	r = face_restore(&c->face, &pid, &stats, &c->failure);
+	if (r < 0)
+		return r;
+	if (e->display_stats) {
+		stats_print_restore(stdout, &stats);
+		(void)fflush(stdout);
+	}
+	if (e->restore_detached)
+		return 0;
+	if (!c->options.exec_cmd_wanted)
+		return wait_for_root(pid, &c->failure);
+
+	face_close(&c->face);
+	r = SYS_CALL(execvp(c->words[0], c->words));
+	return fail(&c->failure, r, "cannot execute %s", c->words[0]);
 }
 
 static int check_features(struct command *c)
@@ -119,10 +174,10 @@ static int run_cpuinfo_check(struct command *c)
 }
 
 static const struct action actions[] = {
-	{ "dump", NULL, ACTION_DUMP, NULL,
+	{ "dump", NULL, ACTION_DUMP, run_dump,
 	  "-t PID [OPTIONS]   write the tree below PID to the image directory" },
 	{ "pre-dump", NULL, ACTION_PRE_DUMP, NULL, NULL },
-	{ "restore", NULL, ACTION_RESTORE, NULL,
+	{ "restore", NULL, ACTION_RESTORE, run_restore,
 	  "[OPTIONS]       make the tree of the image directory again" },
 	{ "check", NULL, ACTION_CHECK, run_check, "[--feature NAME]  can this kernel do it?" },
 	{ "cpuinfo", "dump", ACTION_CPUINFO_DUMP, run_cpuinfo_dump,

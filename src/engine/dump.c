@@ -58,7 +58,7 @@ int dump_image(struct dump *d, enum image_id id, struct image **ret)
 
 int dump_put(struct dump *d, enum image_id id, const ProtobufCMessage *msg)
 {
-	struct image *img;
+	struct image *img = NULL;
 	int r = dump_image(d, id, &img);
 
 	return r < 0 ? r : image_put(img, msg);
@@ -142,7 +142,7 @@ static int check_namespaces(struct dump *d)
 	if (self < 0)
 		return fail(d->failure, self, "cannot open /proc/self");
 	for (int k = 0; k < N_NS_KINDS; k++) {
-		ino_t ours, root;
+		ino_t ours = 0, root = 0;
 
 		d->root_ns_id[k] = d->ns_id[k] = k + 1;
 		if (ns_inode(self, ns_names[k], &ours) < 0)
@@ -158,7 +158,7 @@ static int check_namespaces(struct dump *d)
 				    ns_names[k]);
 		for (size_t i = 1; i < d->tree.n_tasks; i++) {
 			const struct task *task = d->tree.tasks[i];
-			ino_t its;
+			ino_t its = 0;
 
 			if (task->state == TASK_DEAD)
 				continue;

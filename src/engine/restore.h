@@ -105,7 +105,7 @@ enum {
 	REGION_PARK_BYTES = 128 * 1024,
 	REGION_BYTES = REGION_STUB_BYTES + REGION_DATA_BYTES + REGION_PARK_BYTES,
 };
-_Static_assert(REMOTE_DATA_BYTES <= REGION_DATA_BYTES, "a call list fits");
+_Static_assert((int)REMOTE_DATA_BYTES <= (int)REGION_DATA_BYTES, "a call list fits");
 
 static inline uint64_t region_data(const struct restore *rs)
 {

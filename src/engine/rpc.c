@@ -231,10 +231,64 @@ static int serve_cpuinfo_check(struct rpc *rpc)
 				     &rpc->failure);
 }
 
+static void put_stats(struct rpc *rpc, const struct engine_stats *s)
+{
+	SnapmgrStats *to = &rpc->stats;
+
+	*to = (SnapmgrStats)SNAPMGR_STATS__INIT;
+#define PUT(name, from) to->has_##name = true, to->name = s->from
+	PUT(freezing_usec, freezing_usec);
+	PUT(frozen_usec, frozen_usec);
+	PUT(total_usec, total_usec);
+	PUT(bytes_written, bytes_written);
+	PUT(pages_written, pages_written);
+	PUT(n_tasks, n_tasks);
+	PUT(n_threads, n_threads);
+#undef PUT
+	rpc->resp.snapmgr_stats = to;
+}
+
+static int serve_dump(struct rpc *rpc)
+{
+	struct engine_stats stats = {};
+	int r;
+
+	rpc->dump = (CriuDumpResp)CRIU_DUMP_RESP__INIT;
+	rpc->dump.has_restored = true;
+	rpc->resp.dump = &rpc->dump;
+	r = open_face(rpc, ACTION_DUMP);
+	if (r < 0)
+		return r;
+	r = face_dump(&rpc->face, &stats, &rpc->failure);
+	if (r == 0)
+		put_stats(rpc, &stats);
+	return r;
+}
+
+static int serve_restore(struct rpc *rpc)
+{
+	struct engine_stats stats = {};
+	pid_t pid;
+	int r;
+
+	rpc->restore = (CriuRestoreResp)CRIU_RESTORE_RESP__INIT;
+	rpc->restore.pid = -1;
+	rpc->resp.restore = &rpc->restore;
+	r = open_face(rpc, ACTION_RESTORE);
+	if (r < 0)
+		return r;
+	r = face_restore(&rpc->face, &pid, &stats, &rpc->failure);
+	if (r < 0)
+		return r;
+	rpc->restore.pid = pid;
+	put_stats(rpc, &stats);
+	return 0;
+}
+
 static const struct request_row rows[] = {
 	{ CRIU_REQ_TYPE__EMPTY, "EMPTY", false, NULL },
-	{ CRIU_REQ_TYPE__DUMP, "DUMP", false, NULL },
-	{ CRIU_REQ_TYPE__RESTORE, "RESTORE", false, NULL },
+	{ CRIU_REQ_TYPE__DUMP, "DUMP", false, serve_dump },
+	{ CRIU_REQ_TYPE__RESTORE, "RESTORE", false, serve_restore },
 	{ CRIU_REQ_TYPE__CHECK, "CHECK", false, serve_check },
 	{ CRIU_REQ_TYPE__PRE_DUMP, "PRE_DUMP", false, NULL },
 	{ CRIU_REQ_TYPE__SINGLE_PRE_DUMP, "SINGLE_PRE_DUMP", false, NULL },

@@ -142,8 +142,6 @@ static int fifo_dump(struct dump *d, const struct fd_view *view)
 	r = files_put_companion(d, view, &e.regf_id);
 	if (r < 0)
 		return r;
-	e.flags = view->flags;
-	e.fown = view->fown;
 	fe.fifo = &e;
 	r = files_put(d, view, &fd_kind_fifo, &fe);
 	return r < 0 ? r : put_data_once(d, view, IMAGE_FIFO_DATA);
@@ -292,7 +290,7 @@ static int open_end(struct restore *rs, int end, uint32_t flags)
 static int pipe_open(struct restore *rs, struct file *file)
 {
 	const PipeEntry *e = file->entry->pipe;
-	struct pipe_made *p;
+	struct pipe_made *p = NULL;
 	int r;
 
 	r = find_or_make(rs, e->pipe_id, &p);
@@ -320,6 +318,12 @@ static int fifo_check(struct restore *rs, struct file *file)
 	return load_all_data(rs);
 }
 
+/* Flags and owner are those of the companion that has the path. */
+static uint32_t fifo_flags(const struct restore *rs, const FifoEntry *e)
+{
+	return files_find(rs, e->has_regf_id ? e->regf_id : e->id)->entry->reg->flags;
+}
+
 static int fifo_open(struct restore *rs, struct file *file)
 {
 	const FifoEntry *e = file->entry->fifo;
@@ -345,7 +349,7 @@ static int fifo_open(struct restore *rs, struct file *file)
 		if (r < 0)
 			return r;
 	}
-	file->fd = open_end(rs, p->ends[0], e->flags);
+	file->fd = open_end(rs, p->ends[0], fifo_flags(rs, e));
 	return MIN(file->fd, 0);
 }
 

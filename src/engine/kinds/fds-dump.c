@@ -429,8 +429,8 @@ static int list_fds(struct dump *d, struct task *task, int **ret, size_t *ret_n)
 static int dump_table(struct dump *d, struct task *task)
 {
 	_cleanup_(image_freep) struct image *fdinfo = NULL;
-	int *numbers;
-	size_t n;
+	int *numbers = NULL;
+	size_t n = 0;
 	int r;
 
 	r = list_fds(d, task, &numbers, &n);

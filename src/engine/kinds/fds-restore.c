@@ -88,7 +88,6 @@ const FownEntry *file_entry_fown(const FileEntry *e)
 	       e->ify	? e->ify->fown :
 	       e->ffy	? e->ffy->fown :
 	       e->usk	? e->usk->fown :
-	       e->fifo	? e->fifo->fown :
 	       e->pipe	? e->pipe->fown :
 	       e->tty	? e->tty->fown :
 	       e->memfd ? e->memfd->fown :
@@ -371,8 +370,8 @@ int files_install(struct restore *rs, struct rtask *task)
 {
 	struct remote *rm = task->remote;
 	int keep = task->transport_fd, r;
-	struct wanted *w;
-	size_t n;
+	struct wanted *w = NULL;
+	size_t n = 0;
 
 	if (keep > 0)
 		remote_add(rm, "cannot close descriptors", SYS_close_range, 0, keep - 1, 0, 0, 0, 0);
@@ -411,6 +410,11 @@ static int apply_fown(struct restore *rs, struct file *file)
 	struct rtask *task;
 	int r;
 
+	if (file->entry->fifo && file->entry->fifo->has_regf_id) { /* its companion has it */
+		const struct file *reg = files_find(rs, file->entry->fifo->regf_id);
+
+		fown = reg && reg->entry->reg ? reg->entry->reg->fown : NULL;
+	}
 	if (!fown || file->fd < 0)
 		return 0;
 	FILE_SCOPES(rs, file);
