@@ -15,6 +15,7 @@
 #include "engine/restore.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -183,6 +184,20 @@ static void for_each_thread(struct restore *rs, int request)
 	}
 }
 
+static int write_pidfile(struct restore *rs)
+{
+	int dir = rs->options->work_dir_fd >= 0 ? rs->options->work_dir_fd : rs->dir_fd, r;
+	_cleanup_close_ int fd = -EBADF;
+	char text[16];
+
+	if (!rs->options->pidfile)
+		return 0;
+	(void)snprintf(text, sizeof(text), "%d", rs->tasks[0]->pid);
+	fd = sys_openat(dir, rs->options->pidfile, O_WRONLY | O_CREAT | O_EXCL, 0644);
+	r = fd < 0 ? fd : sys_write_full(fd, text, strlen(text));
+	return r < 0 ? fail(rs->failure, r, "cannot write pidfile '%s'", rs->options->pidfile) : 0;
+}
+
 /* Nothing can fail from the commit on: a task that is gone was killed by somebody else. */
 static int let_go(struct restore *rs)
 {
@@ -239,6 +254,8 @@ int engine_restore(const struct engine_options *options, const struct engine_con
 		r = prepare(&rs);
 	if (r == 0)
 		r = build(&rs);
+	if (r == 0)
+		r = write_pidfile(&rs);
 	if (r == 0)
 		r = let_go(&rs);
 	if (r == 0)

@@ -472,10 +472,8 @@ int remote_run(struct remote *r)
 	size_t n = r->n_calls;
 	int e;
 
-	if (n == 0) {
-		list_reset(r);
-		return 0;
-	}
+	if (n == 0)
+		return 0; /* what was pushed stays, for the call that comes */
 	e = copy_list(r, true);
 	if (e < 0)
 		return e;

@@ -17,7 +17,8 @@ int transport_settle(struct restore *rs, struct rtask *root, int number)
 {
 	struct remote *rm = root->remote;
 
-	remote_add(rm, "cannot place the transport", SYS_dup3, rs->transport[1], number, 0, 0, 0, 0);
+	if (rs->transport[1] != number)
+		remote_add(rm, "cannot place the transport", SYS_dup3, rs->transport[1], number, 0, 0, 0, 0);
 	if (number > 0)
 		remote_add(rm, "cannot close descriptors", SYS_close_range, 0, number - 1, 0, 0, 0, 0);
 	remote_add(rm, "cannot close descriptors", SYS_close_range, number + 1, ~0u, 0, 0, 0, 0);
