@@ -33,6 +33,23 @@ static void a_store_has_one_daemon(void **state)
 	assert_null(second);
 }
 
+/* A child that a killed daemon had just forked shares its lock until it ends. */
+static void a_lock_that_is_about_to_go_is_waited_for(void **state)
+{
+	struct fixture *fx = *state;
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		(void)usleep(60 * 1000);
+		_exit(0);
+	}
+	fixture_close(fx);
+	fixture_open(fx);
+	assert_int_equal(waitpid(child, &status, 0), child);
+}
+
 static void a_store_that_others_can_write_is_refused(void **state)
 {
 	struct fixture *fx = *state;
@@ -378,6 +395,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_store_has_one_daemon),
+		TEST(a_lock_that_is_about_to_go_is_waited_for),
 		TEST(a_store_that_others_can_write_is_refused),
 		TEST(a_newer_database_is_refused_by_name_and_left_alone),
 		TEST(a_database_of_something_else_is_refused),
