@@ -19,6 +19,7 @@
 
 struct files_dump;
 struct inotify_dump;
+struct locks_dump;
 struct memfd_dump;
 struct shmem_dump;
 struct tty_dump;
@@ -42,6 +43,7 @@ struct dump {
 	struct files_dump *files;	   /* fds.c */
 	struct shmem_dump *shmem;	   /* shmem.c */
 	struct inotify_dump *inotify;	   /* of the kinds of these names: */
+	struct locks_dump *locks;
 	struct memfd_dump *memfd;
 	struct tty_dump *tty;
 	struct unix_dump *unix_socks;	   /* fd-unix.c */

@@ -22,6 +22,7 @@
 #include "engine/control/transport.h"
 #include "engine/control/vdso.h"
 #include "engine/guard.h"
+#include "engine/kinds/fd-tty.h"
 #include "engine/kinds/kind.h"
 #include "engine/restore.h"
 
@@ -251,7 +252,7 @@ static int lead_session(struct restore *rs, struct rtask *task)
 		return r;
 	r = MIN(restore_call(rs, task, "cannot start a session", SYS_setsid, 0, 0, 0, 0, 0, 0), 0);
 	task->born_sid = task->entry->pid;
-	return r;
+	return r < 0 ? r : tty_make_controlling(rs, task);
 }
 
 static struct rtask *find_sibling_in(const struct restore *rs, const struct rtask *parent, pid_t sid)

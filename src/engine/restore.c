@@ -127,7 +127,7 @@ static int prepare(struct restore *rs)
 	if (r == 0)
 		r = transport_open(rs);
 	if (r == 0)
-		r = files_open_all(rs);
+		r = files_open_all(rs, FILES_ALONE);
 	rs->stats->n_tasks = rs->n_tasks;
 	rs->stats->n_threads = n_threads;
 	return r;
@@ -160,9 +160,15 @@ static int build(struct restore *rs)
 
 	r = restore_make_tree(rs);
 	if (r == 0)
+		r = files_open_all(rs, FILES_WITH_TASKS);
+	if (r == 0)
 		r = for_each_live(rs, restore_memory);
 	if (r == 0)
 		r = for_each_live(rs, restore_files);
+	if (r == 0)
+		r = files_open_all(rs, FILES_LAST);
+	if (r == 0)
+		r = for_each_live(rs, files_install_late);
 	if (r == 0)
 		r = for_each_live(rs, in_task);
 	if (r == 0)

@@ -28,6 +28,7 @@
 struct files_restore;
 struct memfd_restore;
 struct shmem_restore;
+struct sysv_restore;
 struct tty_restore;
 struct unix_restore;
 
@@ -79,6 +80,7 @@ struct restore {
 	struct files_restore *files; /* fds.c */
 	struct shmem_restore *shmem; /* shmem.c */
 	struct memfd_restore *memfd; /* of the kinds of these names: */
+	struct sysv_restore *sysv;
 	struct tty_restore *tty;
 	struct unix_restore *unix_socks; /* fd-unix.c */
 	bool remaps_loaded;	     /* fd-file.c */

@@ -13,8 +13,8 @@
 #define PIDFS_FS_MAGIC 0x50494446u /* PID_FS_MAGIC; Linux 6.9 */
 
 /*
- * Is the description an anonymous inode called @name ("[eventfd]")? The file system is asked as well: a path may look like
- * anything.
+ * Is the description an anonymous inode called @name ("[eventfd]")? The file system is asked as
+ * well: a path may look like anything.
  */
 static inline bool fd_view_is_anon(const struct fd_view *view, const char *name)
 {

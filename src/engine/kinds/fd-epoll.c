@@ -2,12 +2,14 @@
 /*
  * Epolls: a set of watched descriptions, each under the descriptor number it was added by.
  *
- * The kernel's key of an item is (description, number at EPOLL_CTL_ADD). The number need not mean the same description any
- * more, or anything: the description lives on in a dup, or in the table of another task that inherited both. KCMP_EPOLL_TFD
- * tells which descriptor of which task is the target. Items are added again inside a task that has the target,
- * because the number counts there, and because a signalfd listens to the signals of the task that adds it.
+ * The kernel's key of an item is (description, number at EPOLL_CTL_ADD). The number need not mean
+ * the same description any more, or anything: the description lives on in a dup, or in the table of
+ * another task that inherited both. KCMP_EPOLL_TFD tells which descriptor of which task is the
+ * target. Items are added again inside a task that has the target, because the number counts there,
+ * and because a signalfd listens to the signals of the task that adds it.
  *
- * The kernel always adds EPOLLERR and EPOLLHUP: an EPOLLONESHOT item that has fired may report those two again.
+ * The kernel always adds EPOLLERR and EPOLLHUP: an EPOLLONESHOT item that has fired may report
+ * those two again.
  */
 #include <dirent.h>
 #include <linux/kcmp.h>
@@ -18,6 +20,7 @@
 #include "basic/parse.h"
 #include "basic/sys.h"
 #include "engine/kinds/anon.h"
+#include "engine/kinds/in-task.h"
 
 static bool epoll_matches(const struct fd_view *view)
 {
@@ -208,13 +211,29 @@ static int epoll_open(struct restore *rs, struct file *file)
 static int add_as(struct restore *rs, const struct file_user *user, const EventpollTfdEntry *item,
 		  uint32_t number)
 {
-	struct epoll_event event = { .events = item->events, .data.u64 = item->data };
-	uint64_t at = remote_push(user->task->remote, &event, sizeof(event));
+	const struct epoll_event event = { .events = item->events, .data.u64 = item->data };
+	const struct task_call call = {
+		.what = "cannot watch it",
+		.nr = SYS_epoll_ctl,
+		.args = { (uint64_t)user->number, EPOLL_CTL_ADD, number },
+		.data = &event,
+		.data_size = sizeof(event),
+		.data_arg = 3,
+	};
 
-	if (at == 0)
-		return fail(rs->failure, -ENOSPC, "no room for an event");
-	return (int)restore_call(rs, user->task, "epoll_ctl", SYS_epoll_ctl, (uint64_t)user->number,
-				 EPOLL_CTL_ADD, number, at, 0, 0);
+	return (int)in_task_call(rs, user->task, &call);
+}
+
+static int64_t call(struct restore *rs, struct rtask *task, uint64_t nr, uint64_t a, uint64_t b,
+		    uint64_t c)
+{
+	const struct task_call one = {
+		.what = "cannot move a descriptor",
+		.nr = nr,
+		.args = { a, b, c },
+	};
+
+	return in_task_call(rs, task, &one);
 }
 
 /* Lends the target the number it was added by, whatever is there now. */
@@ -227,27 +246,20 @@ static int add_under_old_number(struct restore *rs, const struct file_user *user
 	int64_t kept = -1, flags = 0, r;
 
 	if (occupant) {
-		flags = restore_call(rs, task, "fcntl", SYS_fcntl, number, F_GETFD, 0, 0, 0, 0);
-		if (flags < 0)
-			return (int)flags;
-		kept = restore_call(rs, task, "fcntl", SYS_fcntl, number, F_DUPFD_CLOEXEC, 0, 0, 0,
-				    0);
+		flags = call(rs, task, SYS_fcntl, number, F_GETFD, 0);
+		kept = flags < 0 ? flags : call(rs, task, SYS_fcntl, number, F_DUPFD_CLOEXEC, 0);
 		if (kept < 0)
 			return (int)kept;
 	}
-	r = restore_call(rs, task, "dup3", SYS_dup3, item->tfd, number, O_CLOEXEC, 0, 0, 0);
-	if (r < 0)
-		return (int)r;
-	r = add_as(rs, user, item, number);
+	r = call(rs, task, SYS_dup3, item->tfd, number, O_CLOEXEC);
+	if (r >= 0)
+		r = add_as(rs, user, item, number);
 	if (r < 0)
 		return (int)r;
 	if (!occupant)
-		return (int)restore_call(rs, task, "close", SYS_close, number, 0, 0, 0, 0, 0);
-	r = restore_call(rs, task, "dup3", SYS_dup3, (uint64_t)kept, number,
-			 flags & FD_CLOEXEC ? O_CLOEXEC : 0, 0, 0, 0);
-	if (r < 0)
-		return (int)r;
-	return (int)restore_call(rs, task, "close", SYS_close, (uint64_t)kept, 0, 0, 0, 0, 0);
+		return in_task_close(rs, task, (int)number);
+	r = call(rs, task, SYS_dup3, (uint64_t)kept, number, flags & FD_CLOEXEC ? O_CLOEXEC : 0);
+	return r < 0 ? (int)r : in_task_close(rs, task, (int)kept);
 }
 
 static int epoll_in_task(struct restore *rs, struct file *file, const struct file_user *user)

@@ -2,9 +2,9 @@
 /*
  * Eventfds: a counter and a mode.
  *
- * The image format has no room for EFD_SEMAPHORE. It is kept in the access mode bits of the flags: an eventfd is
- * always O_RDWR, so the value 3 there cannot mean anything else, and a reader that hands the flags to F_SETFL
- * does not see those bits.
+ * The image format has no room for EFD_SEMAPHORE. It is kept in the access mode bits of the flags:
+ * an eventfd is always O_RDWR, so the value 3 there cannot mean anything else, and a reader that
+ * hands the flags to F_SETFL does not see those bits.
  */
 #include <inttypes.h>
 #include <sys/eventfd.h>

@@ -13,6 +13,7 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
+#include "basic/parse.h"
 #include "basic/sys.h"
 #include "engine/kinds/kind.h"
 
@@ -588,11 +589,28 @@ int fd_file_open_id(struct restore *rs, uint32_t id, int flags)
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
+/* Files of /proc that belong to a task of the tree are there when that is; some when it has its descriptors. */
+static bool must_wait(const struct restore *rs, const RegFileEntry *reg)
+{
+	static const char proc[] = "/proc/";
+	const char *p = reg->name + sizeof(proc) - 1;
+	uint64_t pid;
+
+	if (strncmp(reg->name, proc, sizeof(proc) - 1) != 0 || parse_u64_prefix(&p, 10, &pid) < 0 ||
+	    *p != '/' || pid > INT32_MAX || !restore_find_task(rs, (pid_t)pid))
+		return false;
+	if (files_phase(rs) == FILES_ALONE)
+		return true;
+	return files_phase(rs) == FILES_WITH_TASKS && (strstr(p, "/fd/") || strstr(p, "/fdinfo/"));
+}
+
 static int file_open(struct restore *rs, struct file *file)
 {
 	const RegFileEntry *reg = file->entry->reg;
 	int r;
 
+	if (must_wait(rs, reg))
+		return -EAGAIN;
 	file->fd = fd_file_open_id(rs, file->id, reg->flags & KEPT_FLAGS);
 	if (file->fd < 0)
 		return file->fd;

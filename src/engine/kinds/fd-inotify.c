@@ -2,13 +2,15 @@
 /*
  * Inotify instances: watches, each with the number (wd) the program knows it by.
  *
- * Numbers must come back exactly: INOTIFY_IOC_SETNEXTWD chooses the next one. Watches are set in ascending order, so that the
- * next number the program gets is one that was not in use, and at the very end of the restore, so that what we do
- * to the files is not reported to it.
+ * Numbers must come back exactly: INOTIFY_IOC_SETNEXTWD chooses the next one. Watches are set in
+ * ascending order, so that the next number the program gets is one that was not in use, and at the
+ * very end of the restore, so that what we do to the files is not reported to it.
  *
- * Events that wait to be read cannot be copied without taking them away, nor be put back; a note says how many bytes were lost.
+ * Events that wait to be read cannot be copied without taking them away, nor be put back; a note
+ * says how many bytes were lost.
  *
- * A watched file that has no name any more is watched through a description of the tree that holds it (file_id).
+ * A watched file that has no name any more is watched through a description of the tree that holds
+ * it (file_id).
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -2,9 +2,10 @@
 /*
  * Pidfds: a process or thread of the tree, or one that is gone.
  *
- * A pidfd of a process that was reaped long ago is still a descriptor that polls as "ended". It comes back as the pidfd of a
- * child of ours that ended at once. Those of the same process stay those of the same process: since Linux 6.9 each
- * process has an inode of its own, and its number is in the image.
+ * A pidfd of a process that was reaped long ago is still a descriptor that polls as "ended". It
+ * comes back as the pidfd of a child of ours that ended at once. Those of the same process stay
+ * those of the same process: since Linux 6.9 each process has an inode of its own, and its number
+ * is in the image.
  */
 #include <string.h>
 

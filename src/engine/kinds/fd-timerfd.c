@@ -2,8 +2,9 @@
 /*
  * Timerfds: a clock, the time left, an interval, and the expirations nobody has read yet.
  *
- * The image holds the time left at the dump, also for a timer that was set to an absolute time. Such a timer is
- * set to "now plus the rest" and keeps being absolute (a jump of the clock moves it). Timers start at the end of the restore.
+ * The image holds the time left at the dump, also for a timer that was set to an absolute time.
+ * Such a timer is set to "now plus the rest" and keeps being absolute (a jump of the clock moves
+ * it). Timers start at the end of the restore.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -55,8 +56,9 @@ static int timerfd_dump(struct dump *d, const struct fd_view *view)
 	int r;
 
 	/*
-	 * A periodic timer that nobody reads stands still after its first expiration; asking for the time makes the
-	 * kernel count what it has missed and go on. Its fdinfo is read after that.
+	 * A periodic timer that nobody reads stands still after its first expiration; asking for
+	 * the time makes the kernel count what it has missed and go on. Its fdinfo is read after
+	 * that.
 	 */
 	r = SYS_CALL(timerfd_gettime(view->fd, &now));
 	if (r < 0)

@@ -16,6 +16,7 @@
 #include "basic/procfs.h"
 #include "basic/sys.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/task-locks.h"
 
 enum {
 	FDINFO_TEXT_MAX = 16 << 20,
@@ -388,6 +389,9 @@ static int dump_fd(struct dump *d, struct task *task, int number, struct image *
 		kind = kind_find(&view);
 		e.type = kind ? kind->type : FD_TYPES__UND;
 	}
+	r = locks_see(d, &view);
+	if (r < 0)
+		return r;
 	(void)fd_view_u64(&view, "flags", 8, &flags);
 	e.id = k.id;
 	e.fd = number;

@@ -24,6 +24,8 @@ struct files_restore {
 	struct file **files; /* sorted by id */
 	size_t n;
 	int max_number;
+	enum files_phase phase;
+	size_t n_late;
 };
 
 static int by_id(const void *a, const void *b)
@@ -258,7 +260,13 @@ int files_open_mapped(struct restore *rs, uint64_t id, uint32_t mode)
 	return r < 0 ? r : file->fd;
 }
 
-int files_open_all(struct restore *rs)
+enum files_phase files_phase(const struct restore *rs)
+{
+	return rs->files->phase;
+}
+
+/* Opens in turn until nothing is left, or all that is left waits. */
+static int open_in_turn(struct restore *rs, size_t *ret_waiting)
 {
 	size_t waiting, progress;
 
@@ -279,9 +287,22 @@ int files_open_all(struct restore *rs)
 				waiting++;
 		}
 	} while (waiting > 0 && progress > 0);
-	if (waiting > 0)
-		return fail(rs->failure, -EBADMSG, "%zu files wait for each other", waiting);
+	*ret_waiting = waiting;
+	return 0;
+}
 
+static void note_late(struct restore *rs)
+{
+	for (size_t i = 0; i < rs->files->n; i++) {
+		struct file *file = rs->files->files[i];
+
+		file->late = file->fd < 0 && file->n_users > 0;
+		rs->files->n_late += file->late;
+	}
+}
+
+static int link_all(struct restore *rs)
+{
 	for (size_t i = 0; i < rs->files->n; i++) {
 		struct file *file = rs->files->files[i];
 		FILE_SCOPES(rs, file);
@@ -297,6 +318,24 @@ int files_open_all(struct restore *rs)
 	return 0;
 }
 
+int files_open_all(struct restore *rs, enum files_phase phase)
+{
+	size_t waiting = 0;
+	int r;
+
+	rs->files->phase = phase;
+	r = open_in_turn(rs, &waiting);
+	if (r < 0)
+		return r;
+	if (waiting > 0 && phase == FILES_ALONE)
+		return 0;
+	if (waiting > 0 && phase == FILES_LAST)
+		return fail(rs->failure, -EBADMSG, "%zu files wait for each other", waiting);
+	if (phase == FILES_WITH_TASKS)
+		note_late(rs);
+	return link_all(rs);
+}
+
 /* ---- handing over ---- */
 
 struct wanted {
@@ -310,7 +349,8 @@ static int by_number(const void *a, const void *b)
 	return ((const struct wanted *)a)->number - ((const struct wanted *)b)->number;
 }
 
-static int collect_wanted(struct restore *rs, const struct rtask *task, struct wanted **ret, size_t *ret_n)
+static int collect_wanted(struct restore *rs, const struct rtask *task, bool late, struct wanted **ret,
+			  size_t *ret_n)
 {
 	size_t n = 0;
 
@@ -319,7 +359,7 @@ static int collect_wanted(struct restore *rs, const struct rtask *task, struct w
 		struct file *file = rs->files->files[i];
 
 		for (size_t k = 0; k < file->n_users; k++) {
-			if (file->users[k].task != task)
+			if (file->users[k].task != task || file->late != late)
 				continue;
 			if (arena_grow(&rs->arena, ret, n) < 0)
 				return fail(rs->failure, -ENOMEM, "no memory for descriptors");
@@ -366,22 +406,38 @@ static int hand_over(struct restore *rs, struct rtask *task, const struct wanted
 	return remote_run(task->remote);
 }
 
+static int hand_over_all(struct restore *rs, struct rtask *task, bool late)
+{
+	struct wanted *w = NULL;
+	size_t n = 0;
+	int r;
+
+	r = collect_wanted(rs, task, late, &w, &n);
+	for (size_t i = 0; r == 0 && i < n; i += TRANSPORT_MAX_FDS)
+		r = hand_over(rs, task, w + i, MIN(n - i, (size_t)TRANSPORT_MAX_FDS));
+	return r;
+}
+
 int files_install(struct restore *rs, struct rtask *task)
 {
 	struct remote *rm = task->remote;
 	int keep = task->transport_fd, r;
-	struct wanted *w = NULL;
-	size_t n = 0;
 
 	if (keep > 0)
 		remote_add(rm, "cannot close descriptors", SYS_close_range, 0, keep - 1, 0, 0, 0, 0);
 	remote_add(rm, "cannot close descriptors", SYS_close_range, keep + 1, ~0u, 0, 0, 0, 0);
 	r = remote_run(rm);
-	if (r == 0)
-		r = collect_wanted(rs, task, &w, &n);
-	for (size_t i = 0; r == 0 && i < n; i += TRANSPORT_MAX_FDS)
-		r = hand_over(rs, task, w + i, MIN(n - i, (size_t)TRANSPORT_MAX_FDS));
-	return r;
+	return r < 0 ? r : hand_over_all(rs, task, false);
+}
+
+int files_install_late(struct restore *rs, struct rtask *task)
+{
+	int r;
+
+	if (rs->files->n_late == 0 || task->shares_files)
+		return 0;
+	r = restore_drive(rs, task, task->pid);
+	return r < 0 ? r : hand_over_all(rs, task, true);
 }
 
 int files_in_task(struct restore *rs, struct rtask *task)

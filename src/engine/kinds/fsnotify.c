@@ -92,8 +92,7 @@ static bool on_device(const struct stat *st, uint32_t s_dev)
 	return st->st_dev == makedev(s_dev >> 20, s_dev & 0xfffff);
 }
 
-/* mountinfo writes blanks and the like as \ooo. In place. */
-static void unescape(char *path)
+void fsnotify_unescape(char *path)
 {
 	char *to = path;
 
@@ -110,7 +109,10 @@ static void unescape(char *path)
 	*to = '\0';
 }
 
-/* Any descriptor on the file system @s_dev, seen from @proc_fd's root. -ENODEV: it is not mounted there. */
+/*
+ * Any descriptor on the file system @s_dev, seen from @proc_fd's root. -ENODEV: it is not mounted
+ * there.
+ */
 static int open_device(int proc_fd, uint32_t s_dev)
 {
 	_cleanup_free_ char *text = NULL;
@@ -129,7 +131,7 @@ static int open_device(int proc_fd, uint32_t s_dev)
 		if (sscanf(line, "%*u %*u %u:%u %*s %4095s", &major, &minor, point) != 3 ||
 		    major != s_dev >> 20 || minor != (s_dev & 0xfffff))
 			continue;
-		unescape(point);
+		fsnotify_unescape(point);
 		(void)snprintf(path, sizeof(path), "root/%s", point);
 		fd = sys_openat(proc_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
 		if (fd < 0)
@@ -187,7 +189,10 @@ int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_
 	if (r < 0)
 		return fail(d->failure, r, "cannot find the path of inode %" PRIu64, inode->ino);
 
-	/* A handle may lead to an entry that is not connected to the tree: only what leads back counts. */
+	/*
+	 * A handle may lead to an entry that is not connected to the tree: only what leads back
+	 * counts.
+	 */
 	(void)snprintf(rooted, sizeof(rooted), "root%s", path);
 	r = sys_fstatat(task->proc_fd, rooted, &there, AT_SYMLINK_NOFOLLOW);
 	if (r == 0 && there.st_dev == st.st_dev && there.st_ino == st.st_ino) {

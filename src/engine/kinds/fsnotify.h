@@ -4,9 +4,9 @@
 /*
  * fsnotify - how inotify and fanotify remember what they watch: by file handle
  *
- * /proc shows a watched inode as device, inode number and file handle (open_by_handle_at(2)), never as a path. The path is
- * found at the dump, if there is one, and used at the restore: handles do not survive a copy to another disk,
- * nor a reboot on tmpfs. The handle is the fallback.
+ * /proc shows a watched inode as device, inode number and file handle (open_by_handle_at(2)), never
+ * as a path. The path is found at the dump, if there is one, and used at the restore: handles do
+ * not survive a copy to another disk, nor a reboot on tmpfs. The handle is the fallback.
  */
 #include "engine/dump.h"
 #include "engine/restore.h"
@@ -21,13 +21,17 @@ struct fsnotify_inode {
 };
 
 /*
- * fsnotify_parse() - "ino:a72c31 sdev:fe00000 ... fhandle-bytes:8 fhandle-type:1 f_handle:312c..." of one fdinfo line
+ * fsnotify_parse() - "ino:a72c31 sdev:fe00000 ... fhandle-bytes:8 fhandle-type:1 f_handle:312c..."
+ * of one fdinfo line
  *
  * Return: 0, -ENODATA when it names no inode, -EBADMSG, -ENOMEM.
  */
 int fsnotify_parse(const char *line, struct arena *a, struct fsnotify_inode *ret);
 /* A hexadecimal number behind "@key:" before the end of the line. -ENODATA when there is none. */
 int fsnotify_field(const char *line, const char *key, uint64_t *ret);
+
+/* mountinfo writes blanks and the like as \ooo. In place. */
+void fsnotify_unescape(char *path);
 
 /*
  * fsnotify_find_path() - fill in handle->path, when the inode has one that leads to it
@@ -36,7 +40,8 @@ int fsnotify_field(const char *line, const char *key, uint64_t *ret);
 int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_inode *inode,
 		       bool *ret_deleted) _must_check_;
 /*
- * The id of a description of that inode which some task of the tree has open, 0: none. Only when all descriptors were dumped.
+ * The id of a description of that inode which some task of the tree has open, 0: none. Only when
+ * all descriptors were dumped.
  */
 uint32_t fsnotify_find_open(struct dump *d, const struct fsnotify_inode *inode);
 

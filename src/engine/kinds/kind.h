@@ -45,6 +45,7 @@ struct file {
 	const struct fd_kind *kind;
 	int fd;		/* ours, from open() on; -EBADF before. Owned by the driver. */
 	bool linked;
+	bool late;	/* opened only when the tasks have all others */
 	bool needed; /* to be opened although no task has it: it travels in a queue. Set by check hooks. */
 	void *priv;	/* the kind's, in rs->arena */
 	struct file_user {
@@ -166,9 +167,21 @@ void files_dump_done(struct dump *d);
 
 /* Reads and checks all records; opens nothing. */
 int files_load(struct restore *rs) _must_check_;
-int files_open_all(struct restore *rs) _must_check_;
+/*
+ * Opens what can be opened in a phase; kinds that need more answer -EAGAIN. Before anything is linked all that will be
+ * there before the last phase is open.
+ */
+enum files_phase {
+	FILES_ALONE,	  /* there are no tasks yet */
+	FILES_WITH_TASKS, /* they exist, and are empty */
+	FILES_LAST,	  /* they have all descriptors but the late ones */
+};
+int files_open_all(struct restore *rs, enum files_phase phase) _must_check_;
+enum files_phase files_phase(const struct restore *rs);
 /* Puts a task's descriptors at their numbers; its table holds nothing but the transport afterwards and these. */
 int files_install(struct restore *rs, struct rtask *task) _must_check_;
+/* The same with the late ones, if there are any. */
+int files_install_late(struct restore *rs, struct rtask *task) _must_check_;
 int files_in_task(struct restore *rs, struct rtask *task) _must_check_;
 int files_restore_finish(struct restore *rs) _must_check_;
 void files_restore_done(struct restore *rs);

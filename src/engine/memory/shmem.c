@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "basic/sys.h"
+#include "engine/kinds/ipc-sysv.h"
 #include "engine/memory/pages.h"
 
 enum {
@@ -149,6 +150,8 @@ int shmem_dump_mapping(struct dump *d, struct task *task, struct vma *v)
 	if (r < 0)
 		return fail(d->failure, r, "cannot stat the shared memory");
 	/* Inode numbers of hugetlbfs and of shmem are counted apart. */
+	if (v->status & VMA_SYSVIPC)
+		return shmem_dump_object(d, fd, sysv_pagemap_key(v->shmid), st.st_size);
 	if (v->flags & MAP_HUGETLB)
 		v->shmid = st.st_ino | 1ull << 40;
 	return shmem_dump_object(d, fd, v->shmid, st.st_size);
@@ -243,14 +246,13 @@ static int object_create(struct restore *rs, struct shmem_object *o)
 	return fd;
 }
 
-int shmem_open(struct restore *rs, const VmaEntry *v)
+int shmem_open_id(struct restore *rs, uint64_t shmid)
 {
-	struct shmem_object *o = object_find(rs, v->shmid);
+	struct shmem_object *o = object_find(rs, shmid);
 	int r;
 
 	if (!o)
-		return fail(rs->failure, -EOPNOTSUPP, "shared memory of status %#x cannot be restored",
-			    v->status);
+		return -ENOENT;
 	if (o->fd >= 0)
 		return o->fd;
 	o->fd = object_create(rs, o);
@@ -258,6 +260,15 @@ int shmem_open(struct restore *rs, const VmaEntry *v)
 		return o->fd;
 	r = shmem_fill(rs, o->shmid, o->fd);
 	return r < 0 ? r : o->fd;
+}
+
+int shmem_open(struct restore *rs, const VmaEntry *v)
+{
+	int r = shmem_open_id(rs, v->shmid);
+
+	return r == -ENOENT ? fail(rs->failure, -EOPNOTSUPP,
+				   "shared memory of status %#x cannot be restored", v->status) :
+			      r;
 }
 
 struct filler {

@@ -19,6 +19,8 @@ int shmem_dump_object(struct dump *d, int fd, uint64_t shmid, uint64_t size_byte
 
 /* The object of an anonymous shared or SysV mapping, made and filled when first asked for. Ours; or -errno. */
 int shmem_open(struct restore *rs, const VmaEntry *v);
+/* The same by its id. -ENOENT, without fail(), when nothing maps an object of that id. */
+int shmem_open_id(struct restore *rs, uint64_t shmid);
 /* Fills a fresh file of the right size from pagemap-shmem-@shmid. A missing image means all zero. */
 int shmem_fill(struct restore *rs, uint64_t shmid, int fd) _must_check_;
 /* Sums up sizes: the largest end of any mapping of each object. Before the first shmem_open(). */

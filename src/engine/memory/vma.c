@@ -9,6 +9,7 @@
 #include "basic/parse.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
+#include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
 #include "engine/memory/shmem.h"
 
@@ -70,6 +71,8 @@ static int classify(const struct proc_map *m)
 		return VMA_REGULAR | VMA_HEAP | VMA_ANON_PRIVATE;
 	if (path_starts(m, "/SYSV") && m->shared)
 		return VMA_REGULAR | VMA_ANON_SHARED | VMA_SYSVIPC;
+	if (path_starts(m, "/dev/zero (deleted)") && !m->shared) /* by way of map_files */
+		return VMA_REGULAR | VMA_MEMFD | VMA_FILE_PRIVATE;
 	if (path_starts(m, "/dev/zero (deleted)") || path_starts(m, "/anon_hugepage (deleted)") ||
 	    path_starts(m, "[anon_shmem"))
 		return VMA_REGULAR | (m->shared ? VMA_ANON_SHARED : VMA_ANON_PRIVATE);
@@ -332,6 +335,13 @@ static int map_one(struct restore *rs, struct rtask *task, struct mapped_files *
 	bool anonymous = v->status & VMA_ANON_PRIVATE;
 	int fd = -1, r;
 
+	if (v->status & VMA_SYSVIPC) {
+		r = sysv_attach(rs, task, v);
+		if (r == 0)
+			remote_add(task->remote, "cannot protect", SYS_mprotect, v->start,
+				   v->end - v->start, prot, 0, 0, 0);
+		return r;
+	}
 	if (!anonymous) {
 		fd = mapped_fd(rs, task, have, v);
 		if (fd < 0)
