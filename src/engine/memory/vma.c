@@ -274,6 +274,8 @@ int vma_check(struct restore *rs, const struct rtask *task)
 		const VmaEntry *v = task->mm->vmas[i];
 
 		FAILURE_SCOPE(rs->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
+		if (v->status & VMA_VSYSCALL) /* the kernel's, above all others */
+			continue;
 		if ((v->status & VMA_GUARD) && !guards) {
 			guards = true; /* behind the real ones, from the start again */
 			last = 0;
