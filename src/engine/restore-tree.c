@@ -17,7 +17,9 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <time.h>
 
+#include "basic/procfs.h"
 #include "basic/sys.h"
 #include "engine/control/transport.h"
 #include "engine/control/vdso.h"
@@ -37,6 +39,8 @@
 #endif
 
 enum {
+	PID_TRIES = 50, /* while the pid is held by the dead */
+	PID_PAUSE_NSEC = 20000000,
 	RSEQ_UNREGISTER = 1,
 	TRACE_OPTIONS = PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK,
 };
@@ -84,6 +88,18 @@ static bool wants_own(const TaskKobjIdsEntry *ids, const TaskKobjIdsEntry *root)
 	return ids->has_pid_ns_id && ids->pid_ns_id != root->pid_ns_id;
 }
 
+/* Somebody who will keep it, not a dead one whose parent is about to take note or whose group is about to end. */
+static bool pid_is_alive(pid_t pid)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct proc_stat st;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
+	fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	return fd >= 0 && proc_stat_read(fd, &st) == 0 && st.state != 'Z' && st.state != 'X';
+}
+
 static int clone_root(struct restore *rs, struct rtask *root)
 {
 	bool sibling = rs->options->restore_sibling;
@@ -98,9 +114,14 @@ static int clone_root(struct restore *rs, struct rtask *root)
 
 	if (wants_own(root->ids, rs->inventory->root_ids))
 		args.flags |= CLONE_NEWPID;
-	pid = SYS_CALL(syscall(SYS_clone3, &args, sizeof(args)));
-	if (pid == 0)
-		wait_for_tracer();
+	for (int tries = 0;; tries++) {
+		pid = SYS_CALL(syscall(SYS_clone3, &args, sizeof(args)));
+		if (pid == 0)
+			wait_for_tracer();
+		if (pid != -EEXIST || tries == PID_TRIES || pid_is_alive(want))
+			break;
+		(void)nanosleep(&(struct timespec){ .tv_nsec = PID_PAUSE_NSEC }, NULL);
+	}
 	if (pid == -EEXIST)
 		return fail(rs->failure, -EEXIST, "pid %d is in use", want);
 	if (pid < 0)
