@@ -91,7 +91,7 @@ static int notify(struct dump *d, const char *hook)
 
 	if (!d->context->notify)
 		return 0;
-	r = d->context->notify(d->context->userdata, hook, 0, NULL);
+	r = d->context->notify(d->context->userdata, hook, 0, &d->more_external);
 	return r < 0 ? fail(d->failure, r, "the %s hook failed", hook) : 0;
 }
 
@@ -561,6 +561,8 @@ static int checkpoint(struct dump *d)
 	if (r == 0)
 		r = tree_freeze(&d->tree, d->options->pid, d->options->timeout_sec);
 	if (r == 0)
+		r = notify(d, "query-ext-files");
+	if (r == 0)
 		r = check_namespaces(d);
 	if (r == 0)
 		r = check_sessions(d);
@@ -598,6 +600,7 @@ static void count(struct dump *d, uint64_t start)
 static void dump_done(struct dump *d)
 {
 	files_dump_done(d);
+	strv_done(&d->more_external);
 	for (int i = 0; i < N_IMAGE_IDS; i++)
 		d->images[i] = image_free(d->images[i]);
 	tree_done(&d->tree);

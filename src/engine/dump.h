@@ -37,6 +37,7 @@ struct dump {
 	struct engine_stats *stats;
 	struct arena arena; /* lives as long as the dump: messages under construction, strings */
 	struct tree tree;
+	struct strv more_external; /* what the caller added to options->external at a hook */
 	int dir_fd; /* image directory; options' */
 
 	struct image *images[N_IMAGE_IDS]; /* global images, made when first needed */

@@ -100,7 +100,9 @@ static int send_notify(const struct rpc *rpc, const char *hook, pid_t pid)
 	if (!script)
 		return -ENOMEM;
 	notify.script = script;
-	notify.has_pid = pid > 0;
+	/* The others have none in CRIU's protocol. */
+	notify.has_pid = pid > 0 && (strcmp(hook, "post-restore") == 0 ||
+				     strcmp(hook, "setup-namespaces") == 0);
 	notify.pid = pid;
 	resp.type = CRIU_REQ_TYPE__NOTIFY;
 	resp.success = true;

@@ -440,13 +440,18 @@ int sk_inherited(struct restore *rs, uint32_t ino)
 	return -ENOENT;
 }
 
+static bool strv_has(const struct strv *v, const char *text)
+{
+	for (size_t i = 0; i < v->n; i++)
+		if (strcmp(v->items[i], text) == 0)
+			return true;
+	return false;
+}
+
 bool sk_is_external(const struct dump *d, const char *kind, uint32_t ino)
 {
 	char key[32];
 
 	(void)snprintf(key, sizeof(key), "%s[%u]", kind, ino);
-	for (size_t i = 0; i < d->options->external.n; i++)
-		if (strcmp(d->options->external.items[i], key) == 0)
-			return true;
-	return false;
+	return strv_has(&d->options->external, key) || strv_has(&d->more_external, key);
 }
