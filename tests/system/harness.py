@@ -20,6 +20,7 @@ BUILD = os.getcwd()
 COUNTER = os.path.join(BUILD, "tests/vm/counter")
 BACKEND = os.environ.get("SNAPMGR_TEST_BACKEND", "native")
 PEER = os.environ.get("SNAPMGR_PEER_CRIU", "criu")
+ENGINE = os.environ.get("SNAPMGR_TEST_ENGINE", os.path.join(BUILD, "snapmgr-engine"))
 WAIT_SEC = 20
 
 
@@ -120,7 +121,7 @@ class Daemon(unittest.TestCase):
         with open(self.log_path, "ab") as log:
             self.daemon = subprocess.Popen(
                 [*before, program("snapmgrd"), "--config", self.etc, "--store", self.store,
-                 "--socket", self.socket, "--engine", engine or program("snapmgr-engine"),
+                 "--socket", self.socket, "--engine", engine or ENGINE,
                  "--criu", engine or PEER, "--debug", *more],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**os.environ, **(env or {})})
@@ -242,7 +243,7 @@ def engine_works():
         with subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                               start_new_session=True) as target:
-            done = subprocess.run([program("snapmgr-engine"), "dump", "-t", str(target.pid), "-D",
+            done = subprocess.run([ENGINE, "dump", "-t", str(target.pid), "-D",
                                    images, "--leave-running"], stdout=subprocess.DEVNULL,
                                   stderr=subprocess.DEVNULL, timeout=60, check=False)
             target.kill()
