@@ -39,6 +39,7 @@
 #endif
 
 enum {
+	DEATH_PAUSE_NSEC = 100000,
 	PID_TRIES = 50, /* while the pid is held by the dead */
 	PID_PAUSE_NSEC = 20000000,
 	RSEQ_UNREGISTER = 1,
@@ -548,27 +549,37 @@ int restore_make_tree(struct restore *rs)
 	return r;
 }
 
+/* Takes note of one death. Return: whether it is still to come. */
+static bool is_dying(pid_t *tid)
+{
+	int status, r = *tid > 0 ? SYS_CALL(waitpid(*tid, &status, __WALL | WNOHANG)) : -ECHILD;
+
+	if (r < 0 || (r > 0 && (WIFEXITED(status) || WIFSIGNALED(status))))
+		*tid = 0;
+	return *tid > 0;
+}
+
+static bool note_deaths(struct restore *rs)
+{
+	bool waiting = false;
+
+	for (size_t i = 0; i < rs->n_tasks; i++) {
+		struct rtask *task = rs->tasks[i];
+
+		for (size_t k = 1; k < task->n_threads; k++)
+			waiting |= is_dying(&task->threads[k].tid);
+		waiting |= is_dying(&task->pid);
+	}
+	return waiting;
+}
+
 void restore_kill_tree(struct restore *rs)
 {
 	for (size_t i = rs->n_tasks; i-- > 0;) {
 		if (rs->tasks[i]->pid > 0)
 			(void)sys_kill(rs->tasks[i]->pid, SIGKILL);
 	}
-	/* Threads and leaders alike: whatever we trace or have for a child. */
-	for (size_t i = rs->n_tasks; i-- > 0;) {
-		struct rtask *task = rs->tasks[i];
-		int status;
-
-		if (task->pid <= 0)
-			continue;
-		for (size_t k = task->n_threads; k-- > 1;) {
-			if (task->threads[k].tid > 0)
-				while (SYS_CALL(waitpid(task->threads[k].tid, &status, __WALL)) > 0 &&
-				       !WIFEXITED(status) && !WIFSIGNALED(status))
-					;
-		}
-		while (SYS_CALL(waitpid(task->pid, &status, __WALL)) > 0 && !WIFEXITED(status) &&
-		       !WIFSIGNALED(status))
-			;
-	}
+	/* Threads and leaders alike, in no fixed order: see tree_kill(). */
+	while (note_deaths(rs))
+		(void)nanosleep(&(struct timespec){ .tv_nsec = DEATH_PAUSE_NSEC }, NULL);
 }

@@ -23,6 +23,7 @@ enum {
 	TASKS_MAX = 1 << 20,
 	CHILDREN_TEXT_MAX = 16 << 20,
 	SYSCALL_INSN_BYTES = 2,
+	DEATH_PAUSE_NSEC = 100000,
 };
 
 static uint64_t now_usec(void)
@@ -498,25 +499,39 @@ void tree_thaw_stopped(struct tree *t)
 	tree_thaw(t);
 }
 
+/* Return: whether some thread is still to die. */
+static bool note_deaths(struct tree *t)
+{
+	bool waiting = false;
+
+	for (size_t i = 0; i < t->n_tasks; i++) {
+		for (size_t k = 0; k < t->tasks[i]->n_threads; k++) {
+			struct thread *th = &t->tasks[i]->threads[k];
+			int status, r = th->tid ? SYS_CALL(waitpid(th->tid, &status, __WALL | WNOHANG)) : -ECHILD;
+
+			if (r < 0 || (r > 0 && (WIFEXITED(status) || WIFSIGNALED(status))))
+				th->tid = 0;
+			else
+				waiting = true;
+		}
+	}
+	return waiting;
+}
+
 void tree_kill(struct tree *t)
 {
 	for (size_t i = t->n_tasks; i-- > 0;) {
 		if (t->tasks[i]->state != TASK_DEAD)
 			(void)sys_pidfd_send_signal(t->tasks[i]->pidfd, SIGKILL);
 	}
-	/* A tracer must take note of each death before the parent can. Children first. */
-	for (size_t i = t->n_tasks; i-- > 0;) {
-		struct task *task = t->tasks[i];
-
-		for (size_t k = task->n_threads; k-- > 0;) {
-			int status;
-
-			while (SYS_CALL(waitpid(task->threads[k].tid, &status, __WALL)) >= 0 &&
-			       !WIFEXITED(status) && !WIFSIGNALED(status))
-				;
-		}
-		task->n_threads = 0;
-	}
+	/*
+	 * A tracer must take note of each death before the parent can. In no fixed order: the last thread of a
+	 * pid namespace's first process waits for all others in it.
+	 */
+	while (note_deaths(t))
+		(void)nanosleep(&(struct timespec){ .tv_nsec = DEATH_PAUSE_NSEC }, NULL);
+	for (size_t i = 0; i < t->n_tasks; i++)
+		t->tasks[i]->n_threads = 0;
 }
 
 void tree_done(struct tree *t)
