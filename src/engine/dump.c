@@ -21,6 +21,7 @@
 
 #include "basic/sys.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/ns-time.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/pages.h"
 #include "engine/memory/vma.h"
@@ -29,12 +30,10 @@
 #include "inventory.pb-c.h"
 #include "mm.pb-c.h"
 #include "pstree.pb-c.h"
-#include "timens.pb-c.h"
 
 enum {
 	IMG_VERSION = 2,
 	AUXV_BYTES_MAX = 4096,
-	CLOCKS_TEXT_MAX = 4096,
 	ROOT_OBJECT_ID = 1, /* of the dumper's own vm, files, fs, sighand */
 };
 
@@ -431,65 +430,6 @@ static int write_pstree(struct dump *d)
 	return 0;
 }
 
-/* What the time namespace of a process adds to a clock of the machine; nanoseconds. */
-static int read_offset(int proc_fd, const char *clock, int64_t *ret)
-{
-	_cleanup_free_ char *text = NULL;
-	const char *at;
-	long long sec;
-	long nsec;
-	int r;
-
-	*ret = 0;
-	r = sys_read_file_at(proc_fd, "timens_offsets", CLOCKS_TEXT_MAX, &text, NULL);
-	if (r < 0)
-		return r == -ENOENT ? 0 : r; /* no time namespaces in this kernel */
-	at = strstr(text, clock);
-	if (!at || sscanf(at + strlen(clock), "%lld %ld", &sec, &nsec) != 2)
-		return -EBADMSG;
-	*ret = sec * 1000000000 + nsec;
-	return 0;
-}
-
-/* A clock as the tree sees it. */
-static int read_clock(struct dump *d, clockid_t clock, const char *name, Timespec *ret)
-{
-	_cleanup_close_ int self = sys_open("/proc/self", O_RDONLY | O_DIRECTORY, 0);
-	int64_t ours, theirs, now;
-	struct timespec ts;
-	int r = self < 0 ? self : 0;
-
-	if (r == 0)
-		r = SYS_CALL(clock_gettime(clock, &ts));
-	if (r == 0)
-		r = read_offset(self, name, &ours);
-	if (r == 0)
-		r = read_offset(d->tree.tasks[0]->proc_fd, name, &theirs);
-	if (r < 0)
-		return fail(d->failure, r, "cannot read the %s clock", name);
-	now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec - ours + theirs;
-	ret->tv_sec = now / 1000000000;
-	ret->tv_nsec = now % 1000000000;
-	return 0;
-}
-
-static int write_timens(struct dump *d)
-{
-	uint64_t key = d->own_ns[NS_TIME] ? d->ns_id[NS_TIME] : 0;
-	TimensEntry e = TIMENS_ENTRY__INIT;
-	Timespec monotonic = TIMESPEC__INIT, boottime = TIMESPEC__INIT;
-	int r;
-
-	r = read_clock(d, CLOCK_MONOTONIC, "monotonic", &monotonic);
-	if (r == 0)
-		r = read_clock(d, CLOCK_BOOTTIME, "boottime", &boottime);
-	if (r < 0)
-		return r;
-	e.monotonic = &monotonic;
-	e.boottime = &boottime;
-	return image_write_one(d->dir_fd, IMAGE_TIMENS, key, &e.base, d->failure);
-}
-
 static int write_seccomp(struct dump *d)
 {
 	return image_write_one(d->dir_fd, IMAGE_SECCOMP, 0, &d->seccomp->base, d->failure);
@@ -541,7 +481,7 @@ static int save(struct dump *d)
 	if (r == 0)
 		r = write_seccomp(d);
 	if (r == 0)
-		r = write_timens(d);
+		r = ns_time_dump(d);
 	if (r == 0)
 		r = finish_images(d);
 	if (r == 0)

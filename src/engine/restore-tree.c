@@ -26,6 +26,7 @@
 #include "engine/guard.h"
 #include "engine/kinds/fd-tty.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/ns-time.h"
 #include "engine/restore.h"
 
 #ifndef PTRACE_EVENT_STOP
@@ -112,9 +113,13 @@ static int clone_root(struct restore *rs, struct rtask *root)
 		.set_tid_size = 1,
 	};
 	long pid;
+	int r;
 
 	if (wants_own(root->ids, rs->inventory->root_ids))
 		args.flags |= CLONE_NEWPID;
+	r = ns_time_prepare(rs, root);
+	if (r < 0)
+		return r;
 	for (int tries = 0;; tries++) {
 		pid = SYS_CALL(syscall(SYS_clone3, &args, sizeof(args)));
 		if (pid == 0)
