@@ -429,7 +429,8 @@ static int make_groups(struct restore *rs)
 
 		if (is_group_leader(task) || task->helper || task->pgid == 0)
 			continue;
-		r = lead_dead_group(rs, task);
+		/* Our own group was adopted (adopt_session()): its leader is outside of the tree, and alive. */
+		r = task->pgid == getpgid(0) ? 0 : lead_dead_group(rs, task);
 		if (r == 0)
 			r = join_group(rs, task, task->pgid);
 		if (r < 0)
