@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "basic/sys.h"
+#include "engine/cgroup.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/ns-time.h"
 #include "engine/kinds/task-kind.h"
@@ -496,6 +497,8 @@ static int checkpoint(struct dump *d)
 	int r;
 
 	r = remove_stale(d);
+	if (r == 0)
+		r = cgroup_check_dump(d);
 	if (r == 0)
 		r = notify(d, "pre-dump");
 	if (r == 0)

@@ -15,6 +15,9 @@ int face_dump(struct face *face, struct engine_stats *stats, struct failure *f)
 		if (r < 0)
 			return r;
 	}
+	if (o->engine.prev_images_dir)
+		log_warn(&face->log, "the parent set %s is not used: this engine writes full sets",
+			 o->engine.prev_images_dir);
 	r = engine_dump(&o->engine, &face->context, stats, f);
 	if (r < 0)
 		return r;

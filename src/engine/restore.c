@@ -22,6 +22,7 @@
 
 #include "basic/procfs.h"
 #include "basic/sys.h"
+#include "engine/cgroup.h"
 #include "engine/control/transport.h"
 #include "engine/guard.h"
 #include "engine/kinds/kind.h"
@@ -114,6 +115,8 @@ static int prepare(struct restore *rs)
 
 	raise_descriptor_limit();
 	r = restore_load(rs);
+	if (r == 0)
+		r = cgroup_check_restore(rs);
 	if (r == 0)
 		r = files_load(rs);
 	if (r == 0)
@@ -262,6 +265,8 @@ int engine_restore(const struct engine_options *options, const struct engine_con
 		r = build(&rs);
 	if (r == 0)
 		r = write_pidfile(&rs);
+	if (r == 0)
+		restore_note_not_inherited(&rs);
 	if (r == 0)
 		r = let_go(&rs);
 	if (r == 0)

@@ -89,6 +89,7 @@ struct restore {
 	bool pipe_data_loaded; /* fd-pipe.c */
 	struct pipe_data *pipe_data;
 	struct pipe_made *pipes, *fifos;
+	uint64_t inherited; /* inherit.c: which of the first 64 options->inherit_fds were taken */
 	SeccompEntry *seccomp; /* task-seccomp.c; NULL until needed */
 	struct guard *guard;	     /* guard.c: ends what we made if we die */
 	int transport[2];	     /* SEQPACKET: [0] ours, [1] the tasks' */
@@ -96,6 +97,15 @@ struct restore {
 	struct vdso_park *vdso;	     /* vdso.c */
 	uint64_t region; /* the stub region, at the same free address in every task */
 };
+
+/*
+ * restore_inherited() - a copy of the descriptor that the caller brings for resource @key (--inherit-fd)
+ *
+ * Return: the descriptor, -ENOENT without fail() when there is none for it, or another -errno.
+ */
+int restore_inherited(struct restore *rs, const char *key) _must_check_;
+/* Logs those that nothing asked for. */
+void restore_note_not_inherited(const struct restore *rs);
 
 /*
  * The region in every task: the stub, the data area, and room for the vdso and its data while the rest of the

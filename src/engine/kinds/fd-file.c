@@ -609,6 +609,10 @@ static int file_open(struct restore *rs, struct file *file)
 	const RegFileEntry *reg = file->entry->reg;
 	int r;
 
+	/* By its path without the slash; position and flags stay the caller's, whose description it is. */
+	file->fd = reg->name[0] == '/' ? restore_inherited(rs, reg->name + 1) : -ENOENT;
+	if (file->fd != -ENOENT)
+		return MIN(file->fd, 0);
 	if (must_wait(rs, reg))
 		return -EAGAIN;
 	file->fd = fd_file_open_id(rs, file->id, reg->flags & KEPT_FLAGS);

@@ -245,8 +245,27 @@ struct pipe_made {
 	struct pipe_made *next;
 };
 
+/* A pipe that the caller brings: it goes on with what is in it. Return: 1 made, 0 there is none, or -errno. */
+static int inherit(struct restore *rs, uint32_t id, int ends[2])
+{
+	char key[32];
+	int fd;
+
+	(void)snprintf(key, sizeof(key), "pipe:[%u]", id);
+	fd = restore_inherited(rs, key);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	ends[0] = fd;
+	ends[1] = sys_dup(fd);
+	if (ends[1] >= 0)
+		return 1;
+	close_fd(fd);
+	return fail(rs->failure, ends[1], "cannot copy a descriptor");
+}
+
 static int find_or_make(struct restore *rs, uint32_t id, struct pipe_made **ret)
 {
+	bool inherited;
 	struct pipe_made *p;
 	int r;
 
@@ -259,14 +278,20 @@ static int find_or_make(struct restore *rs, uint32_t id, struct pipe_made **ret)
 	p = arena_new(&rs->arena, struct pipe_made);
 	if (!p)
 		return fail(rs->failure, -ENOMEM, "no memory for a pipe");
-	r = sys_pipe2(p->ends, O_NONBLOCK);
+	r = inherit(rs, id, p->ends);
 	if (r < 0)
-		return fail(rs->failure, r, "cannot make a pipe");
+		return r;
+	inherited = r > 0;
+	if (!inherited) {
+		r = sys_pipe2(p->ends, O_NONBLOCK);
+		if (r < 0)
+			return fail(rs->failure, r, "cannot make a pipe");
+	}
 	p->id = id;
 	p->next = rs->pipes;
 	rs->pipes = p;
 	*ret = p;
-	return fill(rs, IMAGE_PIPES_DATA, id, p->ends[1]);
+	return inherited ? 0 : fill(rs, IMAGE_PIPES_DATA, id, p->ends[1]);
 }
 
 static int open_end(struct restore *rs, int end, uint32_t flags)

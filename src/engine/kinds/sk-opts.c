@@ -425,19 +425,9 @@ int sk_new(struct restore *rs, int family, int type, int protocol)
 int sk_inherited(struct restore *rs, uint32_t ino)
 {
 	char key[32];
-	int fd;
 
 	(void)snprintf(key, sizeof(key), "socket:[%u]", ino);
-	for (size_t i = 0; i < rs->options->n_inherit_fds; i++) {
-		if (strcmp(rs->options->inherit_fds[i].key, key) != 0)
-			continue;
-		fd = sys_dup(rs->options->inherit_fds[i].fd);
-		if (fd < 0)
-			return fail(rs->failure, fd, "inherited descriptor %d for %s",
-				    rs->options->inherit_fds[i].fd, key);
-		return fd;
-	}
-	return -ENOENT;
+	return restore_inherited(rs, key);
 }
 
 static bool strv_has(const struct strv *v, const char *text)
