@@ -92,6 +92,7 @@ __asm__(".macro live_enter\n"
 
 static volatile int stop;
 static bool has_avx512;
+static volatile bool spins;
 
 static void fill(struct registers *r, uint32_t seed)
 {
@@ -139,6 +140,7 @@ static void *other_thread(void *arg)
 {
 	struct registers *both = arg;
 
+	spins = true;
 	spin(&both[0], &both[1]);
 	return NULL;
 }
@@ -168,6 +170,8 @@ int main(void)
 	live_need(syscall(SYS_arch_prctl, ARCH_SET_GS, segment) == 0, "ARCH_SET_GS");
 	live_need(pthread_create(&other, NULL, other_thread, others) == 0, "pthread_create");
 	live_need(pthread_create(&waiter, NULL, stopper, NULL) == 0, "pthread_create");
+	while (!spins)
+		(void)usleep(1000);
 
 	live_ready();
 	spin(&mine[0], &mine[1]);

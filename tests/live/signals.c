@@ -55,7 +55,7 @@ static void check_action(int sig, void *handler, int flags, int masked)
 }
 
 static sigset_t usual;
-static volatile bool check_now;
+static volatile bool thread_runs, check_now;
 
 static void *other_thread(void *arg)
 {
@@ -64,6 +64,7 @@ static void *other_thread(void *arg)
 	struct timespec no = { 0, 0 };
 
 	(void)arg;
+	thread_runs = true;
 	while (!check_now)
 		(void)usleep(2000);
 	/* Only ours: the process has one of these pending as well, which we must not be given first. */
@@ -119,6 +120,8 @@ int main(void)
 	sigfillset(&all);
 	live_need(pthread_sigmask(SIG_SETMASK, &all, NULL) == 0, "pthread_sigmask");
 	live_need(pthread_create(&thread, NULL, other_thread, NULL) == 0, "pthread_create");
+	while (!thread_runs)
+		(void)usleep(1000);
 	live_need(pthread_sigqueue(thread, SIGRTMIN + 5, (union sigval){ .sival_int = 555 }) == 0,
 		  "pthread_sigqueue");
 	live_need(pthread_kill(thread, SIGUSR2) == 0, "pthread_kill");

@@ -74,6 +74,8 @@ int main(void)
 	before = vdso_in_maps();
 	live_need(before != 0 && before == getauxval(AT_SYSINFO_EHDR), "vdso");
 	live_need(pthread_create(&thread, NULL, caller, NULL) == 0, "pthread_create");
+	while (n_calls < 10)
+		(void)usleep(1000);
 
 	live_wait();
 
