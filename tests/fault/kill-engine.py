@@ -41,6 +41,11 @@ def engine_killed(stage, images, seconds, *words):
         return None
 
 
+def said(stage):
+    with open(os.path.join(stage.top, 'out'), encoding='utf-8', errors='replace') as file:
+        return ': ' + ' / '.join(file.read().splitlines()[-5:])
+
+
 def fresh(path):
     shutil.rmtree(path, ignore_errors=True)
     os.makedirs(path)
@@ -48,12 +53,15 @@ def fresh(path):
 
 
 def how_long(stage, *words):
-    """Seconds that the undisturbed operation takes."""
-    started = time.monotonic()
-    code = engine_killed(stage, fresh(stage.images), 60, *words)
-    if code != 0:
-        raise Failure(f'undisturbed {words[0]} fails{frame.Engine.tail(stage.images, "log")}')
-    return time.monotonic() - started
+    """Seconds that the undisturbed operation takes, on a good day."""
+    best = 60
+    for _ in range(3):
+        started = time.monotonic()
+        code = engine_killed(stage, fresh(stage.images), 60, *words)
+        if code != 0:
+            raise Failure(f'undisturbed {words[0]} fails{said(stage)}')
+        best = min(best, time.monotonic() - started)
+    return best
 
 
 def runs_on(pids):
@@ -93,7 +101,7 @@ def kill_dumps(stage):
         killed += code is None
         when = f'kill {i} of {KILLS}, after {moment * 1000:.1f} ms of {took * 1000:.0f}'
         if code not in (None, 0):
-            raise Failure(f'{when}: the next dump fails{frame.Engine.tail(stage.images, "log")}')
+            raise Failure(f'{when}: the next dump fails{said(stage)}')
         expect_runs_on([stage.pid, *echo[:1]], when)
         if os.path.exists(os.path.join(stage.images, 'inventory.img')):
             whole += 1
@@ -128,7 +136,7 @@ def kill_restores(stage):
         killed += code is None
         when = f'kill {i} of {KILLS}, after {moment * 1000:.1f} ms of {took * 1000:.0f}'
         if code not in (None, 0):
-            raise Failure(f'{when}: the next restore fails{frame.Engine.tail(images, "log")}')
+            raise Failure(f'{when}: the next restore fails{said(stage)}')
         deadline = time.monotonic() + 3
         while True:
             frame.reap()

@@ -130,13 +130,14 @@ def reap():
 
 def settled():
     """How the tree looks when nothing moves any more, as far as can be seen."""
-    seen = observe.tasks(others())
+    seen, times = observe.tasks(others()), 0
 
     def same():
-        nonlocal seen
+        nonlocal seen, times
         last, seen = seen, observe.tasks(others())
+        times = times + 1 if last == seen else 0
         time.sleep(0.02)
-        return last == seen
+        return times == 3
     try:
         wait_until('the tree settles', same, timeout=3)
     except Failure:

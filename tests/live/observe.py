@@ -85,7 +85,8 @@ def one(pid):
     seen = {'state': state(pid)}
     top = f'/proc/{pid}'
     if seen['state'] in 'ZX':
-        seen['ppid'] = re.search(r'^PPid:\s*(\d+)', text(f'{top}/status'), re.M).group(1)
+        match = re.search(r'^PPid:\s*(\d+)', text(f'{top}/status'), re.M)
+        seen['ppid'] = match.group(1) if match else 'gone'
         return seen
     for task in sorted(os.listdir(f'{top}/task'), key=int):
         where = '' if task == str(pid) else f'thread {task} '
