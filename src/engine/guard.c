@@ -88,6 +88,12 @@ int guard_commit(struct guard *g)
 	return sys_write_full(g->pipe, "c", 1);
 }
 
+void guard_leave(struct guard *g)
+{
+	close_fd(g->pipe);
+	g->pipe = -EBADF;
+}
+
 struct guard *guard_free(struct guard *g)
 {
 	int status;

@@ -20,5 +20,7 @@ int guard_start(size_t max, struct failure *f, struct guard **ret) _must_check_;
 void guard_note(struct guard *g, pid_t pid);
 /* From here the tree is whole: the guard ends and nothing is killed. One write(2). */
 int guard_commit(struct guard *g) _must_check_;
+/* In a child of the restorer: lets go of the pipe, which otherwise would outlive the restorer. */
+void guard_leave(struct guard *g);
 /* Ends the guard; what was noted is killed by it unless committed. */
 struct guard *guard_free(struct guard *g);

@@ -78,11 +78,19 @@ int64_t restore_call(struct restore *rs, struct rtask *task, const char *what, u
 
 /* ---- the root ---- */
 
-static _noreturn_ void wait_for_tracer(void)
+/*
+ * What the new root does until it is seized, from when on EXITKILL holds: waits for the end of the restorer, which alone
+ * has the other end of the leash. A parent-death signal would come too late if it died before the signal was asked for.
+ */
+static _noreturn_ void wait_for_tracer(struct restore *rs, const int leash[2])
 {
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* until EXITKILL is on */
-	for (;;)
-		(void)syscall(SYS_pause);
+	char none;
+
+	guard_leave(rs->guard);
+	close_fd(leash[1]);
+	while (sys_read(leash[0], &none, 1) > 0)
+		continue;
+	_exit(1);
 }
 
 static bool wants_own(const TaskKobjIdsEntry *ids, const TaskKobjIdsEntry *root)
@@ -102,7 +110,7 @@ static bool pid_is_alive(pid_t pid)
 	return fd >= 0 && proc_stat_read(fd, &st) == 0 && st.state != 'Z' && st.state != 'X';
 }
 
-static int clone_root(struct restore *rs, struct rtask *root)
+static int clone_root(struct restore *rs, struct rtask *root, const int leash[2])
 {
 	bool sibling = rs->options->restore_sibling;
 	pid_t want = root->entry->pid;
@@ -123,7 +131,7 @@ static int clone_root(struct restore *rs, struct rtask *root)
 	for (int tries = 0;; tries++) {
 		pid = SYS_CALL(syscall(SYS_clone3, &args, sizeof(args)));
 		if (pid == 0)
-			wait_for_tracer();
+			wait_for_tracer(rs, leash);
 		if (pid != -EEXIST || tries == PID_TRIES || pid_is_alive(want))
 			break;
 		(void)nanosleep(&(struct timespec){ .tv_nsec = PID_PAUSE_NSEC }, NULL);
@@ -184,11 +192,16 @@ static int empty_address_space(struct restore *rs, struct rtask *root)
 static int make_root(struct restore *rs, struct rtask *root)
 {
 	FAILURE_SCOPE(rs->failure, "task %u", root->entry->pid);
-	int r;
+	int leash[2], r;
 
-	r = clone_root(rs, root);
+	r = sys_pipe2(leash, O_CLOEXEC);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot make a pipe");
+	r = clone_root(rs, root, leash);
 	if (r == 0)
 		r = seize_root(rs, root);
+	close_fd(leash[0]);
+	close_fd(leash[1]);
 	if (r == 0)
 		r = open_mem(rs, root);
 	if (r == 0)
