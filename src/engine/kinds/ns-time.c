@@ -121,18 +121,34 @@ static int write_offset(struct restore *rs, const char *name, int64_t offset)
 	return r < 0 ? fail(rs->failure, r, "cannot set the %s clock of a time namespace", name) : 0;
 }
 
+/* Would our own clock be behind what the tree has seen already? So after a reboot. */
+static int goes_backwards(struct restore *rs, int64_t offset, bool *ret)
+{
+	_cleanup_close_ int self = sys_open("/proc/self", O_RDONLY | O_DIRECTORY, 0);
+	int64_t ours = 0;
+	int r;
+
+	r = self < 0 ? self : read_offset(self, "monotonic", &ours);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot read our own time namespace");
+	*ret = offset > ours;
+	return 0;
+}
+
 int ns_time_prepare(struct restore *rs, const struct rtask *root)
 {
 	const TaskKobjIdsEntry *ids = root->ids, *ours = rs->inventory->root_ids;
 	int64_t monotonic = 0, boottime = 0;
+	bool own = ids->has_time_ns_id && ours->has_time_ns_id && ids->time_ns_id != ours->time_ns_id;
+	bool backwards = false;
 	ProtobufCMessage *msg;
 	TimensEntry *e;
 	int r;
 
-	if (!ids->has_time_ns_id || !ours->has_time_ns_id || ids->time_ns_id == ours->time_ns_id)
+	r = image_read_one_in(rs->dir_fd, IMAGE_TIMENS, own ? ids->time_ns_id : 0,
+			      &timens_entry__descriptor, &rs->arena, rs->failure, &msg);
+	if (r == -ENOENT && !own)
 		return 0;
-	r = image_read_one_in(rs->dir_fd, IMAGE_TIMENS, ids->time_ns_id, &timens_entry__descriptor, &rs->arena,
-			      rs->failure, &msg);
 	if (r == -ENOENT)
 		return fail(rs->failure, -EBADMSG, "there is no image of its time namespace");
 	if (r < 0)
@@ -141,9 +157,15 @@ int ns_time_prepare(struct restore *rs, const struct rtask *root)
 	r = offset_for(rs, CLOCK_MONOTONIC, "monotonic", e->monotonic, &monotonic);
 	if (r == 0)
 		r = offset_for(rs, CLOCK_BOOTTIME, "boottime", e->boottime, &boottime);
-	if (r < 0)
+	if (r == 0 && !own)
+		r = goes_backwards(rs, monotonic, &backwards);
+	if (r < 0 || !(own || backwards))
 		return r;
 	r = SYS_CALL(unshare(CLONE_NEWTIME));
+	if (r < 0 && !own) {
+		restore_note(rs, "no time namespace can be made: the monotonic clock goes backwards");
+		return 0;
+	}
 	if (r < 0)
 		return fail(rs->failure, r, "cannot make a time namespace");
 	r = write_offset(rs, "monotonic", monotonic);
