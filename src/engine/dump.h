@@ -49,6 +49,7 @@ struct dump {
 	struct tty_dump *tty;
 	struct unix_dump *unix_socks;	   /* fd-unix.c */
 	struct inet_dump *inet_socks;	   /* fd-inet.c */
+	char run_id[37]; /* names the network lock, in the inventory too; empty: there is none */
 	uint32_t last_pages_id;
 	uint32_t last_ghost_id;
 	struct ghost *ghosts; /* fd-file.c */

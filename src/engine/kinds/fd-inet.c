@@ -7,6 +7,10 @@
  *
  * Restore binds with everything allowed that could be in the way (reuse, free binding) and sets the final options in
  * link, when all sockets of the tree stand at their addresses.
+ *
+ * Connections (--tcp-established) are read last, in dump_finish, behind a network lock, and stay under repair: the
+ * end of the tree does not reach their peers. They are rebuilt in open and begin to speak in restore_finish, when
+ * nothing can go wrong any more; the lock ends just before.
  */
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -17,6 +21,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "engine/control/netlock.h"
 #include "engine/control/sockdiag.h"
 #include "engine/kinds/fd-tcp.h"
 #include "engine/kinds/kind.h"
@@ -67,8 +72,20 @@ static const char *address_text(uint32_t family, const uint32_t *words, uint32_t
 
 /* ---- dump ---- */
 
-/* Tables of sock_diag, each read when first needed. */
+enum { NETWORK_LOCK_NFT = 1, RUN_ID_CHARS = 36 }; /* inventory_entry.network_lock_method; a UUID */
+
+/* A connection to be written at the end. */
+struct inet_connection {
+	InetSkEntry e; /* what its pointers lead to is in the arena */
+	const struct task *task;
+	int number;
+	int fd; /* a dup */
+};
+
 struct inet_dump {
+	struct inet_connection *connections;
+	size_t n_connections;
+	/* Tables of sock_diag, each read when first needed. */
 	struct inet_table {
 		int family, protocol;
 		struct inet_diag *items;
@@ -77,17 +94,21 @@ struct inet_dump {
 	size_t n_tables;
 };
 
+static struct inet_dump *inet_dump_state(struct dump *d)
+{
+	if (!d->inet_socks)
+		d->inet_socks = arena_new(&d->arena, struct inet_dump);
+	return d->inet_socks;
+}
+
 static int inet_table(struct dump *d, int family, int protocol, const struct inet_table **ret)
 {
-	struct inet_dump *s = d->inet_socks;
+	struct inet_dump *s = inet_dump_state(d);
 	struct inet_table *t;
 	int r;
 
-	if (!s) {
-		s = d->inet_socks = arena_new(&d->arena, struct inet_dump);
-		if (!s)
-			return fail(d->failure, -ENOMEM, "out of memory");
-	}
+	if (!s)
+		return fail(d->failure, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < s->n_tables; i++) {
 		if (s->tables[i].family == family && s->tables[i].protocol == protocol) {
 			*ret = &s->tables[i];
@@ -267,8 +288,27 @@ static int listener_dump(struct dump *d, const struct tcp_info *info, InetSkEntr
 	return 0;
 }
 
-static int tcp_dump(struct dump *d, int fd, InetSkEntry *e)
+static int connection_keep(struct dump *d, const struct fd_view *view, const InetSkEntry *e)
 {
+	struct inet_dump *s = inet_dump_state(d);
+	struct inet_connection *c;
+	int fd;
+
+	if (!s || arena_grow(&d->arena, &s->connections, s->n_connections) < 0)
+		return fail(d->failure, -ENOMEM, "out of memory");
+	fd = sys_dup(view->fd);
+	if (fd < 0)
+		return fail(d->failure, fd, "cannot keep it for its queues");
+	c = &s->connections[s->n_connections++];
+	*c = (struct inet_connection){
+		.e = *e, .task = view->task, .number = view->number, .fd = fd
+	};
+	return 0;
+}
+
+static int tcp_dump(struct dump *d, const struct fd_view *view, InetSkEntry *e)
+{
+	int fd = view->fd;
 	char text[ADDRESS_TEXT_MAX];
 	struct tcp_info info = { 0 };
 	socklen_t size = sizeof(info);
@@ -283,11 +323,18 @@ static int tcp_dump(struct dump *d, int fd, InetSkEntry *e)
 		return r;
 	if (e->state == TCP_LISTEN)
 		return listener_dump(d, &info, e);
-	if (!tcp_state_is_connected(e->state) || d->options->tcp_close)
-		return shutdown_dump(d, e);
-	return fail(d->failure, -EOPNOTSUPP,
-		    "tcp: established connection to %s; use --tcp-close to have it closed at restore",
-		    address_text(e->family, e->dst_addr, e->dst_port, text));
+	r = shutdown_dump(d, e);
+	if (r < 0 || !tcp_state_is_connected(e->state) || d->options->tcp_close)
+		return r;
+	if (!d->options->tcp_established)
+		return fail(d->failure, -EOPNOTSUPP,
+			    "tcp: established connection to %s; use --tcp-close to have it closed at "
+			    "restore, or --tcp-established",
+			    address_text(e->family, e->dst_addr, e->dst_port, text));
+	r = tcp_stream_check_dump(d, fd, e);
+	if (r < 0 || e->state == TCP_SYN_SENT)
+		return r;
+	return connection_keep(d, view, e);
 }
 
 static int datagram_dump(struct dump *d, const struct fd_view *view, InetSkEntry *e)
@@ -358,11 +405,96 @@ static int inet_dump(struct dump *d, const struct fd_view *view)
 	if (r == 0)
 		r = ip_opts_dump(d, view->fd, &e);
 	if (r == 0)
-		r = type == SOCK_STREAM ? tcp_dump(d, view->fd, &e) : datagram_dump(d, view, &e);
+		r = type == SOCK_STREAM ? tcp_dump(d, view, &e) : datagram_dump(d, view, &e);
 	if (r < 0)
 		return r;
 	entry.isk = &e;
 	return files_put(d, view, &fd_kind_inet, &entry);
+}
+
+/* ---- dump: connections ---- */
+
+static int run_id_make(struct dump *d)
+{
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	r = sys_read_file_at(AT_FDCWD, "/proc/sys/kernel/random/uuid", RUN_ID_CHARS + 1, &text, NULL);
+	if (r < 0 || strlen(text) < RUN_ID_CHARS)
+		return fail(d->failure, r < 0 ? r : -EIO, "cannot make an id for the network lock");
+	text[RUN_ID_CHARS] = '\0';
+	_Static_assert(sizeof(d->run_id) == RUN_ID_CHARS + 1, "a UUID and its NUL");
+	memcpy(d->run_id, text, sizeof(d->run_id));
+	return 0;
+}
+
+static int connections_lock(struct dump *d, const struct inet_dump *s)
+{
+	_cleanup_free_ struct netlock_connection *items = NULL;
+	int r;
+
+	/* A tree that goes on keeps its connections; what the images have is a look at them. */
+	if (d->options->leave_running || d->options->network_lock == NETWORK_LOCK_SKIP)
+		return 0;
+	items = calloc(s->n_connections, sizeof(*items));
+	if (!items)
+		return fail(d->failure, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < s->n_connections; i++) {
+		const InetSkEntry *e = &s->connections[i].e;
+		struct netlock_connection *c = &items[i];
+		const uint32_t *src = e->src_addr, *dst = e->dst_addr;
+		size_t words = e->n_src_addr;
+
+		c->family = (int)e->family;
+		/* On the wire, mapped addresses are IPv4. */
+		if (words == V6_WORDS && IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)dst)) {
+			c->family = AF_INET;
+			src += V6_WORDS - V4_WORDS;
+			dst += V6_WORDS - V4_WORDS;
+			words = V4_WORDS;
+		}
+		memcpy(c->local, src, words * sizeof(uint32_t));
+		memcpy(c->remote, dst, words * sizeof(uint32_t));
+		c->local_port = (uint16_t)e->src_port;
+		c->remote_port = (uint16_t)e->dst_port;
+	}
+	r = run_id_make(d);
+	return r < 0 ? r : netlock_set(d->failure, d->run_id, items, s->n_connections);
+}
+
+static int connection_dump(struct dump *d, const struct inet_connection *c)
+{
+	FAILURE_SCOPE(d->failure, "task %d", c->task->vpid);
+	FAILURE_SCOPE(d->failure, "fd %d", c->number);
+
+	return tcp_stream_dump(d, c->fd, &c->e);
+}
+
+static int inet_dump_finish(struct dump *d)
+{
+	struct inet_dump *s = d->inet_socks;
+	int r;
+
+	if (!s || s->n_connections == 0)
+		return 0;
+	r = connections_lock(d, s);
+	for (size_t i = 0; r == 0 && i < s->n_connections; i++)
+		r = connection_dump(d, &s->connections[i]);
+	return r;
+}
+
+/* The tree is dead or goes on: its connections are left to the network lock, or to it. */
+static void inet_dump_done(struct dump *d, bool ended)
+{
+	struct inet_dump *s = d->inet_socks;
+
+	for (size_t i = 0; s && i < s->n_connections; i++) {
+		if (!ended)
+			tcp_repair_off(s->connections[i].fd);
+		s->connections[i].fd = close_fd(s->connections[i].fd);
+	}
+	if (!ended)
+		netlock_clear(d->run_id);
 }
 
 /* ---- restore ---- */
@@ -383,8 +515,10 @@ static bool words_are_zero(const uint32_t *words, size_t n)
 static int inet_check(struct restore *rs, struct file *file)
 {
 	const InetSkEntry *e = file->entry->isk;
+	struct tcp_stream *stream = NULL;
 	char text[ADDRESS_TEXT_MAX];
 	size_t n;
+	int r;
 
 	if (!e || !e->opts)
 		return fail(rs->failure, -EBADMSG, "record without a socket in it");
@@ -404,9 +538,20 @@ static int inet_check(struct restore *rs, struct file *file)
 		return fail(rs->failure, -EBADMSG, "shutdown state %d", (int)e->shutdown);
 	if (!is_connected_tcp(e) || rs->options->tcp_close)
 		return 0;
+	if (e->n_dst_addr != n)
+		return fail(rs->failure, -EBADMSG, "tcp: connection to nowhere");
+	if (rs->options->tcp_established) {
+		if (e->state == TCP_SYN_SENT)
+			return 0;
+		r = tcp_stream_load(rs, e, &stream);
+		file->priv = stream;
+		if (r != -ENOENT)
+			return r;
+	}
 	return fail(rs->failure, -EOPNOTSUPP,
-		    "tcp: established connection to %s; use --tcp-close to have it closed",
-		    e->n_dst_addr ? address_text(e->family, e->dst_addr, e->dst_port, text) : "?");
+		    "tcp: established connection to %s%s; use --tcp-close to have it closed",
+		    address_text(e->family, e->dst_addr, e->dst_port, text),
+		    rs->options->tcp_established ? " was not saved" : "");
 }
 
 static int address_get(struct restore *rs, const InetSkEntry *e, bool is_source,
@@ -496,8 +641,13 @@ static int inet_open(struct restore *rs, struct file *file)
 	r = sk_opts_restore_early(rs, fd, e->opts);
 	if (r < 0)
 		return r;
+	if (file->priv) {
+		r = tcp_stream_prepare(rs, fd, file->priv);
+		if (r < 0)
+			return r;
+	}
 	/* A port is the protocol with raw sockets, and a closed connection has let go of its. */
-	if (!is_connected_tcp(e) && ((e->type != SOCK_RAW && e->src_port != 0) ||
+	if ((!is_connected_tcp(e) || !rs->options->tcp_close) && ((e->type != SOCK_RAW && e->src_port != 0) ||
 				     !words_are_zero(e->src_addr, e->n_src_addr))) {
 		r = inet_bind(rs, fd, e);
 		if (r < 0)
@@ -507,6 +657,16 @@ static int inet_open(struct restore *rs, struct file *file)
 		r = (int)SYS_CALL(listen(fd, (int)MIN(e->backlog, (uint32_t)INT_MAX)));
 		if (r < 0)
 			return fail(rs->failure, r, "cannot listen on port %u", e->src_port);
+	}
+	if (file->priv) {
+		union inet_address to;
+		socklen_t size;
+
+		r = address_get(rs, e, /* is_source= */ false, &to, &size);
+		if (r == 0)
+			r = tcp_stream_connect(rs, fd, file->priv, &to.any, size);
+		if (r < 0)
+			return r;
 	}
 	file->fd = TAKE_FD(fd);
 	return 0;
@@ -572,22 +732,99 @@ static int inet_connect(struct restore *rs, int fd, const InetSkEntry *e)
 	return 0;
 }
 
+static int inet_options(struct restore *rs, const struct file *file)
+{
+	const InetSkEntry *e = file->entry->isk;
+	int fd = file->fd, r;
+
+	r = sk_opts_restore(rs, fd, e->opts);
+	if (r == 0)
+		r = ip_opts_restore(rs, fd, e);
+	if (r == 0 && e->type == SOCK_STREAM && e->tcp_opts)
+		r = tcp_opts_restore(rs, fd, e->tcp_opts);
+	return r == 0 ? files_apply_flags(rs, fd, e->flags) : r;
+}
+
+/* The handshake begins anew; what there was of it is not missed by anybody. */
+static int connect_anew(struct restore *rs, int fd, const InetSkEntry *e)
+{
+	union inet_address a;
+	socklen_t size;
+	int r;
+
+	r = (int)SYS_CALL(fcntl(fd, F_SETFL, O_NONBLOCK));
+	if (r == 0)
+		r = address_get(rs, e, /* is_source= */ false, &a, &size);
+	if (r == 0)
+		r = (int)SYS_CALL(connect(fd, &a.any, size));
+	return r < 0 && r != -EINPROGRESS ? fail(rs->failure, r, "tcp: cannot connect again") : 0;
+}
+
 static int inet_link(struct restore *rs, struct file *file)
 {
 	const InetSkEntry *e = file->entry->isk;
 	int fd = file->fd, r = 0;
 
+	if (file->priv)
+		return 0;
+	if (e->type == SOCK_STREAM && e->state == TCP_SYN_SENT && !rs->options->tcp_close)
+		r = connect_anew(rs, fd, e);
 	if (e->type != SOCK_STREAM && e->state == TCP_ESTABLISHED && e->n_dst_addr > 0)
 		r = inet_connect(rs, fd, e);
 	if (r == 0)
-		r = sk_opts_restore(rs, fd, e->opts);
-	if (r == 0)
-		r = ip_opts_restore(rs, fd, e);
-	if (r == 0 && e->type == SOCK_STREAM && e->tcp_opts)
-		r = tcp_opts_restore(rs, fd, e->tcp_opts);
+		r = inet_options(rs, file);
 	if (r == 0 && e->has_shutdown && !is_connected_tcp(e))
 		r = sk_shutdown_restore(rs, fd, e->shutdown);
-	return r == 0 ? files_apply_flags(rs, fd, e->flags) : r;
+	return r;
+}
+
+static int closing_states(struct restore *rs, const struct file *file)
+{
+	const InetSkEntry *e = file->entry->isk;
+	union {
+		struct sockaddr_storage any;
+		union inet_address address;
+	} local = { 0 }, remote = { 0 };
+	socklen_t size;
+	int r;
+
+	r = address_get(rs, e, /* is_source= */ true, &local.address, &size);
+	if (r == 0)
+		r = address_get(rs, e, /* is_source= */ false, &remote.address, &size);
+	return r < 0 ? r : tcp_stream_close_states(rs, file->fd, file->priv, &local.any,
+						   &remote.any);
+}
+
+static int connection_finish(struct restore *rs, const struct file *file)
+{
+	int r = tcp_stream_finish(rs, file->fd, file->priv);
+
+	return r < 0 ? r : inet_options(rs, file);
+}
+
+/* From here on the peers hear of us. */
+static int inet_restore_finish(struct restore *rs)
+{
+	bool had_connections = false;
+	struct file *file;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && (file = files_at(rs, i)); i++) {
+		if (file->kind != &fd_kind_inet || !is_connected_tcp(file->entry->isk))
+			continue;
+		had_connections = true;
+		if (file->priv && file->fd >= 0)
+			r = closing_states(rs, file);
+	}
+	if (r < 0 || !had_connections)
+		return r;
+	if (rs->inventory->has_network_lock_method &&
+	    rs->inventory->network_lock_method == NETWORK_LOCK_NFT)
+		netlock_clear(rs->inventory->dump_criu_run_id);
+	for (size_t i = 0; r == 0 && (file = files_at(rs, i)); i++)
+		if (file->kind == &fd_kind_inet && file->priv && file->fd >= 0)
+			r = connection_finish(rs, file);
+	return r;
 }
 
 const struct fd_kind fd_kind_inet = {
@@ -595,7 +832,10 @@ const struct fd_kind fd_kind_inet = {
 	.type = FD_TYPES__INETSK,
 	.matches = inet_matches,
 	.dump = inet_dump,
+	.dump_finish = inet_dump_finish,
+	.dump_done = inet_dump_done,
 	.check = inet_check,
 	.open = inet_open,
 	.link = inet_link,
+	.restore_finish = inet_restore_finish,
 };

@@ -72,6 +72,12 @@ struct fd_kind {
 	int (*dump_finish)(struct dump *d);
 
 	/*
+	 * Runs last, whether the dump went well or not: lets go of what the kind holds. @ended: the tree is dead, by
+	 * us; else it goes on and must find everything as it was. NULL: none.
+	 */
+	void (*dump_done)(struct dump *d, bool ended);
+
+	/*
 	 * Runs for every record before anything is made: checks it, collects what belongs together (both ends of a pipe),
 	 * says by name what cannot be. NULL: none.
 	 */
