@@ -455,6 +455,10 @@ static int write_inventory(struct dump *d)
 	e.tcp_close = d->options->tcp_close;
 	e.has_network_lock_method = true;
 	e.network_lock_method = d->options->network_lock;
+	if (d->run_id[0]) {
+		e.network_lock_method = NETWORK_LOCK_NFTABLES;
+		e.dump_criu_run_id = d->run_id;
+	}
 	return image_write_one(d->dir_fd, IMAGE_INVENTORY, 0, &e.base, d->failure);
 }
 
@@ -522,6 +526,7 @@ static int checkpoint(struct dump *d)
 
 static void release(struct dump *d, int result)
 {
+	files_dump_done(d, result == 0 && !d->options->leave_running && !d->options->leave_stopped);
 	if (result < 0 || d->options->leave_running)
 		tree_thaw(&d->tree);
 	else if (d->options->leave_stopped)
@@ -542,7 +547,6 @@ static void count(struct dump *d, uint64_t start)
 
 static void dump_done(struct dump *d)
 {
-	files_dump_done(d);
 	strv_done(&d->more_external);
 	for (int i = 0; i < N_IMAGE_IDS; i++)
 		d->images[i] = image_free(d->images[i]);

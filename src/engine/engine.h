@@ -46,7 +46,7 @@ enum manage_cgroups {
 	MANAGE_CGROUPS_STRICT,
 };
 
-enum network_lock {
+enum network_lock { /* the numbers of inventory_entry */
 	NETWORK_LOCK_IPTABLES,
 	NETWORK_LOCK_NFTABLES,
 	NETWORK_LOCK_SKIP,

@@ -60,6 +60,7 @@ static struct tcphdr header(const struct tcp_segment *s, in_port_t from, in_port
 		.ack_seq = htonl(s->ack),
 		.doff = sizeof(struct tcphdr) / 4,
 		.fin = s->fin,
+		.rst = s->reset,
 		.ack = 1,
 		.window = htons(s->window),
 	};

@@ -19,7 +19,7 @@
 struct tcp_segment {
 	uint32_t seq, ack;
 	uint16_t window;
-	bool fin; /* ACK is always set */
+	bool fin, reset; /* ACK is always set */
 };
 
 /* @from, @to: sockaddr_in or sockaddr_in6, both of one family; mapped addresses count as IPv4. */

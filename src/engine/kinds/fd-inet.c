@@ -13,12 +13,14 @@
  * nothing can go wrong any more; the lock ends just before.
  */
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "basic/sys.h"
 #include "engine/control/netlock.h"
@@ -34,6 +36,9 @@
 #endif
 #ifndef ICMPV6_FILTER
 #define ICMPV6_FILTER 1
+#endif
+#ifndef SO_PEERNAME
+#define SO_PEERNAME 28
 #endif
 #ifndef IPV6_HDRINCL
 #define IPV6_HDRINCL 36
@@ -72,7 +77,7 @@ static const char *address_text(uint32_t family, const uint32_t *words, uint32_t
 
 /* ---- dump ---- */
 
-enum { NETWORK_LOCK_NFT = 1, RUN_ID_CHARS = 36 }; /* inventory_entry.network_lock_method; a UUID */
+enum { RUN_ID_CHARS = 36 }; /* a UUID */
 
 /* A connection to be written at the end. */
 struct inet_connection {
@@ -192,9 +197,14 @@ static int addresses_dump(struct dump *d, int fd, InetSkEntry *e)
 		return r;
 
 	a = (union inet_address){ 0 };
-	size = sizeof(a);
-	r = (int)SYS_CALL(getpeername(fd, &a.any, &size));
-	if (r < 0 && r != -ENOTCONN && r != -EINVAL)
+	/* SO_PEERNAME refuses more room than it fills. */
+	size = e->family == AF_INET6 ? sizeof(a.v6) : sizeof(a.v4);
+	/* Not getpeername(2): this answers for connections that are over, or not there yet, too. */
+	if (e->type == SOCK_STREAM)
+		r = (int)SYS_CALL(getsockopt(fd, SOL_SOCKET, SO_PEERNAME, &a, &size));
+	else
+		r = (int)SYS_CALL(getpeername(fd, &a.any, &size));
+	if (r < 0 && r != -ENOTCONN)
 		return fail(d->failure, r, "cannot read the address of its peer");
 	if (r == 0 && e->type != SOCK_STREAM)
 		e->state = TCP_ESTABLISHED;
@@ -306,6 +316,30 @@ static int connection_keep(struct dump *d, const struct fd_view *view, const Ine
 	return 0;
 }
 
+/*
+ * Never connected, or not any more: the latter reads as at its end, behind what may still be in the queue. sock_diag
+ * does not know it.
+ */
+static int closed_dump(struct dump *d, const struct fd_view *view, InetSkEntry *e)
+{
+	struct pollfd pfd = { .fd = view->fd, .events = POLLRDHUP };
+	int unread = 0, r;
+
+	if (e->dst_port == 0)
+		return 0;
+	r = (int)SYS_CALL(poll(&pfd, 1, 0));
+	if (r < 0)
+		return fail(d->failure, r, "cannot poll");
+	if (pfd.revents & POLLRDHUP) {
+		e->has_shutdown = 1;
+		e->shutdown = SK_SHUTDOWN__READ;
+	}
+	r = (int)SYS_CALL(ioctl(view->fd, SIOCINQ, &unread));
+	if (r < 0)
+		return fail(d->failure, r, "cannot read the length of its queue");
+	return unread > 0 ? connection_keep(d, view, e) : 0;
+}
+
 static int tcp_dump(struct dump *d, const struct fd_view *view, InetSkEntry *e)
 {
 	int fd = view->fd;
@@ -323,8 +357,10 @@ static int tcp_dump(struct dump *d, const struct fd_view *view, InetSkEntry *e)
 		return r;
 	if (e->state == TCP_LISTEN)
 		return listener_dump(d, &info, e);
+	if (e->state == TCP_CLOSE)
+		return closed_dump(d, view, e);
 	r = shutdown_dump(d, e);
-	if (r < 0 || !tcp_state_is_connected(e->state) || d->options->tcp_close)
+	if (r < 0 || d->options->tcp_close)
 		return r;
 	if (!d->options->tcp_established)
 		return fail(d->failure, -EOPNOTSUPP,
@@ -431,20 +467,25 @@ static int run_id_make(struct dump *d)
 static int connections_lock(struct dump *d, const struct inet_dump *s)
 {
 	_cleanup_free_ struct netlock_connection *items = NULL;
+	size_t n = 0;
 	int r;
 
 	/* A tree that goes on keeps its connections; what the images have is a look at them. */
-	if (d->options->leave_running || d->options->network_lock == NETWORK_LOCK_SKIP)
+	if (d->options->leave_running || d->options->leave_stopped ||
+	    d->options->network_lock == NETWORK_LOCK_SKIP)
 		return 0;
 	items = calloc(s->n_connections, sizeof(*items));
 	if (!items)
 		return fail(d->failure, -ENOMEM, "out of memory");
 	for (size_t i = 0; i < s->n_connections; i++) {
 		const InetSkEntry *e = &s->connections[i].e;
-		struct netlock_connection *c = &items[i];
+		struct netlock_connection *c = &items[n];
 		const uint32_t *src = e->src_addr, *dst = e->dst_addr;
 		size_t words = e->n_src_addr;
 
+		if (e->state == TCP_CLOSE)
+			continue;
+		n++;
 		c->family = (int)e->family;
 		/* On the wire, mapped addresses are IPv4. */
 		if (words == V6_WORDS && IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)dst)) {
@@ -458,8 +499,10 @@ static int connections_lock(struct dump *d, const struct inet_dump *s)
 		c->local_port = (uint16_t)e->src_port;
 		c->remote_port = (uint16_t)e->dst_port;
 	}
+	if (n == 0)
+		return 0;
 	r = run_id_make(d);
-	return r < 0 ? r : netlock_set(d->failure, d->run_id, items, s->n_connections);
+	return r < 0 ? r : netlock_set(d->failure, d->run_id, items, n);
 }
 
 static int connection_dump(struct dump *d, const struct inet_connection *c)
@@ -536,6 +579,11 @@ static int inet_check(struct restore *rs, struct file *file)
 		return fail(rs->failure, -EBADMSG, "ports %u and %u", e->src_port, e->dst_port);
 	if (e->has_shutdown && (unsigned)e->shutdown > SK_SHUTDOWN__BOTH)
 		return fail(rs->failure, -EBADMSG, "shutdown state %d", (int)e->shutdown);
+	if (e->type == SOCK_STREAM && e->state == TCP_CLOSE && e->n_dst_addr == n && e->dst_port != 0) {
+		r = tcp_stream_load(rs, e, &stream);
+		file->priv = stream;
+		return r == -ENOENT ? 0 : r;
+	}
 	if (!is_connected_tcp(e) || rs->options->tcp_close)
 		return 0;
 	if (e->n_dst_addr != n)
@@ -617,6 +665,24 @@ static int inet_bind(struct restore *rs, int fd, const InetSkEntry *e)
 	return 0;
 }
 
+/*
+ * Of sockets that share a port, those that came first may have withdrawn their consent later. It is lent to all of them
+ * until link.
+ */
+static bool port_is_shared(const struct restore *rs, const InetSkEntry *e)
+{
+	const struct file *file;
+
+	for (size_t i = 0; (file = files_at(rs, i)); i++) {
+		const InetSkEntry *o = file->kind == &fd_kind_inet ? file->entry->isk : NULL;
+
+		if (o && o != e && o->type == e->type && o->src_port == e->src_port &&
+		    o->opts->has_so_reuseport && o->opts->so_reuseport)
+			return true;
+	}
+	return false;
+}
+
 static int inet_open(struct restore *rs, struct file *file)
 {
 	const InetSkEntry *e = file->entry->isk;
@@ -641,6 +707,11 @@ static int inet_open(struct restore *rs, struct file *file)
 	r = sk_opts_restore_early(rs, fd, e->opts);
 	if (r < 0)
 		return r;
+	if (e->type != SOCK_RAW && e->src_port != 0 && port_is_shared(rs, e)) {
+		r = sk_make_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+		if (r < 0)
+			return fail(rs->failure, r, "cannot allow sharing of port %u", e->src_port);
+	}
 	if (file->priv) {
 		r = tcp_stream_prepare(rs, fd, file->priv);
 		if (r < 0)
@@ -773,7 +844,10 @@ static int inet_link(struct restore *rs, struct file *file)
 		r = inet_connect(rs, fd, e);
 	if (r == 0)
 		r = inet_options(rs, file);
-	if (r == 0 && e->has_shutdown && !is_connected_tcp(e))
+	/* Whoever had a connection finds it at its end. */
+	if (r == 0 && is_connected_tcp(e) && rs->options->tcp_close)
+		r = sk_shutdown_restore(rs, fd, SK_SHUTDOWN__BOTH);
+	else if (r == 0 && e->has_shutdown && !is_connected_tcp(e))
 		r = sk_shutdown_restore(rs, fd, e->shutdown);
 	return r;
 }
@@ -810,16 +884,16 @@ static int inet_restore_finish(struct restore *rs)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && (file = files_at(rs, i)); i++) {
-		if (file->kind != &fd_kind_inet || !is_connected_tcp(file->entry->isk))
+		if (file->kind != &fd_kind_inet)
 			continue;
-		had_connections = true;
+		had_connections = had_connections || file->priv || is_connected_tcp(file->entry->isk);
 		if (file->priv && file->fd >= 0)
 			r = closing_states(rs, file);
 	}
 	if (r < 0 || !had_connections)
 		return r;
 	if (rs->inventory->has_network_lock_method &&
-	    rs->inventory->network_lock_method == NETWORK_LOCK_NFT)
+	    rs->inventory->network_lock_method == NETWORK_LOCK_NFTABLES)
 		netlock_clear(rs->inventory->dump_criu_run_id);
 	for (size_t i = 0; r == 0 && (file = files_at(rs, i)); i++)
 		if (file->kind == &fd_kind_inet && file->priv && file->fd >= 0)

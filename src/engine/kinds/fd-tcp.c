@@ -257,6 +257,9 @@ int tcp_stream_dump(struct dump *d, int fd, const InetSkEntry *e)
 		if (t.unsq_len > 0)
 			t.unsq_len--;
 	}
+	/* What could not be sent any more is gone, though still counted. */
+	if (e->state == TCP_CLOSE)
+		t.outq_len = t.unsq_len = 0;
 	t.has_unsq_len = 1;
 	r = queue_read(d, fd, TCP_RECV_QUEUE, t.inq_len, &t.inq_seq, &in);
 	if (r == 0)
@@ -471,15 +474,18 @@ static int own_fin(struct restore *rs, int fd)
 	return queue_select(rs->failure, fd, TCP_NO_QUEUE);
 }
 
-/* What the peer said last: its FIN, or that it has ours. */
-static int peer_says(struct restore *rs, const struct tcp_stream *s, bool fin,
+enum peer_word { PEER_FIN, PEER_ACK, PEER_RESET };
+
+/* What the peer said last: its FIN, that it has ours, or that the connection is no more. */
+static int peer_says(struct restore *rs, const struct tcp_stream *s, enum peer_word word,
 		     const struct sockaddr_storage *local, const struct sockaddr_storage *remote)
 {
 	struct tcp_segment segment = {
 		.seq = s->in_seq + s->t->inq_len,
-		.ack = fin ? s->out_seq : s->t->outq_seq,
+		.ack = word == PEER_ACK ? s->t->outq_seq : s->out_seq,
 		.window = (uint16_t)MIN(s->t->snd_wnd >> s->t->snd_wscale, (uint32_t)UINT16_MAX),
-		.fin = fin,
+		.fin = word == PEER_FIN,
+		.reset = word == PEER_RESET,
 	};
 	int r = tcp_segment_send(remote, local, &segment);
 
@@ -495,11 +501,14 @@ int tcp_stream_close_states(struct restore *rs, int fd, const struct tcp_stream 
 	int r = 0;
 
 	switch (s->state) {
+	case TCP_CLOSE:
+		r = peer_says(rs, s, PEER_RESET, local, remote);
+		break;
 	case TCP_CLOSE_WAIT:
-		r = peer_says(rs, s, /* fin= */ true, local, remote);
+		r = peer_says(rs, s, PEER_FIN, local, remote);
 		break;
 	case TCP_LAST_ACK:
-		r = peer_says(rs, s, /* fin= */ true, local, remote);
+		r = peer_says(rs, s, PEER_FIN, local, remote);
 		r = r < 0 ? r : own_fin(rs, fd);
 		break;
 	case TCP_FIN_WAIT1:
@@ -507,11 +516,11 @@ int tcp_stream_close_states(struct restore *rs, int fd, const struct tcp_stream 
 		break;
 	case TCP_FIN_WAIT2:
 		r = own_fin(rs, fd);
-		r = r < 0 ? r : peer_says(rs, s, /* fin= */ false, local, remote);
+		r = r < 0 ? r : peer_says(rs, s, PEER_ACK, local, remote);
 		break;
 	case TCP_CLOSING:
 		r = own_fin(rs, fd);
-		r = r < 0 ? r : peer_says(rs, s, /* fin= */ true, local, remote);
+		r = r < 0 ? r : peer_says(rs, s, PEER_FIN, local, remote);
 		break;
 	default:
 		return 0;
@@ -531,8 +540,9 @@ int tcp_stream_finish(struct restore *rs, int fd, const struct tcp_stream *s)
 {
 	int r;
 
-	r = repair_set(rs->failure, fd, TCP_REPAIR_OFF);
-	if (r < 0 || state_has_own_fin(s->state))
+	r = repair_set(rs->failure, fd,
+		       s->state == TCP_CLOSE ? TCP_REPAIR_OFF_NO_WP : TCP_REPAIR_OFF);
+	if (r < 0 || s->state == TCP_CLOSE || state_has_own_fin(s->state))
 		return r;
 	return queue_fill(rs, fd, s->out + (s->t->outq_len - s->t->unsq_len), s->t->unsq_len);
 }

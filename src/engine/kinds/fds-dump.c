@@ -475,8 +475,12 @@ int files_dump_finish(struct dump *d)
 	return 0;
 }
 
-void files_dump_done(struct dump *d)
+void files_dump_done(struct dump *d, bool ended)
 {
+	for (size_t i = 0; i < n_fd_kinds; i++) {
+		if (fd_kinds[i]->dump_done)
+			fd_kinds[i]->dump_done(d, ended);
+	}
 	for (size_t i = 0; d->files && i < d->files->n_kept; i++)
-		close_fd(d->files->kept[i]);
+		d->files->kept[i] = close_fd(d->files->kept[i]);
 }

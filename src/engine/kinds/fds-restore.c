@@ -276,7 +276,7 @@ static int open_in_turn(struct restore *rs, size_t *ret_waiting)
 			struct file *file = rs->files->files[i];
 			int r;
 
-			if (file->fd >= 0 || file->n_users == 0)
+			if (file->fd >= 0 || (file->n_users == 0 && !file->needed))
 				continue;
 			r = files_open_one(rs, file);
 			if (r < 0 && r != -EAGAIN)

@@ -169,7 +169,7 @@ int files_open_mapped(struct restore *rs, uint64_t id, uint32_t mode);
 /* Dumps every descriptor of every task, and what cwd, root and exe refer to. Fills task->files_id. */
 int files_dump_task(struct dump *d, struct task *task) _must_check_;
 int files_dump_finish(struct dump *d) _must_check_;
-void files_dump_done(struct dump *d);
+void files_dump_done(struct dump *d, bool ended);
 
 /* Reads and checks all records; opens nothing. */
 int files_load(struct restore *rs) _must_check_;

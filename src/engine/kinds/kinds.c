@@ -3,8 +3,12 @@
 #include "engine/kinds/kind.h"
 #include "engine/kinds/task-locks.h"
 
-/* In order of matching: the particular before the general. */
+/*
+ * In order of matching: the particular before the general. Finished in this order too: unix sockets first, as their queues
+ * bring descriptors of other kinds.
+ */
 const struct fd_kind *const fd_kinds[] = {
+	&fd_kind_unix,
 	&fd_kind_eventfd,
 	&fd_kind_signalfd,
 	&fd_kind_timerfd,
@@ -12,7 +16,6 @@ const struct fd_kind *const fd_kinds[] = {
 	&fd_kind_pidfd,
 	&fd_kind_memfd,
 	&fd_kind_tty,
-	&fd_kind_unix,
 	&fd_kind_inet,
 	&fd_kind_netlink,
 	&fd_kind_pipe,
