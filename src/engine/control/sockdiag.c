@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/control/sockdiag.h"
 
+#include <arpa/inet.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink_diag.h>
+#include <linux/packet_diag.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/tcp.h>
@@ -246,6 +248,129 @@ int sockdiag_netlink_get(uint32_t ino, struct arena *a, struct netlink_diag *ret
 
 	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req),
 			  netlink_row, &search);
+	if (r < 0)
+		return r;
+	if (!search.found)
+		return -ENOENT;
+	*ret = search.diag;
+	return 0;
+}
+
+/* ---- packet ---- */
+
+struct packet_search {
+	struct arena *arena;
+	uint32_t ino;
+	bool found;
+	struct packet_diag diag;
+};
+
+static int packet_groups(struct packet_search *s, const struct nlattr *at)
+{
+	const struct packet_diag_mclist *from = nla_data(at);
+	size_t n = (size_t)nla_len(at) / sizeof(*from);
+	struct packet_diag_group *groups = arena_array(s->arena, struct packet_diag_group, n);
+
+	if (!groups && n > 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		groups[i].index = from[i].pdmc_index;
+		groups[i].type = from[i].pdmc_type;
+		groups[i].address_size = MIN((size_t)from[i].pdmc_alen, sizeof(from[i].pdmc_addr));
+		groups[i].address = arena_copy(s->arena, from[i].pdmc_addr, sizeof(from[i].pdmc_addr));
+		if (!groups[i].address)
+			return -ENOMEM;
+	}
+	s->diag.mclist = groups;
+	s->diag.n_mclist = n;
+	return 0;
+}
+
+static struct packet_diag_ring_config packet_ring(const struct nlattr *at)
+{
+	struct packet_diag_ring r = { 0 };
+
+	memcpy(&r, nla_data(at), MIN((size_t)nla_len(at), sizeof(r)));
+	return (struct packet_diag_ring_config){
+		.block_size = r.pdr_block_size,
+		.block_nr = r.pdr_block_nr,
+		.frame_size = r.pdr_frame_size,
+		.frame_nr = r.pdr_frame_nr,
+		.retire_tmo = r.pdr_retire_tmo,
+		.sizeof_priv = r.pdr_sizeof_priv,
+		.features = r.pdr_features,
+	};
+}
+
+static int packet_attr(struct packet_search *s, const struct nlattr *at)
+{
+	struct packet_diag_info info = { 0 };
+
+	switch (nla_type(at)) {
+	case PACKET_DIAG_INFO:
+		memcpy(&info, nla_data(at), MIN((size_t)nla_len(at), sizeof(info)));
+		s->diag.index = info.pdi_index;
+		s->diag.version = info.pdi_version;
+		s->diag.reserve = info.pdi_reserve;
+		s->diag.copy_thresh = info.pdi_copy_thresh;
+		s->diag.timestamp = info.pdi_tstamp;
+		s->diag.aux_data = info.pdi_flags & PDI_AUXDATA;
+		s->diag.orig_dev = info.pdi_flags & PDI_ORIGDEV;
+		s->diag.vnet_hdr = info.pdi_flags & PDI_VNETHDR;
+		s->diag.loss = info.pdi_flags & PDI_LOSS;
+		return 0;
+	case PACKET_DIAG_MCLIST:
+		return packet_groups(s, at);
+	case PACKET_DIAG_RX_RING:
+		s->diag.rx_ring = packet_ring(at);
+		return 0;
+	case PACKET_DIAG_TX_RING:
+		s->diag.tx_ring = packet_ring(at);
+		return 0;
+	case PACKET_DIAG_FANOUT:
+		if ((size_t)nla_len(at) < sizeof(s->diag.fanout))
+			return -EPROTO;
+		memcpy(&s->diag.fanout, nla_data(at), sizeof(s->diag.fanout));
+		s->diag.has_fanout = true;
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+static int packet_row(void *userdata, const void *payload, size_t size)
+{
+	struct packet_search *s = userdata;
+	const struct packet_diag_msg *msg = payload;
+	const struct nlattr *at;
+	int left, r;
+
+	if (size < sizeof(*msg))
+		return -EPROTO;
+	if (msg->pdiag_ino != s->ino || s->found)
+		return 0;
+	s->found = true;
+	s->diag.protocol = htons(msg->pdiag_num);
+	for_each_attr(at, left, payload, size, sizeof(*msg)) {
+		r = packet_attr(s, at);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int sockdiag_packet_get(uint32_t ino, struct arena *a, struct packet_diag *ret)
+{
+	struct packet_diag_req req = {
+		.sdiag_family = AF_PACKET,
+		.pdiag_show = PACKET_SHOW_INFO | PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG |
+			      PACKET_SHOW_FANOUT,
+	};
+	struct packet_search search = { .arena = a, .ino = ino };
+	int r;
+
+	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req),
+			  packet_row, &search);
 	if (r < 0)
 		return r;
 	if (!search.found)

@@ -49,3 +49,25 @@ struct netlink_diag {
 	size_t n_groups;	/* words */
 };
 int sockdiag_netlink_get(uint32_t ino, struct arena *a, struct netlink_diag *ret) _must_check_;
+
+struct packet_diag_ring_config {
+	uint32_t block_size, block_nr, frame_size, frame_nr, retire_tmo, sizeof_priv, features;
+};
+
+struct packet_diag_group {
+	uint32_t index, type;
+	const uint8_t *address;
+	size_t address_size;
+};
+
+struct packet_diag {
+	uint16_t protocol; /* network byte order */
+	uint32_t index, version, reserve, copy_thresh, timestamp;
+	bool aux_data, orig_dev, vnet_hdr, loss;
+	bool has_fanout;
+	uint32_t fanout;
+	const struct packet_diag_group *mclist;
+	size_t n_mclist;
+	struct packet_diag_ring_config rx_ring, tx_ring; /* block_nr 0: none */
+};
+int sockdiag_packet_get(uint32_t ino, struct arena *a, struct packet_diag *ret) _must_check_;

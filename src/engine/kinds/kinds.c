@@ -18,6 +18,7 @@ const struct fd_kind *const fd_kinds[] = {
 	&fd_kind_tty,
 	&fd_kind_inet,
 	&fd_kind_netlink,
+	&fd_kind_packet,
 	&fd_kind_pipe,
 	&fd_kind_fifo,
 	&fd_kind_file,
