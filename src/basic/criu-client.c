@@ -197,6 +197,7 @@ static void fill_switches(CriuOpts *o, const struct criu_request *q)
 	SEND_TRUE(o, evasive_devices, q->evasive_devices);
 	SEND_TRUE(o, track_mem, q->track_mem);
 	SEND_TRUE(o, rst_sibling, q->restore_sibling);
+	SEND_TRUE(o, snapmgr_new_pid_ns, q->new_pid_ns);
 }
 
 static void fill_values(CriuOpts *o, const struct criu_request *q)

@@ -150,7 +150,8 @@ static int check_namespaces(struct dump *d)
 			continue; /* not in this kernel */
 		if (ns_inode(d->tree.tasks[0]->proc_fd, ns_names[k], &root) < 0)
 			return fail(d->failure, -EACCES, "cannot look at its %s namespace", ns_names[k]);
-		d->own_ns[k] = ours != root;
+		/* Below somebody else's process 1 a tree is as one in our namespace, under the pids it has there. */
+		d->own_ns[k] = ours != root && (k != NS_PID || d->tree.tasks[0]->vpid == 1);
 		if (d->own_ns[k])
 			d->ns_id[k] = ++last_id;
 		if (d->own_ns[k] && k != NS_PID && k != NS_TIME)
@@ -176,9 +177,6 @@ static int check_sessions(struct dump *d)
 {
 	const struct task *root = d->tree.tasks[0];
 
-	if (d->own_ns[NS_PID] && root->vpid != 1)
-		return fail(d->failure, -EOPNOTSUPP,
-			    "task %d: it is not the first process of its pid namespace", root->pid);
 	if (root->vsid == root->vpid || d->options->shell_job || (d->own_ns[NS_PID] && root->vsid == 0))
 		return 0;
 	return fail(d->failure, -EINVAL,

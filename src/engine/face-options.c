@@ -525,6 +525,8 @@ static const struct option_row rows[] = {
 		   "return once the tree runs"),
 	SWITCH_ROW("restore-sibling", 'S', true, ACTION_RESTORE, ENGINE(restore_sibling),
 		   "the tree becomes a child of the caller; with -d"),
+	SWITCH_ROW("new-pid-namespace", 0, true, ACTION_RESTORE, ENGINE(new_pid_ns),
+		   "in a PID namespace of its own, where the pids are free"),
 	SWITCH_ROW("exec-cmd", 0, false, ACTION_RESTORE, FACE(exec_cmd_wanted),
 		   "-- CMD ARGS  run this as the parent of the tree"),
 	TAKE_ROW("inherit-fd", 0, NEEDS_VALUE, ACTION_RESTORE, take_inherit_fd,

@@ -110,6 +110,19 @@ static bool pid_is_alive(pid_t pid)
 	return fd >= 0 && proc_stat_read(fd, &st) == 0 && st.state != 'Z' && st.state != 'X';
 }
 
+/* The root's pid is free there, and all others'. */
+static int enter_new_pid_ns(struct restore *rs)
+{
+	int r;
+
+	r = pidns_new(rs->options->restore_sibling, &rs->pidns);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot make a PID namespace");
+	guard_note(rs->guard, rs->pidns.keeper);
+	r = pidns_enter(&rs->pidns);
+	return r < 0 ? fail(rs->failure, r, "cannot enter its PID namespace") : 0;
+}
+
 static int clone_root(struct restore *rs, struct rtask *root, const int leash[2])
 {
 	bool sibling = rs->options->restore_sibling;
@@ -120,12 +133,17 @@ static int clone_root(struct restore *rs, struct rtask *root, const int leash[2]
 		.set_tid = (uintptr_t)&want,
 		.set_tid_size = 1,
 	};
+	bool enter = false;
 	long pid;
 	int r;
 
 	if (wants_own(root->ids, rs->inventory->root_ids))
-		args.flags |= CLONE_NEWPID;
-	r = ns_time_prepare(rs, root);
+		args.flags |= CLONE_NEWPID; /* it was process 1, and will be */
+	else
+		enter = rs->options->new_pid_ns;
+	r = enter ? enter_new_pid_ns(rs) : 0;
+	if (r == 0)
+		r = ns_time_prepare(rs, root);
 	if (r < 0)
 		return r;
 	for (int tries = 0;; tries++) {
@@ -142,7 +160,8 @@ static int clone_root(struct restore *rs, struct rtask *root, const int leash[2]
 		return fail(rs->failure, pid, "cannot make the task");
 	root->pid = pid;
 	guard_note(rs->guard, pid);
-	return 0;
+	r = enter ? pidns_leave() : 0;
+	return r < 0 ? fail(rs->failure, r, "cannot leave its PID namespace") : 0;
 }
 
 static int open_mem(struct restore *rs, struct rtask *task)

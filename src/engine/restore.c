@@ -214,6 +214,12 @@ static int let_go(struct restore *rs)
 
 	files_restore_done(rs);
 	shmem_restore_done(rs->shmem);
+	/* First: until the commit our death is the tree's, by the guard. */
+	if (rs->pidns.keeper > 0) {
+		r = pidns_hand_over(&rs->pidns, rs->tasks[0]->entry->pid);
+		if (r < 0)
+			return fail(rs->failure, r, "cannot hand its PID namespace over");
+	}
 	for_each_thread(rs, PTRACE_SETOPTIONS); /* no EXITKILL: the guard alone decides now */
 	r = guard_commit(rs->guard);
 	if (r < 0)
@@ -236,6 +242,7 @@ static void restore_done(struct restore *rs)
 	close_fd(rs->transport[1]);
 	if (rs->region)
 		(void)munmap(PTR(rs->region), REGION_BYTES);
+	pidns_done(&rs->pidns);
 	guard_free(rs->guard);
 	free(rs->remote);
 	arena_done(&rs->arena);
@@ -252,6 +259,7 @@ int engine_restore(const struct engine_options *options, const struct engine_con
 		.stats = stats,
 		.dir_fd = options->images_dir_fd,
 		.transport = { -EBADF, -EBADF },
+		.pidns = PIDNS_NONE,
 	};
 	uint64_t start = now_usec();
 	int r;

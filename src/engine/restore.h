@@ -13,6 +13,7 @@
 
 #include "basic/arena.h"
 #include "basic/log.h"
+#include "basic/pidns.h"
 #include "engine/control/remote.h"
 #include "engine/engine.h"
 #include "engine/image/image.h"
@@ -91,6 +92,7 @@ struct restore {
 	struct pipe_made *pipes, *fifos;
 	uint64_t inherited; /* inherit.c: which of the first 64 options->inherit_fds were taken */
 	SeccompEntry *seccomp; /* task-seccomp.c; NULL until needed */
+	struct pidns pidns;	     /* options->new_pid_ns: where the tree is made */
 	struct guard *guard;	     /* guard.c: ends what we made if we die */
 	int transport[2];	     /* SEQPACKET: [0] ours, [1] the tasks' */
 	struct remote *remote;	     /* of the thread that is driven at the moment */

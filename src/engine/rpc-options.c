@@ -44,6 +44,7 @@ static const struct {
 	SWITCH(unprivileged, engine.unprivileged),
 	SWITCH(display_stats, engine.display_stats),
 	SWITCH(rst_sibling, engine.restore_sibling),
+	SWITCH(snapmgr_new_pid_ns, engine.new_pid_ns),
 #undef SWITCH
 };
 

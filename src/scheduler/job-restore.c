@@ -210,6 +210,13 @@ static void on_post_restore(void *userdata, const struct failure *failure)
 	job_end(j, RUN_OK);
 }
 
+/* Its pids may be somebody else's by now, after a boot above all. In a PID namespace of its own they are free. */
+static bool wants_new_pid_ns(const struct job *j)
+{
+	return j->failure.error == -EEXIST && !j->in_new_pid_ns && !j->canceled &&
+	       j->q.policy->engine.backend == POLICY_BACKEND_NATIVE;
+}
+
 static void on_restored(struct job *j, const struct criu_answer *a)
 {
 	const struct hook_facts facts = { .policy = j->q.policy->name,
@@ -218,7 +225,15 @@ static void on_restored(struct job *j, const struct criu_answer *a)
 	struct failure failure = {};
 
 	if (!a || !a->success) {
-		job_end_failed(j);
+		if (!wants_new_pid_ns(j)) {
+			job_end_failed(j);
+			return;
+		}
+		report(&j->c->reporter, REPORT_NOTE, j->q.policy->name, j->q.gen,
+		       "%s; restoring into a PID namespace of its own", j->failure.text);
+		j->failure = (struct failure){};
+		j->in_new_pid_ns = true;
+		restore_make(j);
 		return;
 	}
 	if (record_root(j, a->pid) < 0) {
@@ -246,6 +261,7 @@ static void restore_make(struct job *j)
 	q.images_dir_fd = j->dir_fd;
 	q.notify = true;
 	q.restore_sibling = true;
+	q.new_pid_ns = j->in_new_pid_ns;
 	q.shell_job = true; /* without effect on a tree that leads its session */
 	q.log_file = "restore.log";
 	if (job_start_engine(j, &q, on_restored) < 0)
