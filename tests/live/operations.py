@@ -181,6 +181,42 @@ def pid_taken(stage):
     stage.content()
 
 
+def new_pid_namespace(stage):
+    """restore --new-pid-namespace makes the tree beside the one that holds its pids; nobody is left when it ends"""
+    stage.dump_well('--leave-running')
+    before = set(others())
+    code, said = stage.run('restore', '-d', '--new-pid-namespace', '--pidfile', stage.top + '/pid')
+    check(code == 0, f'restore succeeds: {errors(said)}')
+    with open(stage.top + '/pid', encoding='ascii') as file:
+        root = int(file.read())
+    made = {pid: inner_pid(pid) for pid in set(others()) - before}
+    keepers = [pid for pid, inner in made.items() if inner == 1]
+    check(len(keepers) == 1, f'one keeper: {made}')
+    check(sorted(inner for inner in made.values() if inner != 1) == sorted(before),
+          f'the pids are those of the running tree: {made}, {before}')
+    check(made.get(root) == stage.pid, f'the root is {stage.pid} in there: {made}')
+    check(not observe.traced(list(made)), 'a tracer is left')
+
+    os.kill(root, signal.SIGKILL)
+
+    def gone():
+        frame.reap()
+        return not set(made) & set(others())
+    for pid in set(made) - {root, *keepers}:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:      # some end with their parent
+            pass
+    wait_until('nobody is left in the namespace', gone, timeout=5)
+    stage.intact('after its copy')
+    stage.content()
+
+
+def inner_pid(pid):
+    match = re.search(r'^NSpid:.*\t(\d+)$', observe.text(f'/proc/{pid}/status'), re.M)
+    return int(match.group(1)) if match else 0
+
+
 def no_images_directory(stage):
     """dump into a directory that does not exist fails, and the tree runs on"""
     code, said = stage.dump(images=stage.top + '/nowhere')
@@ -307,6 +343,7 @@ SCENARIOS = [
     (restore_waits, 'files', None),
     (restore_sibling, 'files', None),
     (pid_taken, 'files', None),
+    (new_pid_namespace, 'tree', 'an option of ours'),
     (no_images_directory, 'files', None),
     (disk_full, 'files', None),
     (no_such_task, 'files', None),
