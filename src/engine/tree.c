@@ -14,6 +14,7 @@
 
 #include "basic/parse.h"
 #include "basic/sys.h"
+#include "engine/control/remote.h"
 
 #ifndef PTRACE_EVENT_STOP
 #define PTRACE_EVENT_STOP 128
@@ -23,6 +24,7 @@ enum {
 	TASKS_MAX = 1 << 20,
 	CHILDREN_TEXT_MAX = 16 << 20,
 	SYSCALL_INSN_BYTES = 2,
+	PAGE = 4096,
 	DEATH_PAUSE_NSEC = 100000,
 };
 
@@ -142,32 +144,11 @@ static int read_thread_state(struct tree *t, struct task *task, struct thread *t
 	return 0;
 }
 
-/* Seizes and stops one thread. 1: stopped, 0: it is gone or dead. */
-static int thread_stop(struct tree *t, struct task *task, struct thread *th, uint64_t deadline)
+/* Stops one seized thread. 1: stopped, 0: it is gone or dead. */
+static int thread_interrupt(struct tree *t, struct task *task, struct thread *th, uint64_t deadline)
 {
-	FAILURE_SCOPE(t->failure, "thread %d", th->tid);
 	int status, r;
 
-	r = sys_ptrace(PTRACE_SEIZE, th->tid, NULL, NULL);
-	if (r == -ESRCH)
-		return 0;
-	if (r == -EPERM) {
-		char path[64];
-		_cleanup_close_ int fd = -EBADF;
-		struct proc_status st;
-
-		(void)snprintf(path, sizeof(path), "task/%d", th->tid);
-		fd = sys_openat(task->proc_fd, path, O_RDONLY | O_DIRECTORY, 0);
-		if (fd < 0 || proc_status_read(fd, &st) < 0)
-			return 0;
-		proc_status_done(&st);
-		if (st.state == 'Z' || st.state == 'X')
-			return 0;
-		if (st.tracer_pid)
-			return fail(t->failure, -EBUSY, "process %d already traces it", st.tracer_pid);
-	}
-	if (r < 0)
-		return fail(t->failure, r, "cannot attach");
 	r = sys_ptrace(PTRACE_INTERRUPT, th->tid, NULL, NULL);
 	if (r == -ESRCH)
 		return 0;
@@ -192,6 +173,67 @@ static int thread_stop(struct tree *t, struct task *task, struct thread *th, uin
 		task->stop_signal = WSTOPSIG(status);
 	}
 	return 1;
+}
+
+/* Seizes and stops one thread. 1: stopped, 0: it is gone or dead. */
+static int thread_stop(struct tree *t, struct task *task, struct thread *th, uint64_t deadline)
+{
+	FAILURE_SCOPE(t->failure, "thread %d", th->tid);
+	int r;
+
+	r = sys_ptrace(PTRACE_SEIZE, th->tid, NULL, NULL);
+	if (r == -ESRCH)
+		return 0;
+	if (r == -EPERM) {
+		char path[64];
+		_cleanup_close_ int fd = -EBADF;
+		struct proc_status st;
+
+		(void)snprintf(path, sizeof(path), "task/%d", th->tid);
+		fd = sys_openat(task->proc_fd, path, O_RDONLY | O_DIRECTORY, 0);
+		if (fd < 0 || proc_status_read(fd, &st) < 0)
+			return 0;
+		proc_status_done(&st);
+		if (st.state == 'Z' || st.state == 'X')
+			return 0;
+		if (st.tracer_pid)
+			return fail(t->failure, -EBUSY, "process %d already traces it", st.tracer_pid);
+	}
+	if (r < 0)
+		return fail(t->failure, r, "cannot attach");
+	return thread_interrupt(t, task, th, deadline);
+}
+
+/*
+ * Is the thread in the stub of a dump that died under it? Then it is on its way home, and has the data area mapped
+ * until it is there.
+ */
+static bool is_in_dead_stub(const struct task *task, const struct thread *th)
+{
+	uint64_t at = (th->regs.rip | (PAGE - 1)) + 1 - remote_stub_room();
+	uint8_t bytes[PAGE];
+
+	return th->regs.rip - at < remote_stub_size() && remote_stub_size() <= sizeof(bytes) &&
+	       sys_pread_full(task->mem_fd, bytes, remote_stub_size(), at) >= 0 && remote_stub_is(bytes);
+}
+
+/* Lets a stopped thread leave such a stub. 1: stopped outside of it, 0: it is gone. */
+static int thread_leave_stub(struct tree *t, struct task *task, struct thread *th, uint64_t deadline)
+{
+	FAILURE_SCOPE(t->failure, "thread %d", th->tid);
+	int r = read_thread_state(t, task, th);
+
+	while (r == 0 && is_in_dead_stub(task, th)) {
+		r = sys_ptrace(PTRACE_CONT, th->tid, NULL, NULL);
+		if (r < 0 && r != -ESRCH)
+			return fail(t->failure, r, "cannot let it leave the stub of a dead dump");
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
+		r = thread_interrupt(t, task, th, deadline);
+		if (r <= 0)
+			return r;
+		r = read_thread_state(t, task, th);
+	}
+	return r < 0 ? r : 1;
 }
 
 /* A filter would judge the calls that we make in the task's place. Ends with us (linux/ptrace.h, 4.3). */
@@ -266,10 +308,11 @@ static int stop_new_threads(struct tree *t, struct task *task, uint64_t deadline
 		th = &task->threads[task->n_threads];
 		*th = (struct thread){ .tid = tid };
 		r = thread_stop(t, task, th, deadline);
+		if (r == 1)
+			r = thread_leave_stub(t, task, th, deadline);
 		if (r == 1) {
 			task->n_threads++;
 			n_new++;
-			r = read_thread_state(t, task, th);
 		}
 	}
 	(void)closedir(dir);
@@ -310,6 +353,17 @@ static int read_identity(struct tree *t, struct task *task)
 	return 0;
 }
 
+static int task_ended(struct tree *t, struct task *task)
+{
+	int r = read_identity(t, task);
+
+	if (r == 0 && task->n_threads > 0)
+		return fail(t->failure, -EOPNOTSUPP, "its main thread has ended, others run");
+	task->state = TASK_DEAD;
+	task->exit_code = r == 0 ? task->stat.exit_code : 0;
+	return r;
+}
+
 static int task_stop(struct tree *t, struct task *task, uint64_t deadline)
 {
 	int r;
@@ -325,6 +379,8 @@ static int task_stop(struct tree *t, struct task *task, uint64_t deadline)
 		return 0;
 	}
 	task->mem_fd = sys_openat(task->proc_fd, "mem", O_RDWR, 0);
+	if (task->mem_fd == -ESRCH) /* it has ended since its state was read */
+		return task_ended(t, task);
 	if (task->mem_fd < 0)
 		return fail(t->failure, task->mem_fd, "cannot open its memory");
 	do
@@ -334,14 +390,7 @@ static int task_stop(struct tree *t, struct task *task, uint64_t deadline)
 		return r;
 	if (task->n_threads == 0 || !task_has_thread(task, task->pid)) {
 		/* It died under our hands, or only its leader did. */
-		r = read_identity(t, task);
-		if (r == 0 && task->n_threads > 0)
-			return fail(t->failure, -EOPNOTSUPP, "its main thread has ended, others run");
-		task->state = TASK_DEAD;
-		task->exit_code = r == 0 ? task->stat.exit_code : 0;
-		if (r == -ESTALE && t->n_tasks > 1)
-			return -ESTALE;
-		return r;
+		return task_ended(t, task);
 	}
 	leader_first(task);
 	r = read_identity(t, task);

@@ -58,6 +58,16 @@ void remote_stub_copy(void *to)
 	memcpy(to, stub_begin, remote_stub_size());
 }
 
+size_t remote_stub_room(void)
+{
+	return (remote_stub_size() + 63) & ~(size_t)63;
+}
+
+bool remote_stub_is(const void *bytes)
+{
+	return memcmp(bytes, stub_begin, stub_slots - stub_begin) == 0;
+}
+
 int remote_wait_stop(pid_t tid, int *ret_status)
 {
 	int status, r;

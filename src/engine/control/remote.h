@@ -63,6 +63,10 @@ struct remote {
 size_t remote_stub_size(void);
 /* Copies the stub into @to (remote_stub_size() bytes). */
 void remote_stub_copy(void *to);
+/* What the stub takes up at the end of a page. */
+size_t remote_stub_room(void);
+/* Are these remote_stub_size() bytes the stub, with whatever in its slots? A dead dump leaves it behind. */
+bool remote_stub_is(const void *bytes);
 
 /*
  * remote_begin_guest() - get ready to run calls in a stopped thread

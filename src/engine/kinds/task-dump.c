@@ -24,11 +24,13 @@ enum {
 /* Room for the stub at the end of one mapping. Return: its address, or 0. */
 static uint64_t stub_room(const struct task *task, const struct vma *v)
 {
-	size_t need = (remote_stub_size() + 63) & ~(size_t)63, free_bytes = 0;
+	size_t need = remote_stub_room(), free_bytes = 0;
 	uint8_t page[PAGE];
 
 	if (sys_pread_full(task->mem_fd, page, PAGE, v->end - PAGE) < 0)
 		return 0;
+	if (remote_stub_is(page + PAGE - need))
+		return v->end - need; /* a dump that died left it, and no thread is in it: tree.c */
 	while (free_bytes < PAGE && page[PAGE - 1 - free_bytes] == 0)
 		free_bytes++;
 	if (free_bytes < need + STUB_GAP)
