@@ -117,8 +117,8 @@ static void on_restored(void *userdata, const struct job *job)
 }
 
 /* Could it be restored? What can be told without trying. */
-static int preflight(struct manager *m, const struct generation *g, const struct keeper_status *s,
-		     bool replace, struct failure *f)
+static int preflight(struct manager *m, const struct generation *g, enum policy_backend backend,
+		     const struct keeper_status *s, bool replace, struct failure *f)
 {
 	_cleanup_(manifest_freep) struct manifest *manifest = NULL;
 	_cleanup_close_ int dir_fd = -EBADF;
@@ -137,7 +137,9 @@ static int preflight(struct manager *m, const struct generation *g, const struct
 	if (s->root.pid > 0 && !replace)
 		return fail(f, -EEXIST, "its tree runs as task %d; --replace ends it first",
 			    (int)s->root.pid);
-	if (process_read(g->root_pid, &p) == 0 && p.pid != s->root.pid)
+	/* Ours puts it into a pid namespace of its own then. */
+	if (backend == POLICY_BACKEND_CRIU && process_read(g->root_pid, &p) == 0 &&
+	    p.pid != s->root.pid)
 		return fail(f, -EEXIST, "pid %d is taken by somebody else", (int)g->root_pid);
 	return 0;
 }
@@ -150,7 +152,7 @@ static int reply_dry_run(sd_bus_message *msg, struct manager *m, struct keeper *
 	struct keeper_status s;
 
 	keeper_status(k, &s);
-	if (preflight(m, g, &s, replace, &failure) < 0)
+	if (preflight(m, g, keeper_policy(k)->engine.backend, &s, replace, &failure) < 0)
 		return bus_fail_as(error, BUS_ERROR_NOT_RESTORABLE, &failure);
 	if (s.root.pid > 0)
 		(void)snprintf(text, sizeof(text), "end task %d and %zu others; ", (int)s.root.pid,
