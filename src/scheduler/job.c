@@ -57,7 +57,7 @@ int job_error(const struct job *j)
 
 const struct process *job_root(const struct job *j)
 {
-	return &j->new_root;
+	return j->q.kind == JOB_DUMP ? &j->q.root : &j->new_root;
 }
 
 const char *job_trigger(const struct job *j)

@@ -121,8 +121,7 @@ static void dump_ended(struct keeper *k, const struct job *job)
 	k->stop_requested = job_stopped_tree(job);
 	if (job_outcome(job) == RUN_OK) {
 		report(&k->c->reporter, REPORT_GENERATION_CREATED, k->name, job_gen(job),
-		       "generation %" PRId64 " of task %d", job_gen(job),
-		       k->tree ? (int)tree_watch_root(k->tree)->pid : 0);
+		       "generation %" PRId64 " of task %d", job_gen(job), (int)job_root(job)->pid);
 		prune(k);
 	} else {
 		report(&k->c->reporter, REPORT_GENERATION_FAILED, k->name, job_gen(job), "%s: %s",
