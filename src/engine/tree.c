@@ -240,21 +240,14 @@ static int thread_leave_stub(struct tree *t, struct task *task, struct thread *t
 #ifndef PTRACE_O_SUSPEND_SECCOMP
 #define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
 #endif
-static int suspend_seccomp(struct tree *t, const struct task *task)
+static int suspend_seccomp(struct tree *t, const struct thread *th)
 {
-	if (task->status.seccomp_mode == 0)
-		return 0;
-	for (size_t i = 0; i < task->n_threads; i++) {
-		int r = sys_ptrace(PTRACE_SETOPTIONS, task->threads[i].tid, NULL,
-				   PTR(PTRACE_O_SUSPEND_SECCOMP));
+	int r = sys_ptrace(PTRACE_SETOPTIONS, th->tid, NULL, PTR(PTRACE_O_SUSPEND_SECCOMP));
 
-		if (r < 0)
-			return fail(t->failure, r, "cannot suspend seccomp");
-	}
-	return 0;
+	return r < 0 ? fail(t->failure, r, "cannot suspend seccomp") : 0;
 }
 
-static int thread_vtid(struct tree *t, struct task *task, struct thread *th)
+static int thread_settle(struct tree *t, struct task *task, struct thread *th)
 {
 	_cleanup_close_ int fd = -EBADF;
 	struct proc_status st;
@@ -270,8 +263,10 @@ static int thread_vtid(struct tree *t, struct task *task, struct thread *th)
 		return fail(t->failure, r, "cannot read the status of thread %d", th->tid);
 	th->vtid = st.ns_pid[MIN(t->ns_level, st.n_ns - 1)];
 	rewind_interrupted_call(th, st.sig_pnd | st.shd_pnd);
+	if (st.seccomp_mode) /* threads have filters each */
+		r = suspend_seccomp(t, th);
 	proc_status_done(&st);
-	return 0;
+	return r;
 }
 
 static bool task_has_thread(const struct task *task, pid_t tid)
@@ -397,12 +392,12 @@ static int task_stop(struct tree *t, struct task *task, uint64_t deadline)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < task->n_threads; i++) {
-		r = thread_vtid(t, task, &task->threads[i]);
+		r = thread_settle(t, task, &task->threads[i]);
 		if (r < 0)
 			return r;
 		abort_rseq_section(task, &task->threads[i]);
 	}
-	return suspend_seccomp(t, task);
+	return 0;
 }
 
 static struct task *find_by_pid(const struct tree *t, pid_t pid)

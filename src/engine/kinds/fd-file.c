@@ -157,6 +157,16 @@ static int write_ghost(struct dump *d, const struct fd_view *view, uint32_t ghos
 	mtim.tv_usec = st->st_mtim.tv_nsec / 1000;
 	e.atim = &atim;
 	e.mtim = &mtim;
+	if (S_ISLNK(st->st_mode)) {
+		char target[PATH_MAX];
+
+		r = sys_readlinkat(view->fd, "", target, sizeof(target));
+		if (r < 0)
+			return fail(d->failure, r, "cannot read deleted link '%s'", view->link);
+		e.symlnk_target = arena_strdup(&d->arena, target);
+		if (!e.symlnk_target)
+			return fail(d->failure, -ENOMEM, "no memory for a link");
+	}
 	if (regular) {
 		e.has_size = e.has_chunks = true;
 		e.size = st->st_size;
@@ -424,6 +434,8 @@ static int make_ghost_at(struct restore *rs, struct image *img, const GhostFileE
 		fd = sys_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
 	else if (S_ISDIR(e->mode))
 		r = SYS_CALL(mkdir(path, mode));
+	else if (S_ISLNK(e->mode) && e->symlnk_target)
+		r = SYS_CALL(symlink(e->symlnk_target, path));
 	else if (S_ISFIFO(e->mode) || S_ISCHR(e->mode) || S_ISBLK(e->mode) || S_ISSOCK(e->mode))
 		r = SYS_CALL(mknod(path, e->mode, e->has_rdev ? e->rdev : 0));
 	else
@@ -433,7 +445,7 @@ static int make_ghost_at(struct restore *rs, struct image *img, const GhostFileE
 	r = MIN(r, fd);
 	if (r >= 0)
 		r = SYS_CALL(fchownat(AT_FDCWD, path, e->uid, e->gid, AT_SYMLINK_NOFOLLOW));
-	if (r >= 0)
+	if (r >= 0 && !S_ISLNK(e->mode))
 		r = SYS_CALL(fchmodat(AT_FDCWD, path, mode, 0)); /* chown clears setuid */
 	if (r < 0)
 		return fail(rs->failure, r, "cannot make deleted file '%s'", path);
@@ -604,6 +616,14 @@ static bool must_wait(const struct restore *rs, const RegFileEntry *reg)
 	return files_phase(rs) == FILES_WITH_TASKS && (strstr(p, "/fd/") || strstr(p, "/fdinfo/"));
 }
 
+/* A file made by O_TMPFILE keeps that flag, of which O_DIRECTORY is a part; it is no directory. */
+static uint32_t open_flags(const RegFileEntry *reg)
+{
+	uint32_t flags = reg->flags & KEPT_FLAGS;
+
+	return (reg->flags & O_TMPFILE) == O_TMPFILE ? flags & ~(uint32_t)O_DIRECTORY : flags;
+}
+
 static int file_open(struct restore *rs, struct file *file)
 {
 	const RegFileEntry *reg = file->entry->reg;
@@ -615,7 +635,7 @@ static int file_open(struct restore *rs, struct file *file)
 		return MIN(file->fd, 0);
 	if (must_wait(rs, reg))
 		return -EAGAIN;
-	file->fd = fd_file_open_id(rs, file->id, reg->flags & KEPT_FLAGS);
+	file->fd = fd_file_open_id(rs, file->id, open_flags(reg));
 	if (file->fd < 0)
 		return file->fd;
 	if (reg->pos == UINT64_MAX || reg->pos == 0 || (reg->flags & O_PATH))

@@ -8,10 +8,10 @@ const struct task_kind *const task_kinds[] = {
 	&task_kind_limits,
 	&task_kind_sched,
 	&task_kind_pending,	/* before timers run, after no more signals of our making can come */
+	&task_kind_seccomp,	/* suspended while we trace; to install filters takes power that goes next */
 	&task_kind_creds,
 	&task_kind_after_creds, /* what a change of credentials resets */
 	&task_kind_timers,	/* as late as can be: they tick */
-	&task_kind_seccomp,	/* forbids what was done so far */
 };
 
 const size_t n_task_kinds = ARRAY_SIZE(task_kinds);
