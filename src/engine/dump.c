@@ -173,6 +173,23 @@ static int check_namespaces(struct dump *d)
 	return 0;
 }
 
+/* A task may have prepared another time namespace for its children. */
+static int check_time_for_children(struct dump *d)
+{
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		const struct task *task = d->tree.tasks[i];
+		ino_t own = 0, children = 0;
+
+		if (task->state == TASK_DEAD || ns_inode(task->proc_fd, "time", &own) < 0 ||
+		    ns_inode(task->proc_fd, "time_for_children", &children) < 0)
+			continue;
+		if (own != children)
+			return fail(d->failure, -EOPNOTSUPP,
+				    "task %d: a time namespace for its children cannot be saved", task->pid);
+	}
+	return 0;
+}
+
 static int check_sessions(struct dump *d)
 {
 	const struct task *root = d->tree.tasks[0];
@@ -509,6 +526,8 @@ static int checkpoint(struct dump *d)
 		r = notify(d, "query-ext-files");
 	if (r == 0)
 		r = check_namespaces(d);
+	if (r == 0)
+		r = check_time_for_children(d);
 	if (r == 0)
 		r = check_sessions(d);
 	if (r == 0)

@@ -205,15 +205,30 @@ int restore_attributes(struct restore *rs, struct rtask *task)
 
 /* ---- the end ---- */
 
-/* The stub cannot unmap itself: the vdso's system call instruction, single-stepped, does it. */
-static int remove_region(struct restore *rs, struct rtask *task)
+/* Lets a thread run to the next entry into, or exit from, a system call. */
+static int run_to_syscall_stop(pid_t tid)
 {
-	struct user_regs_struct g;
-	uint64_t insn = vdso_syscall_insn(rs, task);
 	int status, r;
 
+	r = sys_ptrace(PTRACE_SYSCALL, tid, NULL, NULL);
+	if (r == 0)
+		r = remote_wait_stop(tid, &status);
+	return r < 0 ? r : WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : -EFAULT;
+}
+
+/*
+ * The stub cannot unmap itself: a system call instruction of the program's own does it, between two system call stops.
+ * Not by single-stepping: its SIGTRAP would disturb one that is pending or handled.
+ */
+static int remove_region(struct restore *rs, struct rtask *task)
+{
+	const uint64_t all = ~0ull;
+	struct user_regs_struct g;
+	uint64_t insn = vdso_syscall_insn(rs, task);
+	int r;
+
 	if (!insn)
-		return 0; /* a task without a vdso keeps it */
+		return 0; /* a task without any such instruction keeps it */
 	r = sys_ptrace(PTRACE_GETREGS, task->pid, NULL, &g);
 	if (r < 0)
 		return fail(rs->failure, r, "cannot read registers");
@@ -224,14 +239,15 @@ static int remove_region(struct restore *rs, struct rtask *task)
 	g.rsi = REGION_BYTES;
 	r = sys_ptrace(PTRACE_SETREGS, task->pid, NULL, &g);
 	if (r == 0)
-		r = sys_ptrace(PTRACE_SINGLESTEP, task->pid, NULL, NULL);
+		r = sys_ptrace(PTRACE_SETSIGMASK, task->pid, PTR(sizeof(all)), PTR(&all));
 	if (r == 0)
-		r = remote_wait_stop(task->pid, &status);
+		r = sys_ptrace(PTRACE_SETOPTIONS, task->pid, NULL,
+			       PTR(rs->trace_options | PTRACE_O_TRACESYSGOOD));
+	for (int stop = 0; r == 0 && stop < 2; stop++)
+		r = run_to_syscall_stop(task->pid);
 	if (r == 0)
 		r = sys_ptrace(PTRACE_GETREGS, task->pid, NULL, &g);
-	if (r < 0 || WSTOPSIG(status) != SIGTRAP || g.rax != 0)
-		return fail(rs->failure, r < 0 ? r : -EFAULT, "cannot take the region out");
-	return 0;
+	return r < 0 || g.rax != 0 ? fail(rs->failure, r < 0 ? r : -EFAULT, "cannot take the region out") : 0;
 }
 
 static int seal_thread(struct restore *rs, const struct rtask *task, const struct rthread *th)

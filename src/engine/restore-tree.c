@@ -177,9 +177,12 @@ static int seize_root(struct restore *rs, struct rtask *root)
 {
 	int status, r;
 
-	r = sys_ptrace(PTRACE_SEIZE, root->pid, NULL, PTR(TRACE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP));
-	if (r == -EPERM) /* without CAP_SYS_ADMIN */
-		r = sys_ptrace(PTRACE_SEIZE, root->pid, NULL, PTR(TRACE_OPTIONS));
+	rs->trace_options = TRACE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP;
+	r = sys_ptrace(PTRACE_SEIZE, root->pid, NULL, PTR(rs->trace_options));
+	if (r == -EPERM) { /* without CAP_SYS_ADMIN */
+		rs->trace_options = TRACE_OPTIONS;
+		r = sys_ptrace(PTRACE_SEIZE, root->pid, NULL, PTR(rs->trace_options));
+	}
 	if (r == 0)
 		r = sys_ptrace(PTRACE_INTERRUPT, root->pid, NULL, NULL);
 	if (r == 0)
@@ -477,6 +480,7 @@ static int make_groups(struct restore *rs)
 static int end_task(struct restore *rs, struct rtask *task, uint32_t exit_code)
 {
 	int sig = exit_code & 0x7f, status, r;
+	const uint64_t no_signals = 0; /* one that is blocked would wait, not kill */
 
 	r = restore_drive(rs, task, task->pid);
 	if (r < 0)
@@ -489,8 +493,10 @@ static int end_task(struct restore *rs, struct rtask *task, uint32_t exit_code)
 		r = remote_run(rs->remote);
 		if (r < 0)
 			return r;
-		r = sig == SIGKILL ? sys_kill(task->pid, SIGKILL) :
-				     sys_ptrace(PTRACE_CONT, task->pid, NULL, PTR(sig));
+		r = sys_ptrace(PTRACE_SETSIGMASK, task->pid, PTR(sizeof(no_signals)), PTR(&no_signals));
+		if (r >= 0)
+			r = sig == SIGKILL ? sys_kill(task->pid, SIGKILL) :
+					     sys_ptrace(PTRACE_CONT, task->pid, NULL, PTR(sig));
 	} else {
 		remote_add(rs->remote, NULL, SYS_exit_group, exit_code >> 8, 0, 0, 0, 0, 0);
 		r = remote_start(rs->remote);

@@ -97,6 +97,7 @@ struct restore {
 	int transport[2];	     /* SEQPACKET: [0] ours, [1] the tasks' */
 	struct remote *remote;	     /* of the thread that is driven at the moment */
 	struct vdso_park *vdso;	     /* vdso.c */
+	unsigned long trace_options; /* PTRACE_O_*, inherited by every task */
 	uint64_t region; /* the stub region, at the same free address in every task */
 };
 

@@ -315,15 +315,40 @@ int vdso_place(struct restore *rs, struct rtask *task)
 	return r < 0 ? r : place_old_code(rs, task, vma, old);
 }
 
+static uint64_t find_syscall_in(const uint8_t *bytes, size_t size, uint64_t at)
+{
+	for (size_t i = 0; i + 1 < size; i++) {
+		if (bytes[i] == 0x0f && bytes[i + 1] == 0x05)
+			return at + i;
+	}
+	return 0;
+}
+
+/* A program without a vdso makes its system calls itself: the two bytes are somewhere in its code. */
+static uint64_t find_syscall_in_code(const struct rtask *task)
+{
+	for (size_t i = 0; i < task->mm->n_vmas; i++) {
+		const VmaEntry *v = task->mm->vmas[i];
+		uint8_t page[PAGE];
+
+		if (!(v->prot & PROT_EXEC) || (v->status & VMA_GUARD))
+			continue;
+		for (uint64_t at = v->start; at < v->end; at += PAGE) {
+			uint64_t found = sys_pread_full(task->mem_fd, page, PAGE, at) < 0 ?
+						 0 :
+						 find_syscall_in(page, PAGE, at);
+
+			if (found)
+				return found;
+		}
+	}
+	return 0;
+}
+
 uint64_t vdso_syscall_insn(const struct restore *rs, const struct rtask *task)
 {
 	const struct vdso_park *v = rs->vdso;
 
-	if (!task->vdso_base)
-		return 0;
-	for (uint64_t i = 0; i + 1 < v->code_size; i++) {
-		if (v->bytes[i] == 0x0f && v->bytes[i + 1] == 0x05)
-			return task->vdso_base + v->code + i;
-	}
-	return 0;
+	return task->vdso_base ? find_syscall_in(v->bytes, v->code_size, task->vdso_base + v->code) :
+				 find_syscall_in_code(task);
 }

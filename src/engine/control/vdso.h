@@ -16,5 +16,5 @@
 int vdso_park(struct restore *rs, struct rtask *task) _must_check_;
 /* Moves them to their final place in a task that has no mappings but the region. */
 int vdso_place(struct restore *rs, struct rtask *task) _must_check_;
-/* Address of a syscall instruction in the placed vdso of the task, or 0. */
+/* Address of a system call instruction in the task: in the placed vdso, else in its code; or 0. */
 uint64_t vdso_syscall_insn(const struct restore *rs, const struct rtask *task);

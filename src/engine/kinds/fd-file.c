@@ -442,7 +442,7 @@ static int make_ghost_at(struct restore *rs, struct image *img, const GhostFileE
 		return fail(rs->failure, -EOPNOTSUPP, "a deleted file of mode %#o cannot be made", e->mode);
 	if (fd == -EBADF && r == 0)
 		fd = sys_open(path, S_ISDIR(e->mode) ? O_RDONLY | O_DIRECTORY : O_PATH | O_NOFOLLOW, 0);
-	r = MIN(r, fd);
+	r = r < 0 ? r : fd;
 	if (r >= 0)
 		r = SYS_CALL(fchownat(AT_FDCWD, path, e->uid, e->gid, AT_SYMLINK_NOFOLLOW));
 	if (r >= 0 && !S_ISLNK(e->mode))
@@ -473,6 +473,32 @@ static const char *free_name(struct restore *rs, const char *name, uint32_t id)
 	return arena_printf(&rs->arena, "%s.snapmgr-%d-%x", name, getpid(), id);
 }
 
+/* The directory of a deleted file may be gone too: makes what is missing. Return: length of the first one's path, or 0. */
+static size_t make_missing_parents(const char *path)
+{
+	size_t first = 0;
+
+	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		char parent[PATH_MAX];
+
+		(void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
+		if (SYS_CALL(mkdir(parent, 0700)) == 0 && first == 0)
+			first = slash - path;
+	}
+	return first;
+}
+
+static void remove_made_parents(const char *path, size_t first)
+{
+	char parent[PATH_MAX];
+
+	(void)snprintf(parent, sizeof(parent), "%s", path);
+	for (char *slash; first && (slash = strrchr(parent, '/')) && (size_t)(slash - parent) >= first;) {
+		*slash = '\0';
+		(void)sys_unlinkat(AT_FDCWD, parent, AT_REMOVEDIR);
+	}
+}
+
 static int open_named_once(struct restore *rs, const char *path, int flags)
 {
 	int fd = sys_open(path, flags, 0);
@@ -488,6 +514,7 @@ static int make_ghost(struct restore *rs, const RegFileEntry *reg, uint32_t ghos
 	const char *path = free_name(rs, reg->name, ghost_id);
 	ProtobufCMessage *msg;
 	const GhostFileEntry *e;
+	size_t first_parent;
 	int fd, r;
 
 	if (!made || !path)
@@ -500,10 +527,12 @@ static int make_ghost(struct restore *rs, const RegFileEntry *reg, uint32_t ghos
 		return fail(rs->failure, -EBADMSG, "ghost file %u is empty", ghost_id);
 	e = (GhostFileEntry *)msg;
 
+	first_parent = make_missing_parents(path);
 	made->fd = make_ghost_at(rs, img, e, path);
 	if (made->fd < 0) {
 		if (made->fd != -EEXIST)
 			remove_name(path, e->mode);
+		remove_made_parents(path, first_parent);
 		return made->fd;
 	}
 	made->id = ghost_id;
@@ -512,6 +541,7 @@ static int make_ghost(struct restore *rs, const RegFileEntry *reg, uint32_t ghos
 	rs->ghosts = made;
 	fd = open_named_once(rs, path, flags);
 	remove_name(path, e->mode);
+	remove_made_parents(path, first_parent);
 	return fd;
 }
 
@@ -627,7 +657,7 @@ static uint32_t open_flags(const RegFileEntry *reg)
 static int file_open(struct restore *rs, struct file *file)
 {
 	const RegFileEntry *reg = file->entry->reg;
-	int r;
+	off_t at;
 
 	/* By its path without the slash; position and flags stay the caller's, whose description it is. */
 	file->fd = reg->name[0] == '/' ? restore_inherited(rs, reg->name + 1) : -ENOENT;
@@ -640,11 +670,11 @@ static int file_open(struct restore *rs, struct file *file)
 		return file->fd;
 	if (reg->pos == UINT64_MAX || reg->pos == 0 || (reg->flags & O_PATH))
 		return 0;
-	r = SYS_CALL(lseek(file->fd, reg->pos, SEEK_SET));
+	at = SYS_CALL(lseek(file->fd, reg->pos, SEEK_SET));
 	/* A directory's offset may be an opaque hash that the file system does not take back. */
-	if (r < 0 && !(reg->has_mode && S_ISREG(reg->mode)))
+	if (at < 0 && !(reg->has_mode && S_ISREG(reg->mode)))
 		return 0;
-	return r < 0 ? fail(rs->failure, r, "cannot seek '%s' to %" PRIu64, reg->name, reg->pos) : 0;
+	return at < 0 ? fail(rs->failure, at, "cannot seek '%s' to %" PRIu64, reg->name, reg->pos) : 0;
 }
 
 /* Names given by --link-remap have served. */

@@ -242,6 +242,7 @@ static int pipe_check(struct restore *rs, struct file *file)
 struct pipe_made {
 	uint32_t id;
 	int ends[2];
+	bool given[2]; /* whether a record has the very description of an end */
 	struct pipe_made *next;
 };
 
@@ -316,13 +317,23 @@ static int pipe_open(struct restore *rs, struct file *file)
 {
 	const PipeEntry *e = file->entry->pipe;
 	struct pipe_made *p = NULL;
+	bool writes;
 	int r;
 
 	r = find_or_make(rs, e->pipe_id, &p);
 	if (r < 0)
 		return r;
-	file->fd = open_end(rs, p->ends[(e->flags & O_ACCMODE) == O_WRONLY], e->flags);
-	return MIN(file->fd, 0);
+	writes = (e->flags & O_ACCMODE) == O_WRONLY;
+	if (p->given[writes] || (e->flags & O_ACCMODE) == O_RDWR) {
+		file->fd = open_end(rs, p->ends[writes], e->flags);
+		return MIN(file->fd, 0);
+	}
+	/* The first record of an end gets what pipe(2) made: an opened one shows O_LARGEFILE besides. */
+	p->given[writes] = true;
+	file->fd = sys_dup(p->ends[writes]);
+	if (file->fd < 0)
+		return fail(rs->failure, file->fd, "cannot copy an end of a pipe");
+	return files_apply_flags(rs, file->fd, e->flags);
 }
 
 static int pipe_restore_finish(struct restore *rs)

@@ -133,10 +133,24 @@ static int put_personality(struct thread_query *q)
 	return 0;
 }
 
+/* The audit system's; not in every kernel. */
+static int read_loginuid(int proc_fd, uint32_t *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	r = sys_read_file_at(proc_fd, "loginuid", 64, &text, NULL);
+	if (r < 0)
+		return r;
+	text[strcspn(text, "\n")] = '\0';
+	return parse_u32(text, 10, ret);
+}
+
 static int put_process(struct thread_query *q, const struct misc_slot *s)
 {
 	TaskCoreEntry *tc = q->core->tc;
 	const struct remote_call *calls = q->remote->calls;
+	uint32_t loginuid;
 
 	q->task->brk = calls[s->brk_call].ret;
 	q->task->dumpable = calls[s->dumpable_call].ret;
@@ -146,6 +160,10 @@ static int put_process(struct thread_query *q, const struct misc_slot *s)
 	if (calls[s->membarrier_call].ret > 0) {
 		tc->has_membarrier_registration_mask = true;
 		tc->membarrier_registration_mask = calls[s->membarrier_call].ret;
+	}
+	if (read_loginuid(q->task->proc_fd, &loginuid) == 0) {
+		tc->has_loginuid = true;
+		tc->loginuid = loginuid;
 	}
 	return put_personality(q);
 }
@@ -228,11 +246,44 @@ static int restore_process(struct thread_restore *tr)
 	return 0;
 }
 
+/* Only the task itself may write it, and only where the audit rules allow a change. */
+static int restore_loginuid(struct thread_restore *tr)
+{
+	const TaskCoreEntry *tc = tr->core->tc;
+	struct remote *rm = tr->remote;
+	_cleanup_close_ int proc_fd = -EBADF;
+	char path[64], text[16];
+	uint32_t now;
+	int64_t fd, n;
+	int r;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", tr->task->pid);
+	proc_fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	if (!tc->has_loginuid || proc_fd < 0 || read_loginuid(proc_fd, &now) < 0 || now == tc->loginuid)
+		return 0;
+	(void)snprintf(text, sizeof(text), "%u", tc->loginuid);
+	r = remote_run(rm);
+	if (r < 0)
+		return r;
+	fd = restore_call(tr->rs, tr->task, "cannot open its loginuid", SYS_openat, AT_FDCWD,
+			  remote_push(rm, "/proc/self/loginuid", sizeof("/proc/self/loginuid")), O_WRONLY, 0, 0, 0);
+	if (fd < 0)
+		return fd;
+	n = remote_add(rm, NULL, SYS_write, fd, remote_push(rm, text, strlen(text)), strlen(text), 0, 0, 0);
+	remote_add(rm, NULL, SYS_close, fd, 0, 0, 0, 0, 0);
+	r = remote_run(rm);
+	if (r == 0 && rm->calls[n].ret < 0)
+		restore_note(tr->rs, "task %u: loginuid %s is not allowed here", tr->task->entry->pid, text);
+	return r;
+}
+
 static int misc_restore(struct thread_restore *tr)
 {
 	int r;
 
 	r = tr->leader ? restore_process(tr) : 0;
+	if (r == 0 && tr->leader)
+		r = restore_loginuid(tr);
 	return r < 0 ? r : restore_thread(tr);
 }
 

@@ -3,11 +3,16 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "basic/sys.h"
 #include "engine/memory/vma.h"
 
 #include "pagemap.pb-c.h"
+
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* linux/mman.h, 6.11 */
+#endif
 
 enum {
 	PAGE = 4096,
@@ -253,8 +258,8 @@ static int dump_mappings(struct task_pages *tp)
 	for (size_t i = 0; i < tp->task->n_vmas; i++) {
 		const struct vma *v = &tp->task->vmas[i];
 
-		if (!vma_is_private(v->status))
-			continue;
+		if (!vma_is_private(v->status) || (v->flags & MAP_TYPE) == MAP_DROPPABLE)
+			continue; /* the kernel may drop the latter at any time: so do we */
 		FAILURE_SCOPE(tp->d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
 		r = v->status & VMA_VDSO ?
 			    (tp->all = true, store_range(tp, v->start, v->end, SCAN_PRESENT)) :

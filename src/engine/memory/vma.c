@@ -13,6 +13,9 @@
 #include "engine/kinds/kind.h"
 #include "engine/memory/shmem.h"
 
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* linux/mman.h, 6.11: a kind beside shared and private */
+#endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102 /* linux/mman.h, 6.13 */
 #endif
@@ -35,6 +38,7 @@ static const struct {
 	{ "gd", MAP_GROWSDOWN, 0 },
 	{ "lo", MAP_LOCKED, 0 },
 	{ "nr", MAP_NORESERVE, 0 },
+	{ "dp", MAP_DROPPABLE, 0 },
 	{ "ht", MAP_HUGETLB, 0 },
 	{ "sr", 0, MADV_SEQUENTIAL },
 	{ "rr", 0, MADV_RANDOM },
@@ -145,7 +149,8 @@ static int vma_add(struct dump *d, struct task *task, const struct proc_map *m, 
 	v->end = m->end;
 	v->pgoff = m->offset;
 	v->prot = (m->read ? PROT_READ : 0) | (m->write ? PROT_WRITE : 0) | (m->exec ? PROT_EXEC : 0);
-	v->flags |= m->shared ? MAP_SHARED : MAP_PRIVATE;
+	if (!(v->flags & MAP_DROPPABLE))
+		v->flags |= m->shared ? MAP_SHARED : MAP_PRIVATE;
 	if (v->flags & MAP_HUGETLB)
 		v->flags |= v->fdflags << HUGETLB_SIZE_SHIFT;
 	v->fdflags = 0;
