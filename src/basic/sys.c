@@ -105,6 +105,11 @@ int sys_fsync(int fd)
 	return SYS_CALL(fsync(fd));
 }
 
+off_t sys_lseek(int fd, off_t offset, int whence)
+{
+	return SYS_CALL(lseek(fd, offset, whence));
+}
+
 int sys_fchmod(int fd, mode_t mode)
 {
 	return SYS_CALL(fchmod(fd, mode));
@@ -148,6 +153,16 @@ int sys_kcmp(pid_t a, pid_t b, int type, unsigned long ia, unsigned long ib)
 int sys_close_range(unsigned first, unsigned last, unsigned flags)
 {
 	return SYS_CALL(syscall(SYS_close_range, first, last, flags));
+}
+
+int sys_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset, void **ret)
+{
+	void *p = MAP_FAILED;
+	int r = SYS_CALL((p = mmap(address, size, protection, flags, fd, offset)) == MAP_FAILED ? -1 : 0);
+
+	if (r == 0)
+		*ret = p;
+	return r;
 }
 
 int sys_memfd(const char *name, unsigned flags)

@@ -74,6 +74,7 @@ int sys_mkdirat(int dir_fd, const char *path, mode_t mode);
 int sys_unlinkat(int dir_fd, const char *path, int flags);
 int sys_renameat(int dir_fd, const char *from, int to_dir_fd, const char *to);
 int sys_fsync(int fd);
+off_t sys_lseek(int fd, off_t offset, int whence);
 int sys_fchmod(int fd, mode_t mode);
 int sys_flock(int fd, int operation);
 int sys_fstatvfs(int fd, struct statvfs *ret);
@@ -83,6 +84,7 @@ int sys_pidfd_getfd(int pidfd, int fd);
 int sys_pidfd_send_signal(int pidfd, int sig);
 int sys_kcmp(pid_t a, pid_t b, int type, unsigned long ia, unsigned long ib);
 int sys_close_range(unsigned first, unsigned last, unsigned flags);
+int sys_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset, void **ret);
 int sys_memfd(const char *name, unsigned flags);
 
 /* ptrace(2): request, tid, addr, data. */

@@ -27,9 +27,9 @@ static _noreturn_ void watch(const struct notes *notes, int pipe)
 	char word = 0;
 
 	(void)setsid(); /* what ends our group by a signal does not end us */
-	(void)prctl(PR_SET_NAME, "snapmgr-guard");
+	(void)SYS_CALL(prctl(PR_SET_NAME, "snapmgr-guard"));
 	if (pipe != 0)
-		(void)dup2(pipe, 0);
+		(void)SYS_CALL(dup2(pipe, 0));
 	(void)sys_close_range(1, ~0u, 0);
 	if (sys_read(0, &word, 1) != 1) {
 		for (size_t i = 0; i < atomic_load(&notes->n) && i < notes->max; i++)
@@ -42,17 +42,18 @@ int guard_start(size_t max, struct failure *f, struct guard **ret)
 {
 	struct guard *g = calloc(1, sizeof(*g));
 	int ends[2], r;
+	void *p;
 
 	if (!g)
 		return fail(f, -ENOMEM, "no memory for a guard");
 	g->pipe = -EBADF;
 	g->notes_bytes = sizeof(*g->notes) + max * sizeof(g->notes->pids[0]);
-	g->notes = mmap(NULL, g->notes_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (g->notes == MAP_FAILED) {
-		g->notes = NULL;
+	r = sys_mmap(NULL, g->notes_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0, &p);
+	if (r < 0) {
 		guard_free(g);
-		return fail(f, -ENOMEM, "no memory for a guard");
+		return fail(f, r, "no memory for a guard");
 	}
+	g->notes = p;
 	g->notes->max = max;
 	r = sys_pipe2(ends, 0);
 	if (r < 0) {
@@ -60,12 +61,12 @@ int guard_start(size_t max, struct failure *f, struct guard **ret)
 		return fail(f, r, "cannot make a pipe");
 	}
 	g->pipe = ends[1];
-	g->pid = fork();
+	g->pid = SYS_CALL(fork());
 	if (g->pid == 0)
 		watch(g->notes, ends[0]);
 	close_fd(ends[0]);
 	if (g->pid < 0) {
-		r = -errno;
+		r = g->pid;
 		guard_free(g);
 		return fail(f, r, "cannot start the guard");
 	}

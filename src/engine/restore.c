@@ -97,15 +97,14 @@ static int map_region(struct restore *rs)
 		if (region_is_free(rs, maps, at, at + REGION_BYTES))
 			break;
 	}
-	p = mmap(PTR(at), REGION_BYTES, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-	if (p != PTR(at))
+	r = sys_mmap(PTR(at), REGION_BYTES, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0, &p);
+	if (r < 0 || p != PTR(at))
 		return fail(rs->failure, -ENOMEM, "no place for the stub that is free in every task");
 	rs->region = at;
 	remote_stub_copy(p);
-	if (mprotect(p, REGION_STUB_BYTES, PROT_READ | PROT_EXEC) < 0)
-		return fail(rs->failure, -errno, "cannot protect the stub");
-	return 0;
+	r = SYS_CALL(mprotect(p, REGION_STUB_BYTES, PROT_READ | PROT_EXEC));
+	return r < 0 ? fail(rs->failure, r, "cannot protect the stub") : 0;
 }
 
 static int prepare(struct restore *rs)

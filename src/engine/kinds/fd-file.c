@@ -104,13 +104,13 @@ static int put_ghost_contents(struct dump *d, struct image *img, int fd, uint64_
 		return image_put_raw(img, buffer, size);
 	}
 	while (r == 0 && at < size) {
-		off_t data = lseek(fd, at, SEEK_DATA), hole;
+		off_t data = sys_lseek(fd, at, SEEK_DATA), hole;
 
-		if (data < 0 && errno == ENXIO)
+		if (data == -ENXIO)
 			break;
 		if (data < 0)
 			data = at;
-		hole = lseek(fd, data, SEEK_HOLE);
+		hole = sys_lseek(fd, data, SEEK_HOLE);
 		if (hole <= data)
 			hole = size;
 		hole = MIN((uint64_t)hole, size);
@@ -670,7 +670,7 @@ static int file_open(struct restore *rs, struct file *file)
 		return file->fd;
 	if (reg->pos == UINT64_MAX || reg->pos == 0 || (reg->flags & O_PATH))
 		return 0;
-	at = SYS_CALL(lseek(file->fd, reg->pos, SEEK_SET));
+	at = SYS_CALL(sys_lseek(file->fd, reg->pos, SEEK_SET));
 	/* A directory's offset may be an opaque hash that the file system does not take back. */
 	if (at < 0 && !(reg->has_mode && S_ISREG(reg->mode)))
 		return 0;

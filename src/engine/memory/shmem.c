@@ -88,13 +88,13 @@ static int store_data(struct dump *d, struct pages_writer *w, int fd, uint64_t s
 	if (!buffer)
 		return fail(d->failure, -ENOMEM, "no memory for a copy buffer");
 	while (at < size) {
-		off_t data = lseek(fd, at, SEEK_DATA), hole;
+		off_t data = sys_lseek(fd, at, SEEK_DATA), hole;
 
-		if (data < 0 && errno == ENXIO)
+		if (data == -ENXIO)
 			break;
 		if (data < 0)
 			data = at; /* no such seek here (hugetlbfs): look at everything */
-		hole = lseek(fd, data, SEEK_HOLE);
+		hole = sys_lseek(fd, data, SEEK_HOLE);
 		if (hole <= data)
 			hole = size;
 		data = data / PAGE * PAGE;
@@ -119,12 +119,12 @@ int shmem_dump_object(struct dump *d, int fd, uint64_t shmid, uint64_t size_byte
 	if (r < 0)
 		return r;
 	/* The descriptor may be a copy of the task's: its offset is not ours to change. */
-	pos = lseek(fd, 0, SEEK_CUR);
+	pos = sys_lseek(fd, 0, SEEK_CUR);
 	r = pages_writer_open(&w, d, IMAGE_PAGEMAP_SHMEM, shmid);
 	if (r == 0)
 		r = store_data(d, &w, fd, size_bytes);
 	if (pos >= 0)
-		(void)lseek(fd, pos, SEEK_SET);
+		(void)sys_lseek(fd, pos, SEEK_SET);
 	if (r < 0) {
 		pages_writer_done(&w);
 		return r;
@@ -231,12 +231,12 @@ static int object_create(struct restore *rs, struct shmem_object *o)
 {
 	uint32_t flags = o->flags & (MAP_HUGETLB | (0x3fu << HUGETLB_SIZE_SHIFT) | MAP_NORESERVE);
 	char path[96];
+	int fd, r;
 	void *p;
-	int fd;
 
-	p = mmap(NULL, o->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | flags, -1, 0);
-	if (p == MAP_FAILED)
-		return fail(rs->failure, -errno, "cannot make %" PRIu64 " bytes of shared memory", o->size);
+	r = sys_mmap(NULL, o->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | flags, -1, 0, &p);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot make %" PRIu64 " bytes of shared memory", o->size);
 	(void)snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)p,
 		       (unsigned long)p + o->size);
 	fd = sys_open(path, O_RDWR, 0);
@@ -292,6 +292,7 @@ int shmem_fill(struct restore *rs, uint64_t shmid, int fd)
 {
 	struct filler fl = { .rs = rs };
 	struct stat st;
+	void *p;
 	int r;
 
 	FAILURE_SCOPE(rs->failure, "shared memory %" PRIu64, shmid);
@@ -303,9 +304,10 @@ int shmem_fill(struct restore *rs, uint64_t shmid, int fd)
 	fl.size = ((uint64_t)st.st_size + PAGE - 1) / PAGE * PAGE;
 	if ((uint64_t)st.st_blksize > PAGE) /* hugetlbfs maps whole huge pages only */
 		fl.size = st.st_size;
-	fl.to = mmap(NULL, fl.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (fl.to == MAP_FAILED)
-		return fail(rs->failure, -errno, "cannot map it");
+	r = sys_mmap(NULL, fl.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0, &p);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot map it");
+	fl.to = p;
 	r = pages_walk(rs->dir_fd, IMAGE_PAGEMAP_SHMEM, shmid, rs->failure, fill_range, &fl);
 	(void)munmap(fl.to, fl.size);
 	return r == -ENOENT ? 0 : r;
