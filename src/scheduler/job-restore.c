@@ -67,6 +67,8 @@ void job_restore_begin(struct job *j)
 		job_end_failed(j);
 		return;
 	}
+	/* Its first pid is 2 then, which is never free elsewhere. */
+	j->in_new_pid_ns = j->q.policy->command.isolate == POLICY_ISOLATE_PID;
 	j->victims_deadline = nsec_now(CLOCK_MONOTONIC) + VICTIMS_TIMEOUT;
 	restore_end_victims(j);
 }

@@ -14,9 +14,14 @@
 #include <string.h>
 
 #include "basic/parse.h"
+#include "basic/pidns.h"
 #include "basic/sys.h"
 
-enum { GROUPS_MAX = 256, ENV_MAX = 512 };
+enum {
+	GROUPS_MAX = 256,
+	ENV_MAX = 512,
+	CHILD_OF_KEEPER = 2, /* the pid of the first who is born in a new PID namespace */
+};
 
 /* Who the child is to be. */
 struct identity {
@@ -279,6 +284,29 @@ static void embryo_done(struct embryo *e)
 		(void)SYS_CALL(waitpid(e->pid, NULL, 0));
 }
 
+/* As fork(2). The namespace lives as long as the child and whom it leaves behind. */
+static int fork_in_new_pid_ns(void)
+{
+	_cleanup_(pidns_done) struct pidns ns = PIDNS_NONE;
+	int pid, r;
+
+	r = pidns_new(/* sibling= */ false, &ns);
+	if (r < 0)
+		return r;
+	r = pidns_enter(&ns);
+	if (r < 0)
+		return r;
+	pid = SYS_CALL(fork());
+	if (pid == 0) {
+		ns = PIDNS_NONE; /* not ours; its descriptors are closed with all others */
+		return 0;
+	}
+	r = pidns_leave();
+	if (r == 0 && pid > 0)
+		r = pidns_hand_over(&ns, CHILD_OF_KEEPER);
+	return r < 0 ? r : pid;
+}
+
 static int embryo_make(const struct spawn_options *o, const struct identity *id,
 		       struct environment *env, struct failure *f, struct embryo *ret)
 {
@@ -296,7 +324,7 @@ static int embryo_make(const struct spawn_options *o, const struct identity *id,
 	child_gate_fd = fds[0];
 	ret->gate_fd = fds[1];
 
-	r = SYS_CALL(fork());
+	r = o->new_pid_ns ? fork_in_new_pid_ns() : (int)SYS_CALL(fork());
 	if (r < 0)
 		return fail(f, r, "cannot fork");
 	if (r == 0) {

@@ -10,6 +10,7 @@
  * Errors     0 or -errno, and fail() was called; what went wrong in the child before its exec is reported here too.
  */
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "basic/cleanup.h"
@@ -22,6 +23,7 @@ struct spawn_options {
 	const char *group;   /* NULL: the user's own */
 	char *const *groups; /* NULL: the user's; else exactly these */
 	const char *working_directory; /* NULL: the user's home with @user, else / */
+	bool new_pid_ns; /* in a PID namespace of its own; see basic/pidns.h */
 	int output_fd; /* standard output and error; -EBADF: /dev/null. Not taken over */
 };
 

@@ -139,6 +139,7 @@ static int spawn_tree(struct keeper *k, struct failure *f, pid_t *ret_pid)
 		.group = cmd->group,
 		.groups = cmd->supplementary_groups,
 		.working_directory = cmd->working_directory,
+		.new_pid_ns = cmd->isolate == POLICY_ISOLATE_PID,
 		.output_fd = output,
 	};
 

@@ -93,6 +93,19 @@ static void it_leads_a_session_and_has_none_of_our_descriptors(void **state)
 	assert_string_equal(text, "leads\n0\n1\n2\n3\n"); /* 3 is how ls reads the directory */
 }
 
+static void in_a_pid_namespace_of_its_own_it_is_not_process_1(void **state)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (geteuid() != 0)
+		skip();
+	text = output_of((struct spawn_options){ .new_pid_ns = true }, "echo $$; kill -0 1 && echo kept");
+	assert_string_equal(text, "2\nkept\n");
+	free(text);
+	text = output_of((struct spawn_options){}, "[ $$ -gt 2 ] && echo outside"); /* we are where we were */
+	assert_string_equal(text, "outside\n");
+}
+
 static void its_environment_is_ours_to_say(void **state)
 {
 	char *env[] = { (char *)"A=first", (char *)"B=two words", (char *)"A=last", NULL };
@@ -166,6 +179,7 @@ int main(void)
 		cmocka_unit_test(a_user_that_does_not_exist_is_named),
 		cmocka_unit_test(a_working_directory_that_is_not_there_is_an_error),
 		cmocka_unit_test(it_leads_a_session_and_has_none_of_our_descriptors),
+		cmocka_unit_test(in_a_pid_namespace_of_its_own_it_is_not_process_1),
 		cmocka_unit_test(its_environment_is_ours_to_say),
 		cmocka_unit_test(a_user_has_its_ids_and_groups),
 		cmocka_unit_test(what_is_not_recorded_is_not_executed),
