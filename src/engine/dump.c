@@ -543,13 +543,20 @@ static int checkpoint(struct dump *d)
 
 static void release(struct dump *d, int result)
 {
-	files_dump_done(d, result == 0 && !d->options->leave_running && !d->options->leave_stopped);
+	bool ended = result == 0 && !d->options->leave_running && !d->options->leave_stopped;
+
+	if (ended)
+		files_dump_ending(d);
+	else
+		files_dump_done(d, ended);
 	if (result < 0 || d->options->leave_running)
 		tree_thaw(&d->tree);
 	else if (d->options->leave_stopped)
 		tree_thaw_stopped(&d->tree);
 	else
 		tree_kill(&d->tree);
+	if (ended)
+		files_dump_done(d, ended);
 }
 
 static void count(struct dump *d, uint64_t start)

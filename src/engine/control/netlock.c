@@ -11,7 +11,7 @@
 
 #include "basic/sys.h"
 
-enum { RUN_ID_USED = 18, TABLE_MAX = 32 };
+enum { RUN_ID_USED = 21, TABLE_MAX = 32 };
 
 /* The name is cut as CRIU cuts it. Return: NULL when the id is none. */
 static const char *table_name(const char *run_id, char buf[static TABLE_MAX])
@@ -25,10 +25,12 @@ static const char *table_name(const char *run_id, char buf[static TABLE_MAX])
 	return buf;
 }
 
-static _noreturn_ void nft_child(int in)
+static _noreturn_ void nft_child(int in, int hold)
 {
 	int null = sys_open("/dev/null", O_RDWR, 0);
 
+	if (hold >= 0)
+		(void)SYS_CALL(fcntl(hold, F_SETFD, 0));
 	if (SYS_CALL(dup2(in, STDIN_FILENO)) >= 0 && null >= 0 &&
 	    SYS_CALL(dup2(null, STDOUT_FILENO)) >= 0 && SYS_CALL(dup2(null, STDERR_FILENO)) >= 0) {
 		(void)SYS_CALL(execlp("nft", "nft", "-f", "-", NULL));
@@ -38,7 +40,7 @@ static _noreturn_ void nft_child(int in)
 }
 
 /* Return: 0, -ENOENT when there is no nft, -EIO when it refuses. */
-static int nft_run(const char *text)
+static int nft_run(const char *text, int hold)
 {
 	_cleanup_close_ int out = -EBADF;
 	int fds[2], status = 0, r;
@@ -49,7 +51,7 @@ static int nft_run(const char *text)
 		return r;
 	pid = (pid_t)SYS_CALL(fork());
 	if (pid == 0)
-		nft_child(fds[0]);
+		nft_child(fds[0], hold);
 	(void)close_fd(fds[0]);
 	out = fds[1];
 	if (pid < 0)
@@ -88,7 +90,7 @@ static void put_chain(FILE *f, const char *table, const char *hook)
 }
 
 int netlock_set(struct failure *f, const char *run_id, const struct netlock_connection *items,
-		size_t n)
+		size_t n, int hold)
 {
 	_cleanup_free_ char *text = NULL;
 	char name[TABLE_MAX];
@@ -116,7 +118,7 @@ int netlock_set(struct failure *f, const char *run_id, const struct netlock_conn
 	}
 	if (fclose(out) != 0)
 		return fail(f, -ENOMEM, "network lock of %zu connections", n);
-	r = nft_run(text);
+	r = nft_run(text, hold);
 	if (r == -ENOENT)
 		return fail(f, r, "the network lock needs nft(8); --network-lock skip does without");
 	if (r < 0)
@@ -132,5 +134,5 @@ void netlock_clear(const char *run_id)
 		return;
 	(void)snprintf(text, sizeof(text), "delete table inet %s\n", name);
 	/* There may be none. */
-	(void)nft_run(text);
+	(void)nft_run(text, /* hold= */ -EBADF);
 }

@@ -26,7 +26,8 @@ struct netlock_connection {
 	uint16_t local_port, remote_port;
 };
 
+/* @hold: a descriptor that stays open until nft(8) has ended, also when we end before; -EBADF: none */
 int netlock_set(struct failure *f, const char *run_id, const struct netlock_connection *items,
-		size_t n) _must_check_;
+		size_t n, int hold) _must_check_;
 /* Removes the table; that there is none is no error. */
 void netlock_clear(const char *run_id);

@@ -8,8 +8,9 @@
  * Restore binds with everything allowed that could be in the way (reuse, free binding) and sets the final options in
  * link, when all sockets of the tree stand at their addresses.
  *
- * Connections (--tcp-established) are read last, in dump_finish, behind a network lock, and stay under repair: the
- * end of the tree does not reach their peers. They are rebuilt in open and begin to speak in restore_finish, when
+ * Connections (--tcp-established) are read last, in dump_finish, behind a network lock, and are put under repair when the
+ * tree ends: their peers do not notice. A socket under repair is of no use to its task, so it must not be so for longer,
+ * and a guard undoes it all should we die. They are rebuilt in open and begin to speak in restore_finish, when
  * nothing can go wrong any more; the lock ends just before.
  */
 #include <arpa/inet.h>
@@ -23,6 +24,7 @@
 #include <sys/ioctl.h>
 
 #include "basic/sys.h"
+#include "engine/control/deadman.h"
 #include "engine/control/netlock.h"
 #include "engine/control/sockdiag.h"
 #include "engine/kinds/fd-tcp.h"
@@ -81,7 +83,8 @@ enum { RUN_ID_CHARS = 36 }; /* a UUID */
 
 /* A connection to be written at the end. */
 struct inet_connection {
-	InetSkEntry e; /* what its pointers lead to is in the arena */
+	InetSkEntry e; /* addresses are in the arena, options are not */
+	bool reuse;    /* SO_REUSEADDR, which repair forgets */
 	const struct task *task;
 	int number;
 	int fd; /* a dup */
@@ -90,6 +93,8 @@ struct inet_connection {
 struct inet_dump {
 	struct inet_connection *connections;
 	size_t n_connections;
+	struct deadman deadman; /* while connections are under repair */
+	const char *run_id;	/* the dump's */
 	/* Tables of sock_diag, each read when first needed. */
 	struct inet_table {
 		int family, protocol;
@@ -311,7 +316,11 @@ static int connection_keep(struct dump *d, const struct fd_view *view, const Ine
 		return fail(d->failure, fd, "cannot keep it for its queues");
 	c = &s->connections[s->n_connections++];
 	*c = (struct inet_connection){
-		.e = *e, .task = view->task, .number = view->number, .fd = fd
+		.e = *e,
+		.reuse = e->opts->reuseaddr,
+		.task = view->task,
+		.number = view->number,
+		.fd = fd,
 	};
 	return 0;
 }
@@ -464,16 +473,18 @@ static int run_id_make(struct dump *d)
 	return 0;
 }
 
+/* A tree that goes on keeps its connections; what the images have is a look at them. */
+static bool connections_want_lock(const struct dump *d)
+{
+	return !d->options->leave_running && !d->options->leave_stopped &&
+	       d->options->network_lock != NETWORK_LOCK_SKIP;
+}
+
 static int connections_lock(struct dump *d, const struct inet_dump *s)
 {
 	_cleanup_free_ struct netlock_connection *items = NULL;
 	size_t n = 0;
-	int r;
 
-	/* A tree that goes on keeps its connections; what the images have is a look at them. */
-	if (d->options->leave_running || d->options->leave_stopped ||
-	    d->options->network_lock == NETWORK_LOCK_SKIP)
-		return 0;
 	items = calloc(s->n_connections, sizeof(*items));
 	if (!items)
 		return fail(d->failure, -ENOMEM, "out of memory");
@@ -501,8 +512,18 @@ static int connections_lock(struct dump *d, const struct inet_dump *s)
 	}
 	if (n == 0)
 		return 0;
-	r = run_id_make(d);
-	return r < 0 ? r : netlock_set(d->failure, d->run_id, items, n);
+	return netlock_set(d->failure, d->run_id, items, n, s->deadman.pipe);
+}
+
+/* Back to what the tree knows. */
+static void connections_release(void *userdata)
+{
+	struct inet_dump *s = userdata;
+
+	for (size_t i = 0; i < s->n_connections; i++)
+		tcp_repair_off(s->connections[i].fd, s->connections[i].reuse);
+	if (s->run_id[0])
+		netlock_clear(s->run_id);
 }
 
 static int connection_dump(struct dump *d, const struct inet_connection *c)
@@ -520,24 +541,42 @@ static int inet_dump_finish(struct dump *d)
 
 	if (!s || s->n_connections == 0)
 		return 0;
-	r = connections_lock(d, s);
+	s->run_id = d->run_id;
+	if (connections_want_lock(d)) {
+		r = run_id_make(d);
+		if (r < 0)
+			return r;
+	}
+	/* Neither repair nor the lock would end with us. */
+	r = deadman_start(&s->deadman, connections_release, s);
+	if (r < 0)
+		return fail(d->failure, r, "cannot start a guard for the connections");
+	r = d->run_id[0] ? connections_lock(d, s) : 0;
 	for (size_t i = 0; r == 0 && i < s->n_connections; i++)
 		r = connection_dump(d, &s->connections[i]);
 	return r;
 }
 
-/* The tree is dead or goes on: its connections are left to the network lock, or to it. */
+static void inet_dump_ending(struct dump *d)
+{
+	struct inet_dump *s = d->inet_socks;
+
+	for (size_t i = 0; s && i < s->n_connections; i++)
+		tcp_repair_on(s->connections[i].fd);
+}
+
+/* A tree that was ended has left its connections to the network lock. */
 static void inet_dump_done(struct dump *d, bool ended)
 {
 	struct inet_dump *s = d->inet_socks;
 
-	for (size_t i = 0; s && i < s->n_connections; i++) {
-		if (!ended)
-			tcp_repair_off(s->connections[i].fd);
+	if (!s || s->n_connections == 0)
+		return;
+	if (!ended && s->run_id)
+		connections_release(s);
+	deadman_stop(&s->deadman);
+	for (size_t i = 0; i < s->n_connections; i++)
 		s->connections[i].fd = close_fd(s->connections[i].fd);
-	}
-	if (!ended)
-		netlock_clear(d->run_id);
 }
 
 /* ---- restore ---- */
@@ -907,6 +946,7 @@ const struct fd_kind fd_kind_inet = {
 	.matches = inet_matches,
 	.dump = inet_dump,
 	.dump_finish = inet_dump_finish,
+	.dump_ending = inet_dump_ending,
 	.dump_done = inet_dump_done,
 	.check = inet_check,
 	.open = inet_open,

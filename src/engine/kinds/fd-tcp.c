@@ -124,9 +124,16 @@ static int queue_select(struct failure *f, int fd, int queue)
 	return r < 0 ? fail(f, r, "tcp: cannot select a queue") : 0;
 }
 
-void tcp_repair_off(int fd)
+void tcp_repair_on(int fd)
+{
+	(void)sk_set_int(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+}
+
+void tcp_repair_off(int fd, bool reuse)
 {
 	(void)sk_set_int(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+	if (reuse)
+		(void)sk_set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 }
 
 int tcp_stream_check_dump(struct dump *d, int fd, const InetSkEntry *e)
@@ -236,38 +243,50 @@ static int stream_put(struct dump *d, uint32_t ino, const TcpStreamEntry *t, con
 	return r == 0 ? image_finish(TAKE_PTR(img)) : r;
 }
 
+/* Everything that can be seen under repair only. */
+static int stream_read(struct dump *d, int fd, uint32_t state, TcpStreamEntry *t, void **ret_in,
+		       void **ret_out)
+{
+	int r;
+
+	r = queue_length(d, fd, SIOCINQ, &t->inq_len);
+	if (r == 0)
+		r = queue_length(d, fd, SIOCOUTQ, &t->outq_len);
+	if (r == 0)
+		r = queue_length(d, fd, SIOCOUTQNSD, &t->unsq_len);
+	if (r < 0)
+		return r;
+	/* A FIN counts as a byte that nobody can read. */
+	if (state_has_own_fin(state) && t->outq_len > 0) {
+		t->outq_len--;
+		if (t->unsq_len > 0)
+			t->unsq_len--;
+	}
+	/* What could not be sent any more is gone, though still counted. */
+	if (state == TCP_CLOSE)
+		t->outq_len = t->unsq_len = 0;
+	t->has_unsq_len = 1;
+	r = queue_read(d, fd, TCP_RECV_QUEUE, t->inq_len, &t->inq_seq, ret_in);
+	if (r == 0)
+		r = queue_read(d, fd, TCP_SEND_QUEUE, t->outq_len, &t->outq_seq, ret_out);
+	if (r == 0)
+		r = queue_select(d->failure, fd, TCP_NO_QUEUE);
+	return r == 0 ? negotiated_dump(d, fd, t) : r;
+}
+
 int tcp_stream_dump(struct dump *d, int fd, const InetSkEntry *e)
 {
 	TcpStreamEntry t = TCP_STREAM_ENTRY__INIT;
 	void *in = NULL, *out = NULL;
-	int r;
+	int reuse, r;
 
+	r = sk_get_int(fd, SOL_SOCKET, SO_REUSEADDR, &reuse);
+	if (r < 0)
+		return fail(d->failure, r, "cannot read SO_REUSEADDR");
 	r = repair_set(d->failure, fd, TCP_REPAIR_ON);
 	if (r == 0)
-		r = queue_length(d, fd, SIOCINQ, &t.inq_len);
-	if (r == 0)
-		r = queue_length(d, fd, SIOCOUTQ, &t.outq_len);
-	if (r == 0)
-		r = queue_length(d, fd, SIOCOUTQNSD, &t.unsq_len);
-	if (r < 0)
-		return r;
-	/* A FIN counts as a byte that nobody can read. */
-	if (state_has_own_fin(e->state) && t.outq_len > 0) {
-		t.outq_len--;
-		if (t.unsq_len > 0)
-			t.unsq_len--;
-	}
-	/* What could not be sent any more is gone, though still counted. */
-	if (e->state == TCP_CLOSE)
-		t.outq_len = t.unsq_len = 0;
-	t.has_unsq_len = 1;
-	r = queue_read(d, fd, TCP_RECV_QUEUE, t.inq_len, &t.inq_seq, &in);
-	if (r == 0)
-		r = queue_read(d, fd, TCP_SEND_QUEUE, t.outq_len, &t.outq_seq, &out);
-	if (r == 0)
-		r = queue_select(d->failure, fd, TCP_NO_QUEUE);
-	if (r == 0)
-		r = negotiated_dump(d, fd, &t);
+		r = stream_read(d, fd, e->state, &t, &in, &out);
+	tcp_repair_off(fd, reuse != 0);
 	return r == 0 ? stream_put(d, e->ino, &t, in, out) : r;
 }
 

@@ -26,13 +26,12 @@ int tcp_opts_restore(struct restore *rs, int fd, const TcpOptsEntry *e) _must_ch
 /* Could this connection be saved? Touches nothing. */
 int tcp_stream_check_dump(struct dump *d, int fd, const InetSkEntry *e) _must_check_;
 
-/*
- * tcp_stream_dump() - write tcp-stream-INO.img
- *
- * Leaves the socket under repair, also when it fails: tcp_repair_off() ends that.
- */
+/* Writes tcp-stream-INO.img. The socket is under repair for that moment only. */
 int tcp_stream_dump(struct dump *d, int fd, const InetSkEntry *e) _must_check_;
-void tcp_repair_off(int fd);
+
+/* From here on the end of the socket is not noticed by its peer. */
+void tcp_repair_on(int fd);
+void tcp_repair_off(int fd, bool reuse); /* @reuse: SO_REUSEADDR, which repair forgets */
 
 /* A connection being restored. */
 struct tcp_stream;

@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 
 #include "basic/sys.h"
+#include "engine/guard.h"
 #include "engine/kinds/sk-opts.h"
 
 #ifndef SIOCUNIXFILE
@@ -230,8 +231,11 @@ static int bind_hidden(struct restore *rs, int fd, const UnixSkEntry *e)
 	if (!mkdtemp(scratch))
 		return fail(rs->failure, -errno, "cannot make a scratch directory in /tmp");
 	pid = (pid_t)SYS_CALL(fork());
-	if (pid == 0)
+	if (pid == 0) {
+		if (rs->guard)
+			guard_leave(rs->guard);
 		_exit(bind_hidden_child(fd, scratch, e));
+	}
 	if (pid < 0) {
 		r = (int)pid;
 	} else {

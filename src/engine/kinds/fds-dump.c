@@ -475,6 +475,14 @@ int files_dump_finish(struct dump *d)
 	return 0;
 }
 
+void files_dump_ending(struct dump *d)
+{
+	for (size_t i = 0; i < n_fd_kinds; i++) {
+		if (fd_kinds[i]->dump_ending)
+			fd_kinds[i]->dump_ending(d);
+	}
+}
+
 void files_dump_done(struct dump *d, bool ended)
 {
 	for (size_t i = 0; i < n_fd_kinds; i++) {

@@ -71,6 +71,9 @@ struct fd_kind {
 	/* Runs once after all descriptors of all tasks were dumped (queues, peers). NULL: none. */
 	int (*dump_finish)(struct dump *d);
 
+	/* Runs when the images are complete, just before the tree is ended by us. NULL: none. */
+	void (*dump_ending)(struct dump *d);
+
 	/*
 	 * Runs last, whether the dump went well or not: lets go of what the kind holds. @ended: the tree is dead, by
 	 * us; else it goes on and must find everything as it was. NULL: none.
@@ -169,6 +172,7 @@ int files_open_mapped(struct restore *rs, uint64_t id, uint32_t mode);
 /* Dumps every descriptor of every task, and what cwd, root and exe refer to. Fills task->files_id. */
 int files_dump_task(struct dump *d, struct task *task) _must_check_;
 int files_dump_finish(struct dump *d) _must_check_;
+void files_dump_ending(struct dump *d);
 void files_dump_done(struct dump *d, bool ended);
 
 /* Reads and checks all records; opens nothing. */
