@@ -161,27 +161,41 @@ static int drive_engine(struct run *r, struct criu_client *engine, struct failur
 	}
 }
 
-static int resume(struct run *r)
+static int restore(struct run *r, int dir_fd, bool new_pid_ns, struct failure *failure)
 {
 	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_RESTORE);
 	_cleanup_(criu_client_freep) struct criu_client *engine = NULL;
-	_cleanup_close_ int dir_fd = sys_open(r->dir, O_RDONLY | O_DIRECTORY, 0);
-	struct failure failure = {};
+	int e;
 
-	if (dir_fd < 0)
-		return cli_complain(r->cli, EXIT_FAILED, "cannot open %s: %s", r->dir,
-				    strerror(-dir_fd));
 	q.images_dir_fd = dir_fd;
 	q.log_file = "restore.log";
 	q.log_level = 4;
 	q.notify = true;
 	q.restore_sibling = true;
+	q.new_pid_ns = new_pid_ns;
 	q.shell_job = true;
 	q.file_locks = true;
 	q.tcp_close = strcmp(r->tcp, "close") == 0;
 	q.tcp_established = strcmp(r->tcp, "established") == 0;
-	if (criu_client_start(r->engine, &q, /* stderr_fd= */ -EBADF, &engine, &failure) < 0 ||
-	    drive_engine(r, engine, &failure) < 0)
+	e = criu_client_start(r->engine, &q, /* stderr_fd= */ -EBADF, &engine, failure);
+	return e < 0 ? e : drive_engine(r, engine, failure);
+}
+
+static int resume(struct run *r)
+{
+	_cleanup_close_ int dir_fd = sys_open(r->dir, O_RDONLY | O_DIRECTORY, 0);
+	struct failure failure = {};
+	int e;
+
+	if (dir_fd < 0)
+		return cli_complain(r->cli, EXIT_FAILED, "cannot open %s: %s", r->dir,
+				    strerror(-dir_fd));
+	e = restore(r, dir_fd, /* new_pid_ns= */ false, &failure);
+	if (e == -EEXIST) { /* its pids are somebody else's by now */
+		failure = (struct failure){};
+		e = restore(r, dir_fd, /* new_pid_ns= */ true, &failure);
+	}
+	if (e < 0)
 		return cli_complain(r->cli, EXIT_FAILED, "generation %" PRIu64 ": %s", r->gen,
 				    failure.text);
 	if (!r->cli->quiet)
