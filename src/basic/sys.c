@@ -3,10 +3,15 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ptrace.h>
+
+enum {
+	FAULT_DEATH = -1, /* as error: SIGKILL to ourselves */
+};
 
 static struct {
 	unsigned long countdown; /* 0: disarmed */
@@ -31,7 +36,9 @@ void sys_fault_arm_from_env(void)
 	if (!text)
 		return;
 	nth = strtoul(text, &end, 10);
-	if (*end == ':')
+	if (strcmp(end, ":KILL") == 0)
+		error = FAULT_DEATH;
+	else if (*end == ':')
 		error = atoi(end + 1);
 	sys_fault_arm(nth, error);
 }
@@ -47,6 +54,8 @@ int sys_fault(void)
 	if (fault.countdown == 0 || --fault.countdown > 0)
 		return 0;
 	fault.fired = true;
+	if (fault.error == FAULT_DEATH)
+		(void)kill(getpid(), SIGKILL);
 	return -fault.error;
 }
 

@@ -31,7 +31,7 @@
  * The state behind this is the only mutable global of the project; production never arms it.
  */
 void sys_fault_arm(unsigned long nth, int error);
-/* Arms from $SNAPMGR_FAULT ("NTH" or "NTH:ERRNO"), for tests of whole programs. */
+/* Arms from $SNAPMGR_FAULT ("NTH", "NTH:ERRNO", or "NTH:KILL" for SIGKILL instead), for tests of whole programs. */
 void sys_fault_arm_from_env(void);
 /* Disarms. Return: whether the fault was delivered. */
 bool sys_fault_disarm(void);

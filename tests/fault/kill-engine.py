@@ -1,18 +1,24 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""SIGKILL to the engine at random moments of dumps and restores.
+"""SIGKILL to the engine in dumps and restores, at random moments and at chosen system calls.
 
-dump     of a tree that does not hold still (tests/live/busy): after each kill every task runs on, untraced; at the end
-         the tree is content with itself. A set that looks whole (it has inventory.img) restores.
-restore  of a tree (tests/live/tree): after each kill nothing of it is there, or all of it and running.
+dump     of `steady`, which checks itself all the time, running or stopped by SIGSTOP, and of a tree that does not hold
+         still (`busy`): after each kill every task is as before, untraced, and goes on; signal mask and mappings are the
+         same. A set that looks whole (it has inventory.img) restores, in a pid namespace beside the living tree.
+restore  of trees with files that have no name: after each kill nothing of the tree is there, and no file, or all of it
+         and running.
 
-Environment: FAULT_KILLS  how many of each, default 40
+usage: kill-engine.py [SCENARIO...]
+Environment: FAULT_KILLS  how many of each, default 20
              FAULT_SEED   of the moments; printed
 and those of tests/live/run.
 """
 import os
 import random
+import re
 import shutil
+import signal
+import struct
 import subprocess
 import sys
 import time
@@ -24,26 +30,37 @@ import observe  # noqa: E402
 import operations  # noqa: E402
 from frame import Failure, others, say, wait_until  # noqa: E402
 
-KILLS = int(os.environ.get('FAULT_KILLS', '40'))
+KILLS = int(os.environ.get('FAULT_KILLS', '20'))
 SEED = int(os.environ.get('FAULT_SEED', '0')) or random.SystemRandom().randrange(1 << 30)
+MEASURES = 5  # of an undisturbed operation: the shortest is what to aim into
+SETTLE = 10  # seconds
+WORKERS = 11  # of tests/fault/steady.c
+EPOLL_EINTR = 11
+REPORT_EVERY = 100
+
+
+def engine_start(stage, images, words, fault=None):
+    environment = dict(os.environ)
+    if fault:
+        environment['SNAPMGR_FAULT'] = fault
+    with open(os.path.join(stage.top, 'out'), 'wb') as out:
+        return subprocess.Popen([stage.engine.path, words[0], '-D', images, '-o', 'log', '-v4', *words[1:]],
+                                stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
 
 
 def engine_killed(stage, images, seconds, *words):
     """Runs the engine and kills it after that time; returns its exit status, or None when it was killed."""
-    with open(os.path.join(stage.top, 'out'), 'wb') as out:
-        process = subprocess.Popen([stage.engine.path, words[0], '-D', images, '-o', 'log', '-v4', *words[1:]],
-                                   stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    try:
-        return process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return None
+    process = engine_start(stage, images, words)
+    time.sleep(seconds)
+    process.kill()
+    code = process.wait()
+    return None if code == -signal.SIGKILL else code
 
 
-def said(stage):
-    with open(os.path.join(stage.top, 'out'), encoding='utf-8', errors='replace') as file:
-        return ': ' + ' / '.join(file.read().splitlines()[-5:])
+def engine_killed_at(stage, images, call, *words):
+    """The same, but it kills itself in place of that system call."""
+    code = engine_start(stage, images, words, f'{call}:KILL').wait()
+    return None if code == -signal.SIGKILL else code
 
 
 def fresh(path):
@@ -52,16 +69,165 @@ def fresh(path):
     return path
 
 
-def how_long(stage, *words):
-    """Seconds that the undisturbed operation takes, on a good day."""
-    best = 60
-    for _ in range(3):
+def said(stage, images):
+    """The reasons the engine has given, wherever it said them."""
+    text = frame.Engine.tail(images, 'log')
+    with open(os.path.join(stage.top, 'out'), encoding='utf-8', errors='replace') as file:
+        return text + ''.join(f'\n        {line}' for line in file.read().splitlines()[-4:])
+
+
+def measure(stage, after, *words):
+    """Seconds that the undisturbed operation takes."""
+    best = None
+    for _ in range(MEASURES):
+        images = stage.images if words[0] == 'restore' else fresh(stage.images)
         started = time.monotonic()
-        code = engine_killed(stage, fresh(stage.images), 60, *words)
+        code = engine_start(stage, images, words).wait()
+        took = time.monotonic() - started
         if code != 0:
-            raise Failure(f'undisturbed {words[0]} fails{said(stage)}')
-        best = min(best, time.monotonic() - started)
+            raise Failure(f'undisturbed {words[0]} fails{said(stage, stage.images)}')
+        best = took if best is None else min(best, took)
+        after()
     return best
+
+
+def moments(stage, took, rng):
+    """KILLS ways to kill: (description, function like engine_killed without moment)."""
+    for i in range(KILLS):
+        if i % 3 == 0:
+            call = int(rng.uniform(1, CALLS_MAX) ** 2 / CALLS_MAX) + 1
+            yield (f'kill {i} of {KILLS}, at system call {call}',
+                   lambda images, *words, n=call: engine_killed_at(stage, images, n, *words))
+        else:
+            moment = rng.uniform(0, took * 1.1)
+            yield (f'kill {i} of {KILLS}, after {moment * 1000:.1f} ms of {took * 1000:.0f}',
+                   lambda images, *words, n=moment: engine_killed(stage, images, n, *words))
+        if (i + 1) % REPORT_EVERY == 0:
+            say(f'      {i + 1} kills')
+
+
+CALLS_MAX = 2500  # an undisturbed dump or restore of these targets makes about as many
+
+
+class Steady:
+    """What can be asked of `steady` from outside."""
+
+    def __init__(self, stage, stopped=False):
+        self.stage, self.stopped = stage, stopped
+        self.n_eintr = 0
+        if stopped:
+            self.stop()
+
+    def stop(self):
+        os.kill(self.stage.pid, signal.SIGSTOP)
+        wait_until('all threads have stopped', lambda: self.states() == {'T'})
+
+    def states(self):
+        found = set()
+        for task in os.listdir(f'/proc/{self.stage.pid}/task'):
+            match = re.search(r'^State:\s*(\S)', observe.text(f'/proc/{self.stage.pid}/task/{task}/status'), re.M)
+            found.add(match.group(1) if match else '?')
+        return found
+
+    def counters(self):
+        with open(os.path.join(self.stage.scratch, 'counters'), 'rb') as file:
+            return struct.unpack(f'{WORKERS + 1}Q', file.read(8 * (WORKERS + 1)))
+
+    def verdict(self):
+        return observe.text(os.path.join(self.stage.scratch, 'verdict')) if \
+            os.path.exists(os.path.join(self.stage.scratch, 'verdict')) else ''
+
+    def wrong(self, start):
+        """None when it is as it should be, or what is not."""
+        pid = self.stage.pid
+        frame.reap()
+        if 'FAIL' in self.verdict():
+            return self.verdict()
+        if observe.state(pid) != ('T' if self.stopped else 'alive'):
+            return f'task {pid} is {observe.state(pid)}'
+        traced = observe.traced([pid])
+        if traced:
+            return traced[0]
+        if self.stopped:
+            return None if self.states() == {'T'} else f'threads are in the states {self.states()}'
+        now = self.counters()
+        still = [i for i in range(WORKERS) if now[i] < start[i] + 2]
+        return f'workers {still} do not go on' if still else None
+
+    def expect_good(self, when):
+        start, deadline = self.counters(), time.monotonic() + SETTLE
+        while True:
+            wrong = self.wrong(start)
+            if not wrong:
+                return
+            if 'FAIL' in wrong or time.monotonic() > deadline:
+                raise Failure(f'{when}: {wrong}')
+            time.sleep(0.005)
+
+    def expect_good_running(self, when):
+        """Also one that is stopped has to go on when it is let."""
+        if self.stopped:
+            self.expect_good(when)
+            self.stopped = False
+            os.kill(self.stage.pid, signal.SIGCONT)
+            self.expect_good(f'{when}, SIGCONT')
+            self.stopped = True
+            self.stop()
+        else:
+            self.expect_good(when)
+
+
+def expect_restores(stage, images, when, stopped=False):
+    """Restores the set in a pid namespace beside the living tree."""
+    def body():
+        with open('/proc/sys/kernel/ns_last_pid', 'w', encoding='ascii') as file:
+            file.write('1000')  # the engine must not take a number of the tree
+        code, text = stage.run('restore', '-d', images=images)
+        if code != 0:
+            raise Failure(f'a set that looks whole does not restore: {operations.errors(text)}')
+        time.sleep(0.02)
+        wanted = 'T' if stopped else 'alive'
+        if observe.state(stage.pid) != wanted or observe.traced([stage.pid]):
+            raise Failure(f'the restored task {stage.pid} is {observe.state(stage.pid)}')
+    if frame.run_apart(body, False) != 0:
+        raise Failure(f'{when}: a set that looks whole does not restore')
+
+
+def kill_dumps_of_steady(stage, stopped):
+    rng = random.Random(SEED)
+    steady = Steady(stage, stopped)
+    words = ('dump', '-t', str(stage.pid), '--leave-running')
+    took = measure(stage, lambda: steady.expect_good_running('undisturbed dump'), *words)
+    eintr = steady.counters()[EPOLL_EINTR]
+    if eintr and not stopped:
+        raise Failure(f'{eintr} times EINTR from epoll_wait in undisturbed dumps')
+    killed = whole = 0
+    for when, kill in moments(stage, took, rng):
+        code = kill(fresh(stage.images), *words)
+        killed += code is None
+        if code not in (None, 0):
+            raise Failure(f'{when}: the next dump fails{said(stage, stage.images)}')
+        steady.expect_good_running(when)
+        if os.path.exists(os.path.join(stage.images, 'inventory.img')):
+            whole += 1
+            expect_restores(stage, stage.images, when, stopped)
+    eintr = steady.counters()[EPOLL_EINTR] - eintr
+    say(f'      {KILLS} kills, {killed} in time, all intact; {whole} whole sets, all restore; '
+        f'{eintr} EINTR from epoll_wait')
+    measure(stage, lambda: steady.expect_good_running('the dump at the end'), *words)
+    if stopped:
+        os.kill(stage.pid, signal.SIGCONT)
+    stage.content()
+
+
+def kill_dumps(stage):
+    """a dump that is killed leaves a running process running, untraced and right"""
+    kill_dumps_of_steady(stage, False)
+
+
+def kill_dumps_stopped(stage):
+    """a dump that is killed leaves a stopped process stopped, untraced and right"""
+    kill_dumps_of_steady(stage, True)
 
 
 def runs_on(pids):
@@ -79,7 +245,7 @@ def runs_on(pids):
 
 def expect_runs_on(pids, when):
     """Allows a moment: the stub runs out, the kernel detaches."""
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + SETTLE
     while True:
         wrong = runs_on(pids)
         if not wrong:
@@ -89,69 +255,74 @@ def expect_runs_on(pids, when):
         time.sleep(0.01)
 
 
-def kill_dumps(stage):
-    """a dump that is killed leaves the target running, untraced and right"""
+def kill_dumps_of_a_tree(stage):
+    """a dump that is killed leaves a tree that does not hold still running, untraced and right"""
     rng = random.Random(SEED)
     echo = [pid for pid in others() if pid != stage.pid and observe.state(pid) == 'alive'][:1]
-    took = how_long(stage, 'dump', '-t', str(stage.pid), '--leave-running')
+    words = ('dump', '-t', str(stage.pid), '--leave-running')
+    took = measure(stage, lambda: None, *words)
     killed = whole = 0
-    for i in range(KILLS):
-        moment = rng.uniform(0, took * 1.1)
-        code = engine_killed(stage, fresh(stage.images), moment, 'dump', '-t', str(stage.pid), '--leave-running')
+    for when, kill in moments(stage, took, rng):
+        code = kill(fresh(stage.images), *words)
         killed += code is None
-        when = f'kill {i} of {KILLS}, after {moment * 1000:.1f} ms of {took * 1000:.0f}'
         if code not in (None, 0):
-            raise Failure(f'{when}: the next dump fails{said(stage)}')
+            raise Failure(f'{when}: the next dump fails{said(stage, stage.images)}')
         expect_runs_on([stage.pid, *echo[:1]], when)
         if os.path.exists(os.path.join(stage.images, 'inventory.img')):
             whole += 1
-            last = os.path.join(stage.top, 'whole')
-            shutil.rmtree(last, ignore_errors=True)
-            shutil.copytree(stage.images, last)
+            expect_restores(stage, stage.images, when)
     stage.content()
-    say(f'      {killed} of {KILLS} killed in time, {whole} whole sets')
-    if whole:
-        frame.kill_everything()
-        stage.images = os.path.join(stage.top, 'whole')
-        os.unlink(os.path.join(stage.scratch, 'verdict'))
-        stage.restore_well()
-        stage.content()
+    say(f'      {KILLS} kills, {killed} in time, all intact; {whole} whole sets, all restore')
+
+
+def files_below(path):
+    return sorted(os.path.join(where, name) for where, dirs, files in os.walk(path) for name in dirs + files)
 
 
 def kill_restores(stage):
-    """a restore that is killed leaves nothing of the tree"""
+    """a restore that is killed leaves nothing of the tree and no file of it"""
     rng = random.Random(SEED + 1)
     stage.dump_well()
     frame.kill_everything()
-    images = os.path.join(stage.top, 'set')
-    shutil.copytree(stage.images, images)
-    started = time.monotonic()
-    stage.restore_well()
-    took = time.monotonic() - started
-    frame.kill_everything()
+    there = files_below(stage.scratch)
+    took = measure(stage, frame.kill_everything, 'restore', '-d')
     killed = whole = 0
-    for i in range(KILLS):
-        moment = rng.uniform(0, took * 1.1)
-        code = engine_killed(stage, images, moment, 'restore', '-d')
+    for when, kill in moments(stage, took, rng):
+        code = kill(stage.images, 'restore', '-d')
         killed += code is None
-        when = f'kill {i} of {KILLS}, after {moment * 1000:.1f} ms of {took * 1000:.0f}'
         if code not in (None, 0):
-            raise Failure(f'{when}: the next restore fails{said(stage)}')
-        deadline = time.monotonic() + 3
+            raise Failure(f'{when}: the next restore fails{said(stage, stage.images)}')
+        deadline = time.monotonic() + SETTLE
         while True:
             frame.reap()
             left = others()
-            complete = observe.compare(stage.before, observe.tasks(left)) + observe.traced(left)
-            if (not left and code is None) or not complete:
+            more = [path for path in files_below(stage.scratch) if path not in there]
+            complete = observe.compare(stage.before, observe.tasks(left), ['SigQ', 'fd.*link']) + \
+                observe.traced(left) + more
+            if (not left and not more and code is None) or not complete:
                 break
             if time.monotonic() > deadline:
-                raise Failure(f'{when}: tasks {left} are left, not as they were: {complete[0]}')
-            time.sleep(0.01)
+                raise Failure(f'{when}: tasks {left} are left, not as they were: {complete[:3]}')
+            time.sleep(0.005)
         whole += bool(left)
         frame.kill_everything()
     stage.restore_well()
     stage.content()
-    say(f'      {killed} of {KILLS} killed in time, {whole} complete trees')
+    say(f'      {KILLS} kills, {killed} in time; {whole} complete trees, else nothing left')
+
+
+def kill_restores_of_ghosts(stage):
+    """a restore that is killed leaves no file that had no name"""
+    kill_restores(stage)
+
+
+SCENARIOS = (
+    (kill_dumps, '../fault/steady'),
+    (kill_dumps_stopped, '../fault/steady'),
+    (kill_dumps_of_a_tree, 'busy'),
+    (kill_restores, 'tree'),
+    (kill_restores_of_ghosts, 'files-ghost'),
+)
 
 
 def main():
@@ -163,13 +334,19 @@ def main():
         if skip:
             say(f'SKIP: {label}: {skip}')
             continue
-        for scenario, program in ((kill_dumps, 'busy'), (kill_restores, 'tree')):
+        for scenario, program in SCENARIOS:
+            if sys.argv[1:] and scenario.__name__ not in sys.argv[1:]:
+                continue
             top = frame.make_top()
+            frame.LIFE_TIMEOUT = 300 + 5 * KILLS
             status = frame.run_apart(lambda: scenario(operations.Stage(top, engine, program)), False)
-            say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__doc__}')
+            say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__}: {scenario.__doc__}')
             worst |= status != 0
             passed += status == 0
-            shutil.rmtree(top, ignore_errors=True)
+            if os.environ.get('LIVE_KEEP'):
+                say(f'   kept: {top}')
+            else:
+                shutil.rmtree(top, ignore_errors=True)
     return 1 if worst else 0 if passed else frame.SKIP
 
 
