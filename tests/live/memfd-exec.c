@@ -3,6 +3,7 @@
  * memfd: one that can be executed, a mapping that is older than a seal against writing, shared anonymous
  * memory that is also open as a file.
  * live-volatile-peer: fd.\d+.link
+ * live-across: from, in our images CRIU finds the memory and the file apart
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -51,6 +51,7 @@ static int find_mount(struct dump *d, const struct task *task, uint32_t mnt_id, 
 static int dump_inode_mark(struct dump *d, const struct fd_view *view, const char *line,
 			   FanotifyMarkEntry *mark)
 {
+	_cleanup_(fsnotify_device_done) struct fsnotify_device device = { .fd = -EBADF };
 	struct fsnotify_inode inode;
 	bool deleted = false;
 	int r;
@@ -58,7 +59,7 @@ static int dump_inode_mark(struct dump *d, const struct fd_view *view, const cha
 	r = fsnotify_parse(line, &d->arena, &inode);
 	if (r < 0)
 		return fail(d->failure, r, "cannot understand what it watches");
-	r = fsnotify_find_path(d, view->task, &inode, &deleted);
+	r = fsnotify_find_path(d, view->task, &inode, &device, &deleted);
 	if (r < 0)
 		return r;
 	if (deleted)

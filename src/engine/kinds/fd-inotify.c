@@ -30,7 +30,6 @@ struct inotify_dump {
 	struct inotify_pending {
 		struct fd_view view;
 		InotifyFileEntry *record;
-		bool *deleted; /* per watch */
 	} * pending;
 	size_t n_pending;
 };
@@ -42,8 +41,7 @@ static bool inotify_matches(const struct fd_view *view)
 
 /* ---- dump ---- */
 
-static int dump_watch(struct dump *d, const struct fd_view *view, const char *line,
-		      InotifyWdEntry *wd, bool *ret_deleted)
+static int dump_watch(struct dump *d, const char *line, InotifyWdEntry *wd)
 {
 	struct fsnotify_inode inode;
 	uint64_t number, mask;
@@ -53,10 +51,6 @@ static int dump_watch(struct dump *d, const struct fd_view *view, const char *li
 	if (r < 0 || fsnotify_field(line, "wd", &number) < 0 ||
 	    fsnotify_field(line, "mask", &mask) < 0 || number > INT32_MAX || mask > UINT32_MAX)
 		return fail(d->failure, r < 0 ? r : -EBADMSG, "cannot understand what it watches");
-	FAILURE_SCOPE(d->failure, "wd %u", (unsigned)number);
-	r = fsnotify_find_path(d, view->task, &inode, ret_deleted);
-	if (r < 0)
-		return r;
 	inotify_wd_entry__init(wd);
 	wd->wd = (uint32_t)number;
 	wd->mask = (uint32_t)mask;
@@ -73,19 +67,16 @@ static int dump_watches(struct dump *d, const struct fd_view *view, struct inoti
 
 	for (const char *line = view->fdinfo; line; line = strchr(line, '\n')) {
 		InotifyWdEntry *wd;
-		bool deleted = false;
 
 		line += *line == '\n';
 		if (strncmp(line, "inotify wd:", 11) != 0)
 			continue;
 		wd = arena_new(&d->arena, InotifyWdEntry);
-		if (!wd || arena_grow(&d->arena, &p->deleted, record->n_wd) < 0 ||
-		    arena_grow(&d->arena, &record->wd, record->n_wd) < 0)
+		if (!wd || arena_grow(&d->arena, &record->wd, record->n_wd) < 0)
 			return fail(d->failure, -ENOMEM, "cannot list what it watches");
-		r = dump_watch(d, view, line, wd, &deleted);
+		r = dump_watch(d, line, wd);
 		if (r < 0)
 			return r;
-		p->deleted[record->n_wd] = deleted;
 		record->wd[record->n_wd++] = wd;
 	}
 	return 0;
@@ -119,28 +110,44 @@ static int inotify_dump(struct dump *d, const struct fd_view *view)
 	return dump_watches(d, view, p);
 }
 
+/* Finds the path of what is watched; or, of a deleted file, a description of it that the tree has. */
+static int find_watched(struct dump *d, const struct fd_view *view, InotifyWdEntry *wd,
+			struct fsnotify_device *device)
+{
+	FAILURE_SCOPE(d->failure, "wd %u", wd->wd);
+	struct fsnotify_inode inode = { wd->s_dev, wd->i_ino, wd->f_handle };
+	bool deleted = false;
+	int r;
+
+	r = fsnotify_find_path(d, view->task, &inode, device, &deleted);
+	if (r < 0 || !deleted)
+		return r;
+	wd->file_id = fsnotify_find_open(d, &inode);
+	wd->has_file_id = wd->file_id > 0;
+	if (!wd->has_file_id)
+		return fail(d->failure, -EOPNOTSUPP,
+			    "it watches a deleted file (inode %" PRIu64
+			    ") that the tree does not have open",
+			    wd->i_ino);
+	return 0;
+}
+
 /* Deleted files are found among the tree's descriptions, so that all of these must be known. */
 static int inotify_dump_finish(struct dump *d)
 {
+	_cleanup_(fsnotify_device_done) struct fsnotify_device device = { .fd = -EBADF };
+
 	for (size_t i = 0; d->inotify && i < d->inotify->n_pending; i++) {
 		struct inotify_pending *p = &d->inotify->pending[i];
+		FAILURE_SCOPE(d->failure, "task %d: fd %d: inotify", p->view.task->pid,
+			      p->view.number);
 		FileEntry entry = FILE_ENTRY__INIT;
 		int r;
 
 		for (size_t k = 0; k < p->record->n_wd; k++) {
-			InotifyWdEntry *wd = p->record->wd[k];
-			struct fsnotify_inode inode = { wd->s_dev, wd->i_ino, wd->f_handle };
-
-			if (!p->deleted[k])
-				continue;
-			wd->file_id = fsnotify_find_open(d, &inode);
-			wd->has_file_id = wd->file_id > 0;
-			if (!wd->has_file_id)
-				return fail(
-					d->failure, -EOPNOTSUPP,
-					"task %d: fd %d: inotify watches a deleted file (inode %" PRIu64
-					") that the tree does not have open",
-					p->view.task->pid, p->view.number, wd->i_ino);
+			r = find_watched(d, &p->view, p->record->wd[k], &device);
+			if (r < 0)
+				return r;
 		}
 		entry.ify = p->record;
 		r = files_put(d, &p->view, &fd_kind_inotify, &entry);

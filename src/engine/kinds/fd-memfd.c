@@ -16,6 +16,7 @@
 #include "basic/sys.h"
 #include "engine/kinds/kind.h"
 #include "engine/memory/shmem.h"
+#include "engine/memory/vma.h"
 
 #include "memfd.pb-c.h"
 
@@ -344,7 +345,22 @@ static const struct file *find_open(const struct restore *rs, uint32_t inode_id)
 	return NULL;
 }
 
-static uint32_t wanted_flags(const struct file *file, const MemfdInodeEntry *inode)
+/* Is it there for mappings only? What is in no table may also be on its way in a socket. */
+static bool is_mapping(const struct restore *rs, const struct file *file)
+{
+	for (size_t i = 0; file->n_users == 0 && i < rs->n_tasks; i++) {
+		const MmEntry *mm = rs->tasks[i]->mm;
+
+		for (size_t k = 0; mm && k < mm->n_vmas; k++) {
+			if ((mm->vmas[k]->status & VMA_MEMFD) && mm->vmas[k]->shmid == file->id)
+				return true;
+		}
+	}
+	return false;
+}
+
+static uint32_t wanted_flags(const struct restore *rs, const struct file *file,
+			     const MemfdInodeEntry *inode)
 {
 	uint32_t flags = file->entry->memfd->flags;
 
@@ -352,14 +368,16 @@ static uint32_t wanted_flags(const struct file *file, const MemfdInodeEntry *ino
 	 * Only mapped: other images do not say how it was open. A mapping that may write would
 	 * prevent the seal.
 	 */
-	if (file->n_users == 0 && (flags & O_ACCMODE) == O_RDONLY && !(inode->seals & F_SEAL_WRITE))
+	if ((flags & O_ACCMODE) == O_RDONLY && !(inode->seals & F_SEAL_WRITE) &&
+	    is_mapping(rs, file))
 		flags |= O_RDWR;
 	return flags;
 }
 
-static bool is_read_write(const struct file *file, const MemfdInodeEntry *inode)
+static bool is_read_write(const struct restore *rs, const struct file *file,
+			  const MemfdInodeEntry *inode)
 {
-	uint32_t flags = wanted_flags(file, inode);
+	uint32_t flags = wanted_flags(rs, file, inode);
 
 	return (flags & O_ACCMODE) == O_RDWR && !(flags & O_PATH);
 }
@@ -375,7 +393,7 @@ static struct file *find_first(const struct restore *rs, const MemfdInodeEntry *
 
 	for (size_t i = 0; (file = files_at(rs, i)); i++) {
 		if (is_of(file, (uint32_t)inode->inode_id) && file->n_users > 0 &&
-		    is_read_write(file, inode))
+		    is_read_write(rs, file, inode))
 			return file;
 	}
 	return NULL;
@@ -415,7 +433,7 @@ static int memfd_open(struct restore *rs, struct file *file)
 		made = make_inode(rs, inode);
 		if (made < 0)
 			return made;
-		if (!first && is_read_write(file, inode))
+		if (!first && is_read_write(rs, file, inode))
 			first = file;
 		if (first) {
 			r = adopt_take(rs, first, inode, TAKE_FD(made));
@@ -424,14 +442,15 @@ static int memfd_open(struct restore *rs, struct file *file)
 			other = first;
 		}
 	}
-	if (first && first->fd >= 0 && file->n_users == 0 && is_read_write(file, inode))
+	if (first && first->fd >= 0 && is_read_write(rs, file, inode) && is_mapping(rs, file))
 		r = sys_dup(first->fd);
 	else
-		r = reopen(rs, other ? other->fd : made, wanted_flags(file, inode), inode->name);
+		r = reopen(rs, other ? other->fd : made, wanted_flags(rs, file, inode),
+			   inode->name);
 	if (r < 0)
 		return r;
 	file->fd = r;
-	return file->n_users == 0 ? 0 : set_position(rs, file, inode->name);
+	return is_mapping(rs, file) ? 0 : set_position(rs, file, inode->name);
 }
 
 static int memfd_restore_finish(struct restore *rs)

@@ -448,6 +448,13 @@ static int tty_dump_finish(struct dump *d)
 		slave = find_seen(d, seen->info->id & ~1u);
 		if (!slave || !slave->alive || seen->info->locked)
 			continue;
+		if (seen->number < 0) {
+			dump_note(
+				d,
+				"what waits in terminal %u is not saved: it is on its way in a socket",
+				seen->info->id / 2);
+			continue;
+		}
 		r = dump_queue(d, seen);
 		if (r < 0)
 			return r;

@@ -144,16 +144,13 @@ static int open_device(int proc_fd, uint32_t s_dev)
 	return -ENODEV;
 }
 
-static int open_handle(int proc_fd, const struct fsnotify_inode *inode)
+static int open_handle(int device, const struct fsnotify_inode *inode)
 {
-	_cleanup_close_ int device = open_device(proc_fd, inode->s_dev);
 	union {
 		struct file_handle handle;
 		uint8_t room[sizeof(struct file_handle) + HANDLE_BYTES];
 	} h = {};
 
-	if (device < 0)
-		return device;
 	if (inode->handle->bytes > HANDLE_BYTES ||
 	    inode->handle->n_handle * 8 < inode->handle->bytes)
 		return -EBADMSG;
@@ -170,14 +167,26 @@ static bool has_suffix(const char *text, const char *suffix)
 	return n >= k && strcmp(text + n - k, suffix) == 0;
 }
 
-int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_inode *inode,
-		       bool *ret_deleted)
+/* Return: device->fd, or -errno. */
+static int find_device(struct fsnotify_device *device, const struct task *task, uint32_t s_dev)
 {
-	_cleanup_close_ int fd = open_handle(task->proc_fd, inode);
+	if (device->fd >= 0 && device->task == task && device->s_dev == s_dev)
+		return device->fd;
+	close_fd(device->fd);
+	*device = (struct fsnotify_device){ task, s_dev, open_device(task->proc_fd, s_dev) };
+	return device->fd;
+}
+
+int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_inode *inode,
+		       struct fsnotify_device *device, bool *ret_deleted)
+{
+	_cleanup_close_ int fd = -EBADF;
 	char link[32], path[PATH_MAX], rooted[PATH_MAX + 8];
 	struct stat st, there;
 	int r;
 
+	r = find_device(device, task, inode->s_dev);
+	fd = r < 0 ? r : open_handle(r, inode);
 	if (fd < 0)
 		return fail(d->failure, fd, "cannot find watched inode %" PRIu64 " of device %u:%u",
 			    inode->ino, inode->s_dev >> 20, inode->s_dev & 0xfffff);
@@ -251,7 +260,7 @@ uint32_t fsnotify_find_open(struct dump *d, const struct fsnotify_inode *inode)
 
 int fsnotify_open(struct restore *rs, const struct fsnotify_inode *inode)
 {
-	_cleanup_close_ int self = -EBADF;
+	_cleanup_close_ int self = -EBADF, device = -EBADF;
 	const char *path = inode->handle->path;
 	int fd;
 
@@ -263,7 +272,8 @@ int fsnotify_open(struct restore *rs, const struct fsnotify_inode *inode)
 	self = sys_open("/proc/self", O_RDONLY | O_DIRECTORY, 0);
 	if (self < 0)
 		return fail(rs->failure, self, "cannot open /proc/self");
-	fd = open_handle(self, inode);
+	device = open_device(self, inode->s_dev);
+	fd = device < 0 ? device : open_handle(device, inode);
 	if (fd < 0)
 		return fail(rs->failure, fd,
 			    "cannot find what was watched: '%s' (inode %" PRIu64 ")",

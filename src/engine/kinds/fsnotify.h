@@ -33,12 +33,24 @@ int fsnotify_field(const char *line, const char *key, uint64_t *ret);
 /* mountinfo writes blanks and the like as \ooo. In place. */
 void fsnotify_unescape(char *path);
 
+/* A descriptor on the file system of the last inode asked about: the next is mostly on the same. */
+struct fsnotify_device {
+	const struct task *task;
+	uint32_t s_dev;
+	int fd;
+};
+static inline void fsnotify_device_done(struct fsnotify_device *device)
+{
+	device->fd = close_fd(device->fd);
+}
+
 /*
  * fsnotify_find_path() - fill in handle->path, when the inode has one that leads to it
+ * @device:	starts with fd = -EBADF; the caller closes it
  * @ret_deleted:	it has no name any more
  */
 int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_inode *inode,
-		       bool *ret_deleted) _must_check_;
+		       struct fsnotify_device *device, bool *ret_deleted) _must_check_;
 /*
  * The id of a description of that inode which some task of the tree has open, 0: none. Only when
  * all descriptors were dumped.
