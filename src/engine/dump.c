@@ -469,7 +469,7 @@ static int write_inventory(struct dump *d)
 	e.has_tcp_close = d->options->tcp_close;
 	e.tcp_close = d->options->tcp_close;
 	e.has_network_lock_method = true;
-	e.network_lock_method = d->options->network_lock;
+	e.network_lock_method = NETWORK_LOCK_SKIP;
 	if (d->run_id[0]) {
 		e.network_lock_method = NETWORK_LOCK_NFTABLES;
 		e.dump_criu_run_id = d->run_id;

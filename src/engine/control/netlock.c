@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * nft(8) reads the table from its standard input, in one transaction. Nothing else is asked of it, so no library is needed.
+ * nft(8) reads the table from its standard input, in one transaction. Nothing else is asked of it, so no library is
+ * needed.
  */
 #include "engine/control/netlock.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,25 +27,40 @@ static const char *table_name(const char *run_id, char buf[static TABLE_MAX])
 	return buf;
 }
 
-static _noreturn_ void nft_child(int in, int hold)
+/* Becomes argv[0], also where PATH does not lead there. Nothing is read from its output. */
+static _noreturn_ void tool_child(char *const argv[], int in, int hold)
 {
 	int null = sys_open("/dev/null", O_RDWR, 0);
+	char path[64];
 
+	(void)snprintf(path, sizeof(path), "/usr/sbin/%s", argv[0]);
 	if (hold >= 0)
 		(void)SYS_CALL(fcntl(hold, F_SETFD, 0));
-	if (SYS_CALL(dup2(in, STDIN_FILENO)) >= 0 && null >= 0 &&
+	if (null >= 0 && SYS_CALL(dup2(in >= 0 ? in : null, STDIN_FILENO)) >= 0 &&
 	    SYS_CALL(dup2(null, STDOUT_FILENO)) >= 0 && SYS_CALL(dup2(null, STDERR_FILENO)) >= 0) {
-		(void)SYS_CALL(execlp("nft", "nft", "-f", "-", NULL));
-		(void)SYS_CALL(execl("/usr/sbin/nft", "nft", "-f", "-", NULL));
+		(void)SYS_CALL(execvp(argv[0], argv));
+		(void)SYS_CALL(execv(path, argv));
 	}
 	_exit(127);
+}
+
+static int tool_wait(pid_t pid)
+{
+	int status = 0;
+
+	if (SYS_CALL(waitpid(pid, &status, 0)) < 0 || !WIFEXITED(status))
+		return -EIO;
+	if (WEXITSTATUS(status) == 127)
+		return -ENOENT;
+	return WEXITSTATUS(status) != 0 ? -EIO : 0;
 }
 
 /* Return: 0, -ENOENT when there is no nft, -EIO when it refuses. */
 static int nft_run(const char *text, int hold)
 {
+	char *argv[] = { "nft", "-f", "-", NULL };
 	_cleanup_close_ int out = -EBADF;
-	int fds[2], status = 0, r;
+	int fds[2], r, ended;
 	pid_t pid;
 
 	r = sys_pipe2(fds, 0);
@@ -51,18 +68,15 @@ static int nft_run(const char *text, int hold)
 		return r;
 	pid = (pid_t)SYS_CALL(fork());
 	if (pid == 0)
-		nft_child(fds[0], hold);
+		tool_child(argv, fds[0], hold);
 	(void)close_fd(fds[0]);
 	out = fds[1];
 	if (pid < 0)
 		return (int)pid;
 	r = sys_write_full(out, text, strlen(text));
 	out = close_fd(out);
-	if (SYS_CALL(waitpid(pid, &status, 0)) < 0 || !WIFEXITED(status))
-		return -EIO;
-	if (WEXITSTATUS(status) == 127)
-		return -ENOENT;
-	return WEXITSTATUS(status) != 0 ? -EIO : r;
+	ended = tool_wait(pid);
+	return ended < 0 ? ended : r;
 }
 
 static void put_element(FILE *f, const char *table, const struct netlock_connection *c,
@@ -135,4 +149,54 @@ void netlock_clear(const char *run_id)
 	(void)snprintf(text, sizeof(text), "delete table inet %s\n", name);
 	/* There may be none. */
 	(void)nft_run(text, /* hold= */ -EBADF);
+}
+
+/* iptables(8) removes the rule that is written exactly like this. */
+static void iptables_delete(const struct netlock_connection *c, bool outwards)
+{
+	char local[INET6_ADDRSTRLEN], remote[INET6_ADDRSTRLEN], local_port[8], remote_port[8], mark[16];
+	char *argv[] = {
+		c->family == AF_INET6 ? "ip6tables" : "iptables",
+		"-w",
+		"-t",
+		"filter",
+		"-D",
+		outwards ? "OUTPUT" : "INPUT",
+		"--protocol",
+		"tcp",
+		"-m",
+		"mark",
+		"!",
+		"--mark",
+		mark,
+		"--source",
+		outwards ? local : remote,
+		"--sport",
+		outwards ? local_port : remote_port,
+		"--destination",
+		outwards ? remote : local,
+		"--dport",
+		outwards ? remote_port : local_port,
+		"-j",
+		"DROP",
+		NULL,
+	};
+	pid_t pid;
+
+	(void)inet_ntop(c->family, c->local, local, sizeof(local));
+	(void)inet_ntop(c->family, c->remote, remote, sizeof(remote));
+	(void)snprintf(local_port, sizeof(local_port), "%u", c->local_port);
+	(void)snprintf(remote_port, sizeof(remote_port), "%u", c->remote_port);
+	(void)snprintf(mark, sizeof(mark), "%#x", NETLOCK_MARK);
+	pid = (pid_t)SYS_CALL(fork());
+	if (pid == 0)
+		tool_child(argv, -EBADF, -EBADF);
+	if (pid > 0)
+		(void)!tool_wait(pid);
+}
+
+void netlock_clear_iptables(const struct netlock_connection *c)
+{
+	iptables_delete(c, /* outwards= */ false);
+	iptables_delete(c, /* outwards= */ true);
 }

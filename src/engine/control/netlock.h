@@ -31,3 +31,6 @@ int netlock_set(struct failure *f, const char *run_id, const struct netlock_conn
 		size_t n, int hold) _must_check_;
 /* Removes the table; that there is none is no error. */
 void netlock_clear(const char *run_id);
+
+/* Removes the rules a CRIU has made with iptables(8), its default, for one connection. */
+void netlock_clear_iptables(const struct netlock_connection *c);

@@ -473,6 +473,28 @@ static int run_id_make(struct dump *d)
 	return 0;
 }
 
+static struct netlock_connection lock_item(const InetSkEntry *e)
+{
+	struct netlock_connection c = {
+		.family = (int)e->family,
+		.local_port = (uint16_t)e->src_port,
+		.remote_port = (uint16_t)e->dst_port,
+	};
+	const uint32_t *src = e->src_addr, *dst = e->dst_addr;
+	size_t words = e->n_src_addr;
+
+	/* On the wire, mapped addresses are IPv4. */
+	if (words == V6_WORDS && IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)dst)) {
+		c.family = AF_INET;
+		src += V6_WORDS - V4_WORDS;
+		dst += V6_WORDS - V4_WORDS;
+		words = V4_WORDS;
+	}
+	memcpy(c.local, src, words * sizeof(uint32_t));
+	memcpy(c.remote, dst, words * sizeof(uint32_t));
+	return c;
+}
+
 /* A tree that goes on keeps its connections; what the images have is a look at them. */
 static bool connections_want_lock(const struct dump *d)
 {
@@ -488,28 +510,9 @@ static int connections_lock(struct dump *d, const struct inet_dump *s)
 	items = calloc(s->n_connections, sizeof(*items));
 	if (!items)
 		return fail(d->failure, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < s->n_connections; i++) {
-		const InetSkEntry *e = &s->connections[i].e;
-		struct netlock_connection *c = &items[n];
-		const uint32_t *src = e->src_addr, *dst = e->dst_addr;
-		size_t words = e->n_src_addr;
-
-		if (e->state == TCP_CLOSE)
-			continue;
-		n++;
-		c->family = (int)e->family;
-		/* On the wire, mapped addresses are IPv4. */
-		if (words == V6_WORDS && IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)dst)) {
-			c->family = AF_INET;
-			src += V6_WORDS - V4_WORDS;
-			dst += V6_WORDS - V4_WORDS;
-			words = V4_WORDS;
-		}
-		memcpy(c->local, src, words * sizeof(uint32_t));
-		memcpy(c->remote, dst, words * sizeof(uint32_t));
-		c->local_port = (uint16_t)e->src_port;
-		c->remote_port = (uint16_t)e->dst_port;
-	}
+	for (size_t i = 0; i < s->n_connections; i++)
+		if (s->connections[i].e.state != TCP_CLOSE)
+			items[n++] = lock_item(&s->connections[i].e);
 	if (n == 0)
 		return 0;
 	return netlock_set(d->failure, d->run_id, items, n, s->deadman.pipe);
@@ -915,6 +918,28 @@ static int connection_finish(struct restore *rs, const struct file *file)
 	return r < 0 ? r : inet_options(rs, file);
 }
 
+/* The lock of whoever dumped. */
+static void unlock(struct restore *rs)
+{
+	const struct file *file;
+
+	if (!rs->inventory->has_network_lock_method ||
+	    rs->inventory->network_lock_method == NETWORK_LOCK_NFTABLES)
+		netlock_clear(rs->inventory->dump_criu_run_id);
+	if (!rs->inventory->has_network_lock_method ||
+	    rs->inventory->network_lock_method != NETWORK_LOCK_IPTABLES)
+		return;
+	for (size_t i = 0; (file = files_at(rs, i)); i++) {
+		const InetSkEntry *e = file->kind == &fd_kind_inet ? file->entry->isk : NULL;
+
+		if (e && is_connected_tcp(e) && e->n_dst_addr == e->n_src_addr) {
+			struct netlock_connection c = lock_item(e);
+
+			netlock_clear_iptables(&c);
+		}
+	}
+}
+
 /* From here on the peers hear of us. */
 static int inet_restore_finish(struct restore *rs)
 {
@@ -931,9 +956,7 @@ static int inet_restore_finish(struct restore *rs)
 	}
 	if (r < 0 || !had_connections)
 		return r;
-	if (rs->inventory->has_network_lock_method &&
-	    rs->inventory->network_lock_method == NETWORK_LOCK_NFTABLES)
-		netlock_clear(rs->inventory->dump_criu_run_id);
+	unlock(rs);
 	for (size_t i = 0; r == 0 && (file = files_at(rs, i)); i++)
 		if (file->kind == &fd_kind_inet && file->priv && file->fd >= 0)
 			r = connection_finish(rs, file);
