@@ -25,7 +25,7 @@ enum {
 	STORE_NAME_MAX = 32, /* GEN.partial with its NUL */
 	STORE_N_POLICIES_MAX = 1 << 16,
 	STORE_N_GENERATIONS_MAX = 1 << 20, /* of one policy */
-	LOCK_TRIES = 10,
+	LOCK_TRIES = 100,
 	LOCK_PAUSE_NSEC = 30 * 1000 * 1000,
 };
 

@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "basic/sys.h"
+#include "catalog/generations.h"
 #include "catalog/policies.h"
 #include "catalog/reconcile.h"
 #include "catalog/runs.h"
@@ -17,6 +18,9 @@
 #include "scheduler/queue.h"
 
 enum { QUIT_TIMEOUT_USEC = 10000000 };
+#define FORGET_EVERY_USEC (24 * UINT64_C(3600) * 1000000)
+/* What is older is in nobody's history any more. */
+#define REMEMBER_USEC (90 * FORGET_EVERY_USEC)
 
 /* How each kind of report is told. The ids are for `journalctl MESSAGE_ID=`: random once, the same for ever. */
 static const struct {
@@ -34,6 +38,7 @@ static const struct {
 	[REPORT_GIVEN_UP] = { LOG_ERR, "91e4d7a0b5c64f28a3f6c8e2d9b01f09" },
 	[REPORT_TROUBLE] = { LOG_WARNING, NULL },
 	[REPORT_NOTE] = { LOG_INFO, NULL },
+	[REPORT_OUTPUT] = { LOG_INFO, "6a3c9d10e7b24f5c8d12a4b6c8e0f20a" },
 	[REPORT_PHASE] = { LOG_DEBUG, NULL },
 };
 
@@ -312,13 +317,38 @@ static int find_boot_run(struct manager *m, struct failure *f)
 		if (strcmp(runs.items[i].trigger, "boot") == 0 &&
 		    strcmp(runs.items[i].reason, m->context.boot_id) == 0) {
 			m->context.boot_run = runs.items[i].id;
+			m->boot_usec = runs.items[i].started_usec;
 			return 0;
 		}
 	run.reason = strdup(m->context.boot_id);
 	r = runs_note(m->context.catalog, &run, f);
 	m->context.boot_run = run.id;
+	m->boot_usec = run.started_usec;
 	run_done(&run);
 	return r;
+}
+
+/* Rows of long ago. Those of this boot stay: the ladder asks for them. */
+static void forget_old(struct manager *m)
+{
+	uint64_t now = now_usec(), before = now > REMEMBER_USEC ? now - REMEMBER_USEC : 0;
+	struct failure failure = {};
+	int r;
+
+	before = MIN(before, m->boot_usec);
+	r = runs_forget(m->context.catalog, before, &failure);
+	if (r == 0)
+		r = generations_forget(m->context.catalog, before, &failure);
+	if (r < 0)
+		manager_log(m, LOG_WARNING, "cannot forget old rows: %s", failure.text);
+}
+
+static int on_forget(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	forget_old(userdata);
+	if (sd_event_source_set_time_relative(s, FORGET_EVERY_USEC) < 0)
+		return 0;
+	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
 int manager_new(const struct manager_options *options, struct failure *f, struct manager **ret)
@@ -353,6 +383,10 @@ int manager_new(const struct manager_options *options, struct failure *f, struct
 	r = find_boot_run(m, f);
 	if (r < 0)
 		return r;
+	r = sd_event_add_time_relative(m->event, &m->forget_timer, CLOCK_MONOTONIC, 0,
+				       FORGET_EVERY_USEC / 100, on_forget, m);
+	if (r < 0)
+		return fail(f, r, "cannot arm a timer");
 	r = bus_server_new(m, f, &m->bus);
 	if (r < 0)
 		return r;
@@ -380,6 +414,7 @@ struct manager *manager_free(struct manager *m)
 	free(m->retired);
 	policy_messages_done(&m->messages);
 	sd_event_source_unref(m->quit_timer);
+	sd_event_source_unref(m->forget_timer);
 	queue_free(m->context.queue);
 	reaper_free(m->context.reaper);
 	catalog_free(m->context.catalog);

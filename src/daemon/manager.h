@@ -45,6 +45,8 @@ struct manager {
 
 	struct bus_server *bus;
 	sd_event_source *quit_timer;
+	sd_event_source *forget_timer;
+	uint64_t boot_usec; /* this boot was first seen then */
 	bool quitting;
 };
 

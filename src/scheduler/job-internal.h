@@ -42,7 +42,7 @@ struct job {
 	struct process_list victims; /* the old tree's members */
 	nsec_t victims_deadline;     /* CLOCK_MONOTONIC */
 	struct process new_root;
-	bool in_new_pid_ns; /* second try, see wants_new_pid_ns() */
+	bool in_new_pid_ns; /* by the policy, or a second try: wants_new_pid_ns() */
 };
 
 /* The last words: ends the run with @outcome (and j->failure as the reason), then calls back. @j is gone. */

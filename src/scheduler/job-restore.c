@@ -259,6 +259,8 @@ static void restore_make(struct job *j)
 {
 	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_RESTORE);
 
+	if (j->q.policy->command.isolate == POLICY_ISOLATE_PID)
+		j->in_new_pid_ns = true;
 	job_set_phase(j, "restoring");
 	q.images_dir_fd = j->dir_fd;
 	q.notify = true;

@@ -698,6 +698,9 @@ static void check_whole(struct loader *l, const struct yaml_node *root)
 	if (command && command->kind == YAML_MAP && !yaml_map_get(command, "exec"))
 		complain(l, command, "'command' needs 'exec'");
 
+	if (p->command.isolate == POLICY_ISOLATE_PID && p->engine.backend != POLICY_BACKEND_NATIVE)
+		complain(l, place_of(root, "command", "isolate"),
+			 "'isolate: pid' needs 'backend: native'");
 	if (!command && p->restore.give_up == POLICY_GIVE_UP_COLD_START)
 		complain(l, place_of(root, "restore", "give-up"),
 			 "'give-up: cold-start' needs 'command': others start it, not we");

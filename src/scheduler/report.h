@@ -24,6 +24,7 @@ enum report_kind {
 	REPORT_GIVEN_UP,
 	REPORT_TROUBLE, /* anything else that a person should know */
 	REPORT_NOTE,	/* anything else */
+	REPORT_OUTPUT,	/* a line that the tree has printed */
 	REPORT_PHASE,	/* progress of a job: text is the phase */
 	REPORT_KIND_MAX_,
 };

@@ -4,6 +4,7 @@
 /* The inside of a keeper: for supervise.c, supervise-tree.c, supervise-jobs.c and supervise-ask.c only. */
 
 #include "catalog/policies.h"
+#include "scheduler/output.h"
 #include "scheduler/queue.h"
 #include "scheduler/supervise-decide.h"
 #include "scheduler/supervise.h"
@@ -49,7 +50,8 @@ struct keeper {
 	struct wanted wanted; /* the job that waits or runs */
 	struct wanted asked;  /* by a person, while that one is under way: comes next */
 
-	const void *foreground; /* who keeps the tree in the foreground */
+	struct output_tail *tail; /* of `output: journal`; NULL: none */
+	const void *foreground;	  /* who keeps the tree in the foreground */
 
 	sd_event_source *due_timer;
 	sd_event_source *wait_timer; /* backoff */

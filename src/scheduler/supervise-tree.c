@@ -8,6 +8,7 @@
 
 #include "basic/sys.h"
 #include "scheduler/find.h"
+#include "scheduler/output.h"
 #include "scheduler/spawn.h"
 #include "scheduler/supervise-history.h"
 
@@ -90,25 +91,6 @@ void keeper_tree_ended(void *userdata, const struct supervise_tree *end)
 
 /* ---- starting it ---- */
 
-static int open_output(struct keeper *k, struct failure *f)
-{
-	const struct policy_command *cmd = &k->p->command;
-	char name[POLICY_NAME_MAX + 16];
-	int fd;
-
-	if (cmd->output == POLICY_OUTPUT_NULL)
-		return -EBADF;
-	if (cmd->output == POLICY_OUTPUT_APPEND) {
-		fd = sys_open(cmd->output_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY, 0600);
-		return fd < 0 ? fail(f, fd, "cannot open '%s'", cmd->output_path) : fd;
-	}
-	/* A connection to the journal cannot be saved and given back. A file can. */
-	(void)snprintf(name, sizeof(name), "%s.output", k->name);
-	fd = sys_openat(store_fd(catalog_store(k->c->catalog)), name,
-			O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0600);
-	return fd < 0 ? fail(f, fd, "cannot open '%s' in the store", name) : fd;
-}
-
 struct spawning {
 	struct keeper *k;
 	struct failure *f;
@@ -130,7 +112,7 @@ static int before_exec(void *userdata, pid_t pid)
 static int spawn_tree(struct keeper *k, struct failure *f, pid_t *ret_pid)
 {
 	const struct policy_command *cmd = &k->p->command;
-	_cleanup_close_ int output = open_output(k, f);
+	_cleanup_close_ int output = output_open(k->c, k->p, f);
 	struct spawning spawning = { .k = k, .f = f };
 	const struct spawn_options options = {
 		.argv = cmd->exec,
@@ -138,7 +120,7 @@ static int spawn_tree(struct keeper *k, struct failure *f, pid_t *ret_pid)
 		.user = cmd->user,
 		.group = cmd->group,
 		.groups = cmd->supplementary_groups,
-		.working_directory = cmd->working_directory,
+		.working_directory = cmd->working_directory ? cmd->working_directory : "/",
 		.new_pid_ns = cmd->isolate == POLICY_ISOLATE_PID,
 		.output_fd = output,
 	};

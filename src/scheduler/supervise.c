@@ -283,12 +283,25 @@ struct keeper *keeper_free(struct keeper *k)
 	wanted_answer(&k->asked, NULL);
 	wanted_done(&k->asked);
 	tree_watch_free(k->tree);
+	output_tail_free(k->tail);
 	process_list_done(&k->old_members);
 	sd_event_source_unref(k->due_timer);
 	sd_event_source_unref(k->wait_timer);
 	sd_event_source_unref(k->scan_timer);
 	free(k);
 	return NULL;
+}
+
+/* As the policy has it now. */
+static void follow_output(struct keeper *k)
+{
+	bool wanted = policy_has_command(k->p) && k->p->command.output == POLICY_OUTPUT_JOURNAL;
+	struct failure failure = {};
+
+	if (!wanted)
+		k->tail = output_tail_free(k->tail);
+	else if (!k->tail && output_tail_new(k->c, k->name, &failure, &k->tail) < 0)
+		keeper_trouble(k, "its output is not passed on", &failure);
 }
 
 void keeper_begin(struct keeper *k)
@@ -304,6 +317,7 @@ void keeper_begin(struct keeper *k)
 		keeper_set_note(k, failure.text);
 		return;
 	}
+	follow_output(k);
 	k->last_end = h.last;
 	k->last_dump_end = h.last_dump_end;
 	keeper_find_again(k, &row);
@@ -315,6 +329,7 @@ void keeper_begin(struct keeper *k)
 void keeper_set_policy(struct keeper *k, const struct policy *policy)
 {
 	k->p = policy;
+	follow_output(k);
 	if (!keeper_is_busy(k)) {
 		k->wait_timer = sd_event_source_unref(k->wait_timer);
 		keeper_decide(k);

@@ -125,7 +125,7 @@ static void every_key_of_a_command_is_stored(void **state)
 		"  output: append:/var/log/cfd.log\n"
 		"  isolate: pid\n"
 		"schedule: {every: 1h 30s}\n"
-		"engine: {backend: criu, timeout: 30s, tcp: established}\n"
+		"engine: {backend: native, timeout: 30s, tcp: established}\n"
 		"retain: {keep-last: 12}\n"
 		"restore:\n"
 		"  on-crash: on-abnormal\n"
@@ -158,7 +158,7 @@ static void every_key_of_a_command_is_stored(void **state)
 	assert_string_equal(p->command.output_path, "/var/log/cfd.log");
 	assert_int_equal(p->command.isolate, POLICY_ISOLATE_PID);
 	assert_int_equal(p->schedule.every, NSEC_PER_HOUR + 30 * NSEC_PER_SEC);
-	assert_int_equal(p->engine.backend, POLICY_BACKEND_CRIU);
+	assert_int_equal(p->engine.backend, POLICY_BACKEND_NATIVE);
 	assert_int_equal(p->engine.timeout, 30 * NSEC_PER_SEC);
 	assert_int_equal(p->engine.tcp, POLICY_TCP_ESTABLISHED);
 	assert_int_equal(p->retain.keep_last, 12);
@@ -379,6 +379,8 @@ static void keys_that_contradict_each_other_are_refused(void **state)
 		  "3:20: 'max' of backoff must not be shorter than 'first'" },
 		{ COMMAND "restore: {crash-loop: {within: 30s}}\n",
 		  "3:23: 'within' of crash-loop must be longer than 'max' of backoff" },
+		{ "version: 1\ncommand: {exec: [/bin/a], isolate: pid}\nengine: {backend: criu}\n",
+		  "2:36: 'isolate: pid' needs 'backend: native'" },
 		{ COMMAND "hooks: {post-thaw: {exec: /bin/a, on-error: skip}}\n",
 		  "3:45: 'on-error' of 'post-thaw' must be continue: nothing is left to skip" },
 		{ COMMAND "hooks: {pre-freeze: {timeout: 3s}}\n",

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * output - what a tree prints
+ *
+ * With `output: journal` that is a file in the store, POLICY.output, which can be saved and given back as a
+ * connection to the journal cannot. A tail passes its lines on while the daemon runs; what was printed while it
+ * did not stays in the file. A file that has grown large and was passed on is emptied.
+ */
+
+#include "basic/failure.h"
+#include "scheduler/context.h"
+#include "scheduler/policy.h"
+
+/* The descriptor for standard output and error of a command; -EBADF without a fail(): /dev/null. */
+int output_open(const struct sched_context *c, const struct policy *p, struct failure *f);
+
+struct output_tail;
+
+/* From the end of the file on. */
+int output_tail_new(const struct sched_context *c, const char *policy, struct failure *f,
+		    struct output_tail **ret) _must_check_;
+struct output_tail *output_tail_free(struct output_tail *t);
+DEFINE_CLEANUP(struct output_tail *, output_tail_free)
