@@ -16,7 +16,7 @@
 
 enum {
 	PAGE = 4096,
-	COPY_BYTES = 1 << 20,
+	COPY_BYTES = 256 * 1024, /* what a second-level cache holds: larger was slower */
 	SCAN_REGIONS = 512,
 	CHAIN_MAX = 4096, /* sets in a parent chain */
 	READ_MAX_BYTES = 1 << 30,
