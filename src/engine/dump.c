@@ -19,6 +19,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "basic/clock.h"
 #include "basic/sys.h"
 #include "engine/cgroup.h"
 #include "engine/kinds/kind.h"
@@ -37,14 +38,6 @@ enum {
 	AUXV_BYTES_MAX = 4096,
 	ROOT_OBJECT_ID = 1, /* of the dumper's own vm, files, fs, sighand */
 };
-
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 int dump_image(struct dump *d, enum image_id id, struct image **ret)
 {
@@ -562,7 +555,7 @@ static void release(struct dump *d, int result)
 static void count(struct dump *d, uint64_t start)
 {
 	d->stats->freezing_usec = d->tree.freezing_usec;
-	d->stats->total_usec = now_usec() - start;
+	d->stats->total_usec = clock_monotonic_usec() - start;
 	d->stats->n_tasks = d->tree.n_tasks;
 	d->stats->bytes_written = (d->stats->pages_written + d->stats->shpages_written) * 4096;
 	for (size_t i = 0; i < d->tree.n_tasks; i++)
@@ -592,13 +585,13 @@ int engine_dump(const struct engine_options *options, const struct engine_contex
 		.tree = { .failure = failure, .log = context->log },
 		.seccomp = &seccomp,
 	};
-	uint64_t start = now_usec(), frozen;
+	uint64_t start = clock_monotonic_usec(), frozen;
 	int r;
 
 	*stats = (struct engine_stats){};
 	r = checkpoint(&d);
 	count(&d, start);
-	frozen = now_usec();
+	frozen = clock_monotonic_usec();
 	release(&d, r);
 	stats->frozen_usec = frozen - start - MIN(d.tree.freezing_usec, frozen - start);
 	if (r < 0 && !failure->error)

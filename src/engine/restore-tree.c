@@ -15,12 +15,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #include "basic/procfs.h"
 #include "basic/sys.h"
+#include "engine/control/ptrace.h"
 #include "engine/control/transport.h"
 #include "engine/control/vdso.h"
 #include "engine/guard.h"
@@ -28,16 +28,6 @@
 #include "engine/kinds/kind.h"
 #include "engine/kinds/ns-time.h"
 #include "engine/restore.h"
-
-#ifndef PTRACE_EVENT_STOP
-#define PTRACE_EVENT_STOP 128
-#endif
-#ifndef PTRACE_O_SUSPEND_SECCOMP
-#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
-#endif
-#ifndef PTRACE_GET_RSEQ_CONFIGURATION
-#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
-#endif
 
 enum {
 	DEATH_PAUSE_NSEC = 100000,
@@ -47,11 +37,6 @@ enum {
 	TRACE_OPTIONS = PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK,
 };
 #define TASK_SIZE_X86_64 0x7ffffffff000ull
-
-struct rseq_configuration {
-	uint64_t pointer;
-	uint32_t size, signature, flags, pad;
-};
 
 int restore_drive(struct restore *rs, struct rtask *task, pid_t tid)
 {
@@ -193,9 +178,9 @@ static int seize_root(struct restore *rs, struct rtask *root)
 /* libc registered them for us; their memory is about to go. */
 static int forget_rseq(struct restore *rs, struct rtask *root)
 {
-	struct rseq_configuration c = {};
+	struct rseq_configuration c;
 
-	if (sys_ptrace(PTRACE_GET_RSEQ_CONFIGURATION, root->pid, PTR(sizeof(c)), &c) < 0 || !c.pointer)
+	if (!ptrace_rseq(root->pid, &c))
 		return 0;
 	return MIN(restore_call(rs, root, "cannot forget restartable sequences", SYS_rseq, c.pointer, c.size,
 				RSEQ_UNREGISTER, c.signature, 0, 0),
@@ -593,16 +578,6 @@ int restore_make_tree(struct restore *rs)
 	return r;
 }
 
-/* Takes note of one death. Return: whether it is still to come. */
-static bool is_dying(pid_t *tid)
-{
-	int status, r = *tid > 0 ? SYS_CALL(waitpid(*tid, &status, __WALL | WNOHANG)) : -ECHILD;
-
-	if (r < 0 || (r > 0 && (WIFEXITED(status) || WIFSIGNALED(status))))
-		*tid = 0;
-	return *tid > 0;
-}
-
 static bool note_deaths(struct restore *rs)
 {
 	bool waiting = false;
@@ -611,8 +586,8 @@ static bool note_deaths(struct restore *rs)
 		struct rtask *task = rs->tasks[i];
 
 		for (size_t k = 1; k < task->n_threads; k++)
-			waiting |= is_dying(&task->threads[k].tid);
-		waiting |= is_dying(&task->pid);
+			waiting |= ptrace_note_death(&task->threads[k].tid);
+		waiting |= ptrace_note_death(&task->pid);
 	}
 	return waiting;
 }

@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "basic/clock.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
 #include "engine/cgroup.h"
@@ -32,14 +33,6 @@ enum {
 	GUARD_SLACK = 1024, /* pids of helpers */
 	MAPS_TEXT_MAX = 16 << 20,
 };
-
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 static int notify(struct restore *rs, const char *hook, pid_t pid)
 {
@@ -260,7 +253,7 @@ int engine_restore(const struct engine_options *options, const struct engine_con
 		.transport = { -EBADF, -EBADF },
 		.pidns = PIDNS_NONE,
 	};
-	uint64_t start = now_usec();
+	uint64_t start = clock_monotonic_usec();
 	int r;
 
 	*stats = (struct engine_stats){};
@@ -282,7 +275,7 @@ int engine_restore(const struct engine_options *options, const struct engine_con
 		restore_kill_tree(&rs);
 	if (r < 0 && !failure->error)
 		r = fail(failure, r, "cannot restore");
-	stats->total_usec = now_usec() - start;
+	stats->total_usec = clock_monotonic_usec() - start;
 	restore_done(&rs);
 	return r;
 }

@@ -9,16 +9,13 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <time.h>
 
 #include "basic/parse.h"
+#include "basic/clock.h"
 #include "basic/sys.h"
+#include "engine/control/ptrace.h"
 #include "engine/control/remote.h"
-
-#ifndef PTRACE_EVENT_STOP
-#define PTRACE_EVENT_STOP 128
-#endif
 
 enum {
 	TASKS_MAX = 1 << 20,
@@ -27,14 +24,6 @@ enum {
 	PAGE = 4096,
 	DEATH_PAUSE_NSEC = 100000,
 };
-
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
 
 /* Waits for a stop of one thread, at most until @deadline (0: for ever). 1: stopped, 0: it has ended. */
 static int wait_until(pid_t tid, uint64_t deadline, int *ret_status)
@@ -51,7 +40,7 @@ static int wait_until(pid_t tid, uint64_t deadline, int *ret_status)
 			return r;
 		if (r > 0)
 			return WIFSTOPPED(*ret_status) ? 1 : 0;
-		if (now_usec() > deadline)
+		if (clock_monotonic_usec() > deadline)
 			return -ETIMEDOUT;
 		/* Most threads stop at once; the others get a growing pause, 5 ms at most. */
 		if (spins++ > 8) {
@@ -96,14 +85,6 @@ static void rewind_interrupted_call(struct thread *th, uint64_t pending)
 	th->regs.orig_rax = -1;
 }
 
-/* Layout of PTRACE_GET_RSEQ_CONFIGURATION (linux/ptrace.h, 5.13). */
-#ifndef PTRACE_GET_RSEQ_CONFIGURATION
-#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
-#endif
-struct rseq_configuration {
-	uint64_t pointer;
-	uint32_t size, signature, flags, pad;
-};
 struct rseq_section {
 	uint32_t version, flags;
 	uint64_t start, length, abort;
@@ -115,12 +96,11 @@ struct rseq_section {
  */
 static void abort_rseq_section(const struct task *task, struct thread *th)
 {
-	struct rseq_configuration conf = {};
+	struct rseq_configuration conf;
 	struct rseq_section cs;
 	uint64_t at = 0;
 
-	if (sys_ptrace(PTRACE_GET_RSEQ_CONFIGURATION, th->tid, PTR(sizeof(conf)), &conf) < 0 ||
-	    !conf.pointer)
+	if (!ptrace_rseq(th->tid, &conf))
 		return;
 	if (sys_pread_full(task->mem_fd, &at, sizeof(at), conf.pointer + 8) < 0 || !at)
 		return;
@@ -237,9 +217,6 @@ static int thread_leave_stub(struct tree *t, struct task *task, struct thread *t
 }
 
 /* A filter would judge the calls that we make in the task's place. Ends with us (linux/ptrace.h, 4.3). */
-#ifndef PTRACE_O_SUSPEND_SECCOMP
-#define PTRACE_O_SUSPEND_SECCOMP (1 << 21)
-#endif
 static int suspend_seccomp(struct tree *t, const struct thread *th)
 {
 	int r = sys_ptrace(PTRACE_SETOPTIONS, th->tid, NULL, PTR(PTRACE_O_SUSPEND_SECCOMP));
@@ -492,7 +469,7 @@ static int freeze_rounds(struct tree *t, uint64_t deadline)
 
 int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec)
 {
-	uint64_t start = now_usec();
+	uint64_t start = clock_monotonic_usec();
 	uint64_t deadline = timeout_sec ? start + (uint64_t)timeout_sec * 1000000 : 0;
 	int r;
 
@@ -501,7 +478,7 @@ int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec)
 		r = fail(t->failure, -ESRCH, "task %d is dead", root);
 	if (r == 0)
 		r = freeze_rounds(t, deadline);
-	t->freezing_usec = now_usec() - start;
+	t->freezing_usec = clock_monotonic_usec() - start;
 	if (r < 0)
 		tree_thaw(t);
 	return r;
@@ -550,13 +527,7 @@ static bool note_deaths(struct tree *t)
 
 	for (size_t i = 0; i < t->n_tasks; i++) {
 		for (size_t k = 0; k < t->tasks[i]->n_threads; k++) {
-			struct thread *th = &t->tasks[i]->threads[k];
-			int status, r = th->tid ? SYS_CALL(waitpid(th->tid, &status, __WALL | WNOHANG)) : -ECHILD;
-
-			if (r < 0 || (r > 0 && (WIFEXITED(status) || WIFSIGNALED(status))))
-				th->tid = 0;
-			else
-				waiting = true;
+			waiting |= ptrace_note_death(&t->tasks[i]->threads[k].tid);
 		}
 	}
 	return waiting;

@@ -17,15 +17,11 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ptrace.h>
 
 #include "basic/sys.h"
+#include "engine/control/ptrace.h"
 
 extern const uint8_t stub_begin[], stub_end[], stub_batch[], stub_one[], stub_stop[], stub_slots[];
-
-#ifndef PTRACE_EVENT_STOP
-#define PTRACE_EVENT_STOP 128
-#endif
 
 struct stub_slots {
 	uint32_t signal, pad;

@@ -9,10 +9,10 @@
 #include <string.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 
 #include "basic/parse.h"
 #include "basic/sys.h"
+#include "engine/control/ptrace.h"
 #include "engine/kinds/task-kind.h"
 
 enum {
@@ -23,14 +23,6 @@ enum {
 				 MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED |
 				 MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE |
 				 MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ,
-};
-
-#ifndef PTRACE_GET_RSEQ_CONFIGURATION
-#define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
-#endif
-struct rseq_configuration {
-	uint64_t pointer;
-	uint32_t size, signature, flags, pad;
 };
 
 struct misc_slot {
@@ -98,15 +90,11 @@ static int put_robust_list(struct thread_query *q)
 
 static int put_rseq(struct thread_query *q)
 {
-	struct rseq_configuration c = {};
+	struct rseq_configuration c;
 	RseqEntry *e;
-	int r;
 
-	r = sys_ptrace(PTRACE_GET_RSEQ_CONFIGURATION, q->thread->tid, PTR(sizeof(c)), &c);
-	if (r == -EIO || r == -EINVAL || (r >= 0 && !c.pointer))
-		return 0; /* none, or a kernel before 5.13 */
-	if (r < 0)
-		return fail(q->dump->failure, r, "cannot read its restartable sequences");
+	if (!ptrace_rseq(q->thread->tid, &c))
+		return 0;
 	e = dump_new(q->dump, RseqEntry, rseq_entry__init);
 	if (!e)
 		return fail(q->dump->failure, -ENOMEM, "no memory for a record");
