@@ -15,6 +15,7 @@
 #include "engine/restore.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -185,15 +186,31 @@ static void for_each_thread(struct restore *rs, int request)
 	}
 }
 
+/* A pid file without its tree would be in the way of the next restore. */
+static void cover_pidfile(struct restore *rs, int dir)
+{
+	char link[64], path[PATH_MAX], top[PATH_MAX] = "";
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
+	if (rs->options->pidfile[0] != '/' && sys_readlinkat(AT_FDCWD, link, top, sizeof(top)) < 0)
+		return;
+	if (snprintf(path, sizeof(path), "%s%s%s", top, *top ? "/" : "", rs->options->pidfile) >= (int)sizeof(path))
+		return;
+	guard_cover(rs->guard, path, GUARD_UNTIL_COMMIT);
+}
+
 static int write_pidfile(struct restore *rs)
 {
 	int dir = rs->options->work_dir_fd >= 0 ? rs->options->work_dir_fd : rs->dir_fd, r;
 	_cleanup_close_ int fd = -EBADF;
+	struct stat st;
 	char text[16];
 
 	if (!rs->options->pidfile)
 		return 0;
 	(void)snprintf(text, sizeof(text), "%d", rs->tasks[0]->pid);
+	if (sys_fstatat(dir, rs->options->pidfile, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT)
+		cover_pidfile(rs, dir); /* else it is somebody's: refused */
 	fd = sys_openat(dir, rs->options->pidfile, O_WRONLY | O_CREAT | O_EXCL, 0644);
 	r = fd < 0 ? fd : sys_write_full(fd, text, strlen(text));
 	return r < 0 ? fail(rs->failure, r, "cannot write pidfile '%s'", rs->options->pidfile) : 0;

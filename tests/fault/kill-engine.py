@@ -275,6 +275,13 @@ def kill_dumps_of_a_tree(stage):
     say(f'      {KILLS} kills, {killed} in time, all intact; {whole} whole sets, all restore')
 
 
+def describe(pid):
+    lines = [line for line in observe.text(f'/proc/{pid}/status').splitlines()
+             if line.split(':')[0] in ('Name', 'State', 'PPid', 'TracerPid', 'SigPnd', 'ShdPnd')]
+    fds = [observe.link(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')]
+    return f'\n        task {pid}: {" ".join(lines)}; {observe.text(f"/proc/{pid}/syscall").strip()}; {fds[:20]}'
+
+
 def files_below(path):
     return sorted(os.path.join(where, name) for where, dirs, files in os.walk(path) for name in dirs + files)
 
@@ -302,7 +309,8 @@ def kill_restores(stage):
             if (not left and not more and code is None) or not complete:
                 break
             if time.monotonic() > deadline:
-                raise Failure(f'{when}: tasks {left} are left, not as they were: {complete[:3]}')
+                raise Failure(f'{when}: tasks {left} are left, not as they were: {complete[:3]}'
+                              f'{"".join(map(describe, left))}')
             time.sleep(0.005)
         whole += bool(left)
         frame.kill_everything()
@@ -321,7 +329,7 @@ SCENARIOS = (
     (kill_dumps_stopped, '../fault/steady'),
     (kill_dumps_of_a_tree, 'busy'),
     (kill_restores, 'tree'),
-    # (kill_restores_of_ghosts, 'files-ghost'): the guard does not remove files yet
+    (kill_restores_of_ghosts, 'files-ghost'),
 )
 
 

@@ -15,6 +15,7 @@
 
 #include "basic/parse.h"
 #include "basic/sys.h"
+#include "engine/guard.h"
 #include "engine/kinds/kind.h"
 
 #include "ghost-file.pb-c.h"
@@ -458,9 +459,13 @@ static int make_ghost_at(struct restore *rs, struct image *img, const GhostFileE
 	return TAKE_FD(fd);
 }
 
-static void remove_name(const char *path, mode_t mode)
+/* A name that could not be removed stays covered: the guard tries again. */
+static void remove_name(struct restore *rs, const char *path, mode_t mode)
 {
-	(void)sys_unlinkat(AT_FDCWD, path, S_ISDIR(mode) ? AT_REMOVEDIR : 0);
+	int r = sys_unlinkat(AT_FDCWD, path, S_ISDIR(mode) ? AT_REMOVEDIR : 0);
+
+	if (r == 0 || r == -ENOENT)
+		guard_uncover(rs->guard, path);
 }
 
 /* The name to use for a moment: its own if that is free, else one beside it. */
@@ -474,28 +479,34 @@ static const char *free_name(struct restore *rs, const char *name, uint32_t id)
 }
 
 /* The directory of a deleted file may be gone too: makes what is missing. Return: length of the first one's path, or 0. */
-static size_t make_missing_parents(const char *path)
+static size_t make_missing_parents(struct restore *rs, const char *path)
 {
 	size_t first = 0;
 
 	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
 		char parent[PATH_MAX];
+		struct stat st;
 
 		(void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
-		if (SYS_CALL(mkdir(parent, 0700)) == 0 && first == 0)
+		if (sys_fstatat(AT_FDCWD, parent, &st, 0) != -ENOENT)
+			continue;
+		guard_cover(rs->guard, parent, GUARD_MOMENTARY);
+		if (SYS_CALL(mkdir(parent, 0700)) < 0)
+			guard_uncover(rs->guard, parent);
+		else if (first == 0)
 			first = slash - path;
 	}
 	return first;
 }
 
-static void remove_made_parents(const char *path, size_t first)
+static void remove_made_parents(struct restore *rs, const char *path, size_t first)
 {
 	char parent[PATH_MAX];
 
 	(void)snprintf(parent, sizeof(parent), "%s", path);
 	for (char *slash; first && (slash = strrchr(parent, '/')) && (size_t)(slash - parent) >= first;) {
 		*slash = '\0';
-		(void)sys_unlinkat(AT_FDCWD, parent, AT_REMOVEDIR);
+		remove_name(rs, parent, S_IFDIR);
 	}
 }
 
@@ -527,12 +538,15 @@ static int make_ghost(struct restore *rs, const RegFileEntry *reg, uint32_t ghos
 		return fail(rs->failure, -EBADMSG, "ghost file %u is empty", ghost_id);
 	e = (GhostFileEntry *)msg;
 
-	first_parent = make_missing_parents(path);
+	first_parent = make_missing_parents(rs, path);
+	guard_cover(rs->guard, path, GUARD_MOMENTARY);
 	made->fd = make_ghost_at(rs, img, e, path);
 	if (made->fd < 0) {
-		if (made->fd != -EEXIST)
-			remove_name(path, e->mode);
-		remove_made_parents(path, first_parent);
+		if (made->fd == -EEXIST)
+			guard_uncover(rs->guard, path);
+		else
+			remove_name(rs, path, e->mode);
+		remove_made_parents(rs, path, first_parent);
 		return made->fd;
 	}
 	made->id = ghost_id;
@@ -540,8 +554,8 @@ static int make_ghost(struct restore *rs, const RegFileEntry *reg, uint32_t ghos
 	made->next = rs->ghosts;
 	rs->ghosts = made;
 	fd = open_named_once(rs, path, flags);
-	remove_name(path, e->mode);
-	remove_made_parents(path, first_parent);
+	remove_name(rs, path, e->mode);
+	remove_made_parents(rs, path, first_parent);
 	return fd;
 }
 
@@ -569,11 +583,14 @@ static int open_linked(struct restore *rs, const RegFileEntry *reg, uint32_t lin
 	path = free_name(rs, reg->name, link_id);
 	if (!path)
 		return fail(rs->failure, -ENOMEM, "no memory for a name");
+	guard_cover(rs->guard, path, GUARD_MOMENTARY);
 	r = SYS_CALL(linkat(AT_FDCWD, other, AT_FDCWD, path, 0));
-	if (r < 0)
+	if (r < 0) {
+		guard_uncover(rs->guard, path);
 		return fail(rs->failure, r, "cannot link '%s' to '%s'", other, path);
+	}
 	fd = open_named_once(rs, path, flags);
-	remove_name(path, S_IFREG);
+	remove_name(rs, path, S_IFREG);
 	return fd;
 }
 

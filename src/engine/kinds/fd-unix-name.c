@@ -201,6 +201,7 @@ static int scratch_dirs(char *path, bool undo)
 /* The child's part of a hidden bind. Return: 0 or a positive errno for the exit status. */
 static int bind_hidden_child(int fd, const char *scratch, const UnixSkEntry *e)
 {
+	int tmp = sys_open("/tmp", O_RDONLY | O_DIRECTORY, 0); /* goes with the child */
 	char path[UNIX_NAME_MAX + 1] = "";
 	int r;
 
@@ -219,6 +220,7 @@ static int bind_hidden_child(int fd, const char *scratch, const UnixSkEntry *e)
 	}
 	(void)sys_unlinkat(AT_FDCWD, path, 0);
 	(void)scratch_dirs(path, /* undo= */ true);
+	(void)sys_unlinkat(tmp, strrchr(scratch, '/') + 1, AT_REMOVEDIR); /* the restorer may have died, ignoring */
 	return -r;
 }
 
@@ -230,10 +232,10 @@ static int bind_hidden(struct restore *rs, int fd, const UnixSkEntry *e)
 
 	if (!mkdtemp(scratch))
 		return fail(rs->failure, -errno, "cannot make a scratch directory in /tmp");
+	guard_cover(rs->guard, scratch, GUARD_MOMENTARY);
 	pid = (pid_t)SYS_CALL(fork());
 	if (pid == 0) {
-		if (rs->guard)
-			guard_leave(rs->guard);
+		guard_leave(rs->guard);
 		_exit(bind_hidden_child(fd, scratch, e));
 	}
 	if (pid < 0) {
@@ -244,6 +246,7 @@ static int bind_hidden(struct restore *rs, int fd, const UnixSkEntry *e)
 			r = WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
 	}
 	(void)sys_unlinkat(AT_FDCWD, scratch, AT_REMOVEDIR);
+	guard_uncover(rs->guard, scratch);
 	return r;
 }
 
