@@ -85,6 +85,14 @@ class Stage:
         with open(os.path.join(self.scratch, 'verdict'), encoding='utf-8') as file:
             check(ended[self.pid] == 0, f'the target is not content: {file.read()}')
 
+    def calls_go_on(self, when):
+        """The program counts its calls in a file that it maps."""
+        def count():
+            with open(os.path.join(self.scratch, 'counts'), 'rb') as file:
+                return int.from_bytes(file.read(8), 'little')
+        start = count()
+        wait_until(f'{when}: the calls go on', lambda: count() > start + 1000, timeout=5)
+
     def no_set(self, when):
         check(not os.path.exists(os.path.join(self.images, 'inventory.img')), f'{when}: no set that looks whole')
 
@@ -321,6 +329,56 @@ def missing_file(stage):
     check('scratch/data' in said, f'the error names the file: {errors(said)}')
 
 
+def vdso_differs(stage):
+    """restore under another kernel's vdso redirects the old one, also a second time"""
+    stage.dump_well()
+    frame.kill_everything()
+    give_other_vdso(stage.images)
+    for when in 'first', 'again':
+        code, said = stage.run('restore', '-d')
+        check(code == 0, f'restore fails: {errors(said)}')
+        check('redirected' in said, f'{when}: the log says that the vdso is redirected')
+        if when == 'first':
+            stage.content()
+            frame.kill_everything()
+    stage.calls_go_on('after the restore')
+
+    second = stage.top + '/images-2'
+    os.mkdir(second)
+    code, said = stage.dump(images=second)
+    check(code == 0, f'dump of the restored tree fails: {errors(said)}')
+    frame.kill_everything()
+    code, said = stage.run('restore', '-d', images=second)
+    check(code == 0, f'restore of the restored tree fails: {errors(said)}')
+    stage.calls_go_on('after the second restore')
+
+    third = stage.top + '/images-3'
+    os.mkdir(third)
+    code, said = stage.dump(images=third)
+    check(code == 0, f'third dump fails: {errors(said)}')
+    frame.kill_everything()
+    give_other_vdso(third)
+    code, said = stage.run('restore', '-d', images=third)
+    check(code == 0 and 'redirected' in said, f'restore under a third vdso fails: {errors(said)}')
+    stage.content()
+
+
+def give_other_vdso(images):
+    """A byte of padding in its ELF header makes it another kernel's, with code that still runs."""
+    changed = 0
+    for name in os.listdir(images):
+        if not re.fullmatch(r'pages-\d+\.img', name):
+            continue
+        with open(os.path.join(images, name), 'r+b') as file:
+            data = file.read()
+            for at in range(0, len(data), 4096):
+                if data[at:at + 4] == b'\x7fELF' and b'linux-vdso.so.1' in data[at:at + 8192]:
+                    file.seek(at + 9)
+                    file.write(bytes([data[at + 9] ^ 0x5a]))
+                    changed += 1
+    check(changed > 0, 'the vdso is in the images')
+
+
 def failed_restore(stage):
     frame.kill_everything()
     entries = sorted(os.listdir(stage.scratch))
@@ -354,6 +412,7 @@ SCENARIOS = [
     (missing_image, 'files', None),
     (garbage_in_image, 'files', None),
     (missing_file, 'files', None),
+    (vdso_differs, 'vdso-calls', 'CRIU says it in other words'),
 ]
 
 

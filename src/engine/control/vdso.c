@@ -16,6 +16,7 @@ enum {
 	MAPS_TEXT_MAX = 16 << 20,
 	PARTS_MAX = 8,
 	VDSO_BYTES_MAX = 64 * 1024,
+	EXTENT_BYTES_MAX = 256 * 1024,
 	JUMP_BYTES = 12,
 	SYMBOL_NAME_MAX = 128,
 };
@@ -264,22 +265,103 @@ static uint64_t find_hole(const struct restore *rs, const struct rtask *task, ui
 	return 0;
 }
 
-static int place_old_code(struct restore *rs, struct rtask *task, const VmaEntry *vma, const uint8_t *bytes)
+/* Fresh memory at @at, all zero or filled with @bytes, then made @prot. */
+static int map_filled(struct restore *rs, struct rtask *task, uint64_t at, uint64_t size, const uint8_t *bytes, int prot)
 {
-	uint64_t size = vma->end - vma->start;
 	int r;
 
-	remote_add(task->remote, "cannot map the old vdso", SYS_mmap, vma->start, size, PROT_READ | PROT_WRITE,
+	remote_add(task->remote, "cannot map the old vdso", SYS_mmap, at, size, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	r = remote_run(task->remote);
 	if (r < 0)
 		return r;
-	r = sys_pwrite_full(task->mem_fd, bytes, size, vma->start);
+	r = bytes ? sys_pwrite_full(task->mem_fd, bytes, size, at) : 0;
 	if (r < 0)
 		return fail(rs->failure, r, "cannot fill the old vdso");
-	remote_add(task->remote, "cannot protect the old vdso", SYS_mprotect, vma->start, size,
-		   PROT_READ | PROT_EXEC, 0, 0, 0);
+	remote_add(task->remote, "cannot protect the old vdso", SYS_mprotect, at, size, prot, 0, 0, 0);
 	return remote_run(task->remote);
+}
+
+/*
+ * A thread that was inside of the old code cannot go on there: a jump may have been written over its next instruction. It
+ * goes on in a copy that nobody else enters.
+ */
+static int move_threads(struct restore *rs, struct rtask *task, const VmaEntry *vma, const uint8_t *bytes, uint64_t copy)
+{
+	uint64_t size = vma->end - vma->start;
+	bool any = false;
+
+	for (size_t i = 0; i < task->n_threads; i++) {
+		UserX86RegsEntry *regs = task->threads[i].core->thread_info->gpregs;
+
+		if (regs->ip < vma->start || regs->ip >= vma->end)
+			continue;
+		regs->ip = copy + (regs->ip - vma->start);
+		any = true;
+	}
+	return any ? map_filled(rs, task, copy, size, bytes, PROT_READ | PROT_EXEC) : 0;
+}
+
+/*
+ * The data of the old code is not in the images. All zero it means a clock that cannot be read without a system call
+ * (VDSO_CLOCKMODE_NONE), and a sequence number that has changed: whoever was reading begins again and asks the kernel.
+ * The copy finds its data at the same distance.
+ */
+static int place_old_data(struct restore *rs, struct rtask *task, uint64_t copy_offset)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < task->mm->n_vmas; i++) {
+		const VmaEntry *v = task->mm->vmas[i];
+
+		if ((v->status & (VMA_VVAR | VMA_GUARD)) != VMA_VVAR)
+			continue;
+		r = map_filled(rs, task, v->start, v->end - v->start, NULL, PROT_READ);
+		if (r == 0 && copy_offset)
+			r = map_filled(rs, task, v->start + copy_offset, v->end - v->start, NULL, PROT_READ);
+	}
+	return r;
+}
+
+/* The extent of the old data and code, which a copy keeps together. False: they are far apart. */
+static bool old_extent(const struct rtask *task, uint64_t *ret_start, uint64_t *ret_end)
+{
+	uint64_t start = UINT64_MAX, end = 0;
+
+	for (size_t i = 0; i < task->mm->n_vmas; i++) {
+		const VmaEntry *v = task->mm->vmas[i];
+
+		if ((v->status & VMA_GUARD) || !(v->status & (VMA_VVAR | VMA_VDSO)))
+			continue;
+		start = MIN(start, v->start);
+		end = MAX(end, v->end);
+	}
+	*ret_start = start;
+	*ret_end = end;
+	return end - start <= EXTENT_BYTES_MAX;
+}
+
+static int place_old(struct restore *rs, struct rtask *task, const VmaEntry *vma, uint8_t *bytes)
+{
+	struct vdso_park *v = rs->vdso;
+	uint64_t size = vma->end - vma->start, start, end, at, offset = 0;
+	bool together = old_extent(task, &start, &end);
+	int r;
+
+	at = find_hole(rs, task, v->size + (together ? end - start : 0));
+	if (!at)
+		return fail(rs->failure, -ENOMEM, "no place for this kernel's vdso");
+	task->vdso_base = at;
+	r = move_parts(rs, task, region_park(rs), at);
+	if (r == 0 && together) {
+		offset = at + v->size - start;
+		r = move_threads(rs, task, vma, bytes, vma->start + offset);
+	}
+	if (r == 0)
+		r = place_old_data(rs, task, offset);
+	if (r == 0)
+		r = redirect(rs, bytes, size, at + v->code);
+	return r < 0 ? r : map_filled(rs, task, vma->start, size, bytes, PROT_READ | PROT_EXEC);
 }
 
 int vdso_place(struct restore *rs, struct rtask *task)
@@ -304,15 +386,10 @@ int vdso_place(struct restore *rs, struct rtask *task)
 		task->vdso_base = at;
 		return move_parts(rs, task, region_park(rs), at);
 	}
-	at = find_hole(rs, task, v->size);
-	if (!old || !at)
+	if (!old)
 		return fail(rs->failure, -EOPNOTSUPP, "this kernel's vdso cannot stand in for the image's");
 	restore_note(rs, "task %u: the kernel's vdso is not the one of the dump: redirected", task->entry->pid);
-	task->vdso_base = at;
-	r = move_parts(rs, task, region_park(rs), at);
-	if (r == 0)
-		r = redirect(rs, old, vma->end - vma->start, at + v->code);
-	return r < 0 ? r : place_old_code(rs, task, vma, old);
+	return place_old(rs, task, vma, old);
 }
 
 static uint64_t find_syscall_in(const uint8_t *bytes, size_t size, uint64_t at)

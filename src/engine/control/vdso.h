@@ -7,7 +7,7 @@
  * They cannot be mapped by a task, only moved: a new task brings ours. They are parked in the region
  * while the address space is emptied, then moved to where the program knew them. Where the kernel's code differs from the
  * one of the image (another kernel since), the old code is put back at the old place with each of its entry points
- * turned into a jump to the one of this kernel, which goes to a free place.
+ * turned into a jump to the one of this kernel, which goes to a free place. Threads that were inside of it go on in a copy.
  */
 
 #include "engine/restore.h"
