@@ -3,8 +3,8 @@
  * What surrounds one operation, whichever face asked for it.
  *
  * Order of a face: options -> face_open() (image directory, work directory, chdir, log) -> face_dump() or
- * face_restore() (face-run.c) -> face_close(). The first failure goes to the log as one error line; the caller also tells it to
- * whoever asked.
+ * face_restore() (face-run.c) -> face_close(). The first failure goes to the log as one error line; the caller also
+ * tells it to whoever asked.
  */
 #include <signal.h>
 #include <spawn.h>
