@@ -12,7 +12,7 @@ from interop import check, need, wait_until
 class Tmux(interop.Program):
     name = 'tmux'
     programs = ('tmux', 'bash')
-    volatile = ('maps',)
+    volatile = ('maps', 'SigCgt', 'SigIgn', 'SigBlk')  # a shell at its prompt
 
     def tmux(self, *words):
         return subprocess.run([need('tmux'), '-S', self.file('socket'), '-f', '/dev/null', *words], check=True,

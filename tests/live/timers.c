@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SPDX-License-Identifier: GPL-2.0-or-later * live-volatile: SigPnd ShdPnd SigQ
+ */
 /*
  * Interval timers and POSIX timers: time left, interval, how they notify, ids with gaps, disarmed
  * ones, and some that fire after the restore.
