@@ -1,8 +1,8 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later * live-volatile: SigPnd ShdPnd SigQ
- */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Interval timers and POSIX timers: time left, interval, how they notify, ids with gaps, disarmed
- * ones, and some that fire after the restore.
+ * ones, and some that fire after the restore (or before somebody looks).
+ * live-volatile: SigPnd ShdPnd SigQ
  */
 #include <pthread.h>
 #include <signal.h>

@@ -118,7 +118,24 @@ static int put_personality(struct thread_query *q)
 	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
 		v = v * 10 + (*p - '0');
 	q->core->tc->personality = v;
+	text[strcspn(text, "\n")] = '\0';
+	r = parse_u32(text, 16, &q->core->tc->whole_personality);
+	if (r < 0)
+		return fail(q->dump->failure, r, "cannot understand its personality");
+	q->core->tc->has_whole_personality = true;
 	return 0;
+}
+
+/* The way back, where only CRIU's number is there. */
+static uint32_t personality_of(const TaskCoreEntry *tc)
+{
+	uint32_t v = 0;
+	char text[16];
+
+	if (tc->has_whole_personality)
+		return tc->whole_personality;
+	(void)snprintf(text, sizeof(text), "%u", tc->personality);
+	return parse_u32(text, 16, &v) == 0 ? v : 0;
 }
 
 /* The audit system's; not in every kernel. */
@@ -221,8 +238,8 @@ static int restore_process(struct thread_restore *tr)
 		   tc->has_child_subreaper && tc->child_subreaper, 0, 0, 0, 0);
 	if (tr->task->mm->has_thp_disabled && tr->task->mm->thp_disabled)
 		remote_add(rm, "cannot disable huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0, 0);
-	if (tc->personality)
-		remote_add(rm, "cannot set its personality", SYS_personality, tc->personality, 0, 0, 0, 0, 0);
+	if (personality_of(tc))
+		remote_add(rm, "cannot set its personality", SYS_personality, personality_of(tc), 0, 0, 0, 0, 0);
 	for (uint32_t command = 1; command && command <= mask; command <<= 1) {
 		if (!(mask & command & MEMBARRIER_REGISTERING))
 			continue;

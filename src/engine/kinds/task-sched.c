@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * sched - scheduling policy, priority and nice value of a thread, from outside
+ * sched - scheduling policy, priority, nice value and processor affinity of a thread, from outside
  *
- * The image format has no processor affinity: it is inherited from the restorer, as with CRIU.
+ * A real-time task has a nice value too, for later; sched_getattr(2) does not show it and sched_setattr(2) does not
+ * take it. Affinity is not in CRIU's format, but in a field of ours; without it the restorer's is inherited.
  */
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "basic/sys.h"
 #include "engine/kinds/task-kind.h"
@@ -22,15 +24,39 @@ struct sched_attr_ {
 enum {
 	SCHED_DEADLINE_ = 6,
 	SCHED_EXT_ = 7,
+	AFFINITY_BYTES_MAX = 1024,  /* 8192 processors */
 	RESET_ON_FORK = 0x40000000, /* in a policy number */
 	FLAG_RESET_ON_FORK = 1,	    /* in struct sched_attr */
 };
+
+static int affinity_put(struct thread_query *q)
+{
+	ThreadCoreEntry *e = q->core->thread_core;
+	uint8_t mask[AFFINITY_BYTES_MAX];
+	long n_set = 0;
+	int size;
+
+	size = SYS_CALL(syscall(SYS_sched_getaffinity, q->thread->tid, sizeof(mask), mask));
+	if (size < 0)
+		return fail(q->dump->failure, size, "cannot read the processor affinity");
+	for (int i = 0; i < size; i++)
+		n_set += __builtin_popcount(mask[i]);
+	if (n_set >= sysconf(_SC_NPROCESSORS_ONLN))
+		return 0; /* all, however many the next machine has */
+	e->cpu_affinity.data = arena_array(&q->dump->arena, uint8_t, size);
+	if (!e->cpu_affinity.data)
+		return fail(q->dump->failure, -ENOMEM, "no memory for a record");
+	memcpy(e->cpu_affinity.data, mask, size);
+	e->cpu_affinity.len = size;
+	e->has_cpu_affinity = true;
+	return 0;
+}
 
 static int sched_put(struct thread_query *q)
 {
 	ThreadCoreEntry *e = q->core->thread_core;
 	struct sched_attr_ a = {};
-	int r;
+	int r, priority;
 
 	r = SYS_CALL(syscall(SYS_sched_getattr, q->thread->tid, &a, sizeof(a), 0));
 	if (r < 0)
@@ -39,12 +65,29 @@ static int sched_put(struct thread_query *q)
 		return fail(q->dump->failure, -EOPNOTSUPP, "scheduling policy %u cannot be saved", a.policy);
 	e->has_sched_policy = e->has_sched_nice = true;
 	e->sched_policy = a.policy | (a.flags & FLAG_RESET_ON_FORK ? RESET_ON_FORK : 0);
-	e->sched_nice = a.nice;
+	priority = SYS_CALL(syscall(SYS_getpriority, PRIO_PROCESS, q->thread->tid));
+	if (priority < 0)
+		return fail(q->dump->failure, priority, "cannot read the nice value");
+	e->sched_nice = 20 - priority;
 	if (a.policy == SCHED_FIFO || a.policy == SCHED_RR) {
 		e->has_sched_prio = true;
 		e->sched_prio = a.priority;
 	}
-	return 0;
+	return affinity_put(q);
+}
+
+static int affinity_restore(struct thread_restore *tr)
+{
+	const ThreadCoreEntry *e = tr->core->thread_core;
+	int r;
+
+	if (!e->has_cpu_affinity)
+		return 0;
+	if (e->cpu_affinity.len == 0 || e->cpu_affinity.len > AFFINITY_BYTES_MAX)
+		return fail(tr->rs->failure, -EBADMSG, "processor affinity has %zu bytes", e->cpu_affinity.len);
+	r = SYS_CALL(syscall(SYS_sched_setaffinity, tr->thread->tid, e->cpu_affinity.len, e->cpu_affinity.data));
+	/* EINVAL: this machine has none of them; any other will do. */
+	return r < 0 && r != -EINVAL ? fail(tr->rs->failure, r, "cannot set the processor affinity") : 0;
 }
 
 static int sched_restore(struct thread_restore *tr)
@@ -53,12 +96,18 @@ static int sched_restore(struct thread_restore *tr)
 	struct sched_attr_ a = { .size = sizeof(a) }, now = {};
 	int r;
 
-	if (!e->has_sched_policy)
-		return 0;
+	r = affinity_restore(tr);
+	if (r < 0 || !e->has_sched_policy)
+		return r;
 	a.policy = e->sched_policy & ~(uint32_t)RESET_ON_FORK;
 	a.flags = e->sched_policy & RESET_ON_FORK ? FLAG_RESET_ON_FORK : 0;
 	a.nice = e->has_sched_nice ? e->sched_nice : 0;
 	a.priority = e->has_sched_prio ? e->sched_prio : 0;
+	if (e->has_sched_nice && (a.policy == SCHED_FIFO || a.policy == SCHED_RR)) {
+		r = SYS_CALL(setpriority(PRIO_PROCESS, tr->thread->tid, e->sched_nice));
+		if (r < 0)
+			return fail(tr->rs->failure, r, "cannot set nice value %d", e->sched_nice);
+	}
 	r = SYS_CALL(syscall(SYS_sched_getattr, tr->thread->tid, &now, sizeof(now), 0));
 	if (r == 0 && now.policy == a.policy && now.flags == a.flags && now.nice == a.nice && now.priority == a.priority)
 		return 0;
