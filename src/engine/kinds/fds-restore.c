@@ -114,7 +114,7 @@ static int add_record(struct restore *rs, const FileEntry *entry)
 		return fail(rs->failure, -ENOMEM, "no memory for descriptors");
 	file->id = entry->id;
 	file->entry = entry;
-	file->fd = -EBADF;
+	file->fd = file->wide_fd = -EBADF;
 	file->kind = kind_of_type(entry->type);
 	if (!file->kind)
 		return fail(rs->failure, -EOPNOTSUPP, "file %u: records of type %d cannot be restored",
@@ -254,10 +254,26 @@ int files_open_mapped(struct restore *rs, uint64_t id, uint32_t mode)
 
 	if (!file)
 		return fail(rs->failure, -EBADMSG, "file %" PRIu64 " is not in the images", id);
-	/* An fd's own description serves when it was opened widely enough; else the record says how. */
-	(void)mode;
 	r = files_open_one(rs, file);
-	return r < 0 ? r : file->fd;
+	if (r < 0)
+		return r;
+	/* One record may stand for mappings of several modes: it serves those it was opened widely enough for. */
+	r = SYS_CALL(fcntl(file->fd, F_GETFL));
+	if (r < 0)
+		return fail(rs->failure, r, "cannot read the flags of file %" PRIu64, id);
+	if ((r & O_ACCMODE) == O_RDWR || (r & O_ACCMODE) == (int)mode)
+		return file->fd;
+	if (file->wide_fd < 0) {
+		char path[64];
+
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
+		r = sys_open(path, O_RDWR, 0);
+		if (r < 0)
+			return fail(rs->failure, r, "cannot open file %" PRIu64 " for a mapping that is written",
+				    id);
+		file->wide_fd = r;
+	}
+	return file->wide_fd;
 }
 
 enum files_phase files_phase(const struct restore *rs)
@@ -507,6 +523,10 @@ int files_restore_finish(struct restore *rs)
 
 void files_restore_done(struct restore *rs)
 {
-	for (size_t i = 0; rs->files && i < rs->files->n; i++)
-		rs->files->files[i]->fd = close_fd(rs->files->files[i]->fd);
+	for (size_t i = 0; rs->files && i < rs->files->n; i++) {
+		struct file *file = rs->files->files[i];
+
+		file->fd = close_fd(file->fd);
+		file->wide_fd = close_fd(file->wide_fd);
+	}
 }

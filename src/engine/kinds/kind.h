@@ -44,6 +44,7 @@ struct file {
 	const FileEntry *entry;
 	const struct fd_kind *kind;
 	int fd;		/* ours, from open() on; -EBADF before. Owned by the driver. */
+	int wide_fd;	/* the same file opened for writing too, when a mapping wants that; or -EBADF */
 	bool linked;
 	bool late;	/* opened only when the tasks have all others */
 	bool needed; /* to be opened although no task has it: it travels in a queue. Set by check hooks. */
