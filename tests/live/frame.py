@@ -103,7 +103,7 @@ def in_namespaces(body, time_namespace):
     return 1
 
 
-def wait_until(what, predicate, timeout=20.0):
+def wait_until(what, predicate, timeout=60.0):
     """Polls, and reaps meanwhile."""
     deadline = time.monotonic() + timeout
     while True:

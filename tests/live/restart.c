@@ -31,7 +31,7 @@
 
 static int pipe_fds[2], select_fds[2], poll_fds[2], epoll_fds[2], event, listener, epoll,
 	epoll_timed, pair[2];
-static int futex_word;
+static volatile int futex_word;
 static pid_t waited_for;
 
 static struct timespec limit_spec(void)
@@ -90,7 +90,10 @@ static long call_eventfd(void)
 
 static long call_futex(void)
 {
-	return syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+	long r = syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+
+	/* On its way back into the call it may find that it has been woken. */
+	return r < 0 && errno == EAGAIN && futex_word == 1 ? 0 : r;
 }
 
 static long call_wait4(void)
