@@ -201,6 +201,7 @@ int main(int argc, char *argv[])
 	bool only_check = false;
 	int status;
 
+	sys_fault_arm_from_env(); /* for tests of this program as a whole */
 	status = parse_options(argc, argv, &options, &only_check);
 	if (status >= 0)
 		return status;
