@@ -25,6 +25,7 @@
 #include "engine/kinds/kind.h"
 #include "engine/kinds/ns-time.h"
 #include "engine/kinds/task-kind.h"
+#include "engine/memory/aio.h"
 #include "engine/memory/pages.h"
 #include "engine/memory/vma.h"
 
@@ -340,6 +341,8 @@ static int write_mm(struct dump *d, struct task *task)
 		r = put_auxv(d, task, &mm);
 	if (r == 0)
 		r = put_vmas(d, task, &mm);
+	if (r == 0)
+		r = aio_put(d, task, &mm);
 	return r < 0 ? r : image_write_one(d->dir_fd, IMAGE_MM, task->vpid, &mm.base, d->failure);
 }
 

@@ -15,6 +15,7 @@
 #include "engine/guard.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/task-kind.h"
+#include "engine/memory/aio.h"
 #include "engine/memory/pages.h"
 #include "engine/memory/vma.h"
 #include "engine/restore.h"
@@ -83,6 +84,8 @@ int restore_memory(struct restore *rs, struct rtask *task)
 		r = vma_map(rs, task);
 	if (r == 0)
 		r = pages_restore_task(rs, task);
+	if (r == 0)
+		r = aio_restore(rs, task);
 	if (r == 0)
 		r = vma_protect(rs, task);
 	if (r == 0)

@@ -261,7 +261,7 @@ static int dump_mappings(struct task_pages *tp)
 		if (!vma_is_private(v->status) || (v->flags & MAP_TYPE) == MAP_DROPPABLE)
 			continue; /* the kernel may drop the latter at any time: so do we */
 		FAILURE_SCOPE(tp->d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
-		r = v->status & VMA_VDSO ?
+		r = v->status & (VMA_VDSO | VMA_AIORING) ?
 			    (tp->all = true, store_range(tp, v->start, v->end, SCAN_PRESENT)) :
 			    scan_mapping(tp, pagemap_fd, v, &by_ioctl, &guards);
 		if (r < 0)

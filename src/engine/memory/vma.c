@@ -11,6 +11,7 @@
 #include "basic/sys.h"
 #include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
+#include "engine/memory/aio.h"
 #include "engine/memory/shmem.h"
 
 #ifndef MAP_DROPPABLE
@@ -84,7 +85,9 @@ static int classify(const struct proc_map *m)
 		return VMA_REGULAR | VMA_MEMFD | (m->shared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE);
 	if (m->path_size == 0 || (m->path[0] == '[' && m->inode == 0))
 		return VMA_REGULAR | (m->shared ? VMA_ANON_SHARED : VMA_ANON_PRIVATE);
-	if (m->path[0] == '/' && !path_starts(m, "/[aio]"))
+	if (path_starts(m, "/[aio]"))
+		return VMA_AIORING;
+	if (m->path[0] == '/')
 		return VMA_REGULAR | (m->shared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE);
 	return -EOPNOTSUPP;
 }
@@ -156,8 +159,10 @@ static int vma_add(struct dump *d, struct task *task, const struct proc_map *m, 
 	v->fdflags = 0;
 	if (v->status & (VMA_ANON_PRIVATE | VMA_ANON_SHARED))
 		v->flags |= MAP_ANONYMOUS;
-	if (v->status & VMA_ANON_PRIVATE)
+	if (v->status & (VMA_ANON_PRIVATE | VMA_AIORING))
 		v->pgoff = 0;
+	if (v->status == VMA_AIORING)
+		v->madv = 0; /* the kernel's own */
 	if (v->status & VMA_SHSTK)
 		return fail(d->failure, -EOPNOTSUPP, "a shadow stack cannot be saved");
 	v->shmid = m->inode;
@@ -267,7 +272,7 @@ int vma_resolve(struct dump *d, struct task *task)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return aio_wait_still(d, task);
 }
 
 int vma_check(struct restore *rs, const struct rtask *task)
@@ -289,11 +294,11 @@ int vma_check(struct restore *rs, const struct rtask *task)
 		    v->start < last || guards != !!(v->status & VMA_GUARD))
 			return fail(rs->failure, -EBADMSG, "the image has it out of order");
 		last = v->end;
-		if (v->status & (VMA_SOCKET | VMA_AIORING | VMA_SHSTK))
+		if (v->status & (VMA_SOCKET | VMA_SHSTK))
 			return fail(rs->failure, -EOPNOTSUPP, "mappings of status %#x cannot be restored",
 				    v->status);
 	}
-	return 0;
+	return aio_check_restore(rs, task);
 }
 
 /* Descriptors of mapped files that a task has got already. */
@@ -339,9 +344,11 @@ static int mapped_fd(struct restore *rs, struct rtask *task, struct mapped_files
 static int map_one(struct restore *rs, struct rtask *task, struct mapped_files *have, const VmaEntry *v)
 {
 	uint32_t prot = v->prot, flags = v->flags & ~(uint32_t)(MAP_FIXED | MAP_LOCKED | MAP_POPULATE);
-	bool anonymous = v->status & VMA_ANON_PRIVATE;
+	bool anonymous = v->status & (VMA_ANON_PRIVATE | VMA_AIORING);
 	int fd = -1, r;
 
+	if (v->status == VMA_AIORING) /* a placeholder: aio_restore() */
+		flags = MAP_PRIVATE | MAP_ANONYMOUS;
 	if (v->status & VMA_SYSVIPC) {
 		r = sysv_attach(rs, task, v);
 		if (r == 0)

@@ -48,7 +48,7 @@ int vma_resolve(struct dump *d, struct task *task) _must_check_;
 /* Are pages of this mapping the task's own, to be stored in its pagemap? */
 static inline bool vma_is_private(uint32_t status)
 {
-	return (status & (VMA_ANON_PRIVATE | VMA_FILE_PRIVATE)) &&
+	return (status & (VMA_ANON_PRIVATE | VMA_FILE_PRIVATE | VMA_AIORING)) &&
 	       !(status & (VMA_VVAR | VMA_VSYSCALL | VMA_GUARD));
 }
 
