@@ -83,7 +83,7 @@ struct restore {
 	struct memfd_restore *memfd; /* of the kinds of these names: */
 	struct sysv_restore *sysv;
 	struct tty_restore *tty;
-	struct unix_restore *unix_socks; /* fd-unix.c */
+	struct unix_restore *unix_socks; /* fd-unix-restore.c */
 	bool remaps_loaded;	     /* fd-file.c */
 	struct remap *remaps;
 	struct ghost_made *ghosts;

@@ -350,6 +350,8 @@ int job_start_engine(struct job *j, struct criu_request *q,
 	q->log_level = ENGINE_LOG_LEVEL;
 	q->new_session = true;
 	q->tcp_close = p->engine.tcp == POLICY_TCP_CLOSE;
+	/* The system log and the journal are talked to again. */
+	q->ext_unix_sk = true;
 	q->tcp_established = p->engine.tcp == POLICY_TCP_ESTABLISHED;
 	q->file_locks = true;
 	j->engine_done = done;

@@ -377,9 +377,7 @@ static int tcp_dump(struct dump *d, const struct fd_view *view, InetSkEntry *e)
 			    "restore, or --tcp-established",
 			    address_text(e->family, e->dst_addr, e->dst_port, text));
 	r = tcp_stream_check_dump(d, fd, e);
-	if (r < 0 || e->state == TCP_SYN_SENT)
-		return r;
-	return connection_keep(d, view, e);
+	return r < 0 ? r : connection_keep(d, view, e);
 }
 
 static int datagram_dump(struct dump *d, const struct fd_view *view, InetSkEntry *e)

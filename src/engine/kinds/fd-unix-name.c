@@ -37,6 +37,14 @@ const char *unix_name_text(const void *name, size_t size, char buf[static UNIX_N
 	return buf;
 }
 
+bool unix_name_is_journal(const void *name, size_t size)
+{
+	/* The NUL is part of the name. */
+	static const char journal[] = "/run/systemd/journal/stdout";
+
+	return size == sizeof(journal) && memcmp(name, journal, size) == 0;
+}
+
 void unix_address_done(struct unix_address *a)
 {
 	a->fd = close_fd(a->fd);

@@ -2,7 +2,10 @@
 #pragma once
 
 /*
- * fd-unix - names of unix sockets; shared by the two sides of fd-unix.c and by fd-unix-name.c only
+ * fd-unix - what the files of the unix sockets share: dump (fd-unix.c), restore (fd-unix-restore.c), names
+ * (fd-unix-name.c)
+ *
+ * Errors     0 or -errno after fail(), unless said otherwise.
  */
 
 #include <stdbool.h>
@@ -48,3 +51,19 @@ int unix_address_of(struct restore *rs, int fd, struct unix_address *ret) _must_
 
 /* A name as messages have it: '@' for a leading NUL. */
 const char *unix_name_text(const void *name, size_t size, char buf[static UNIX_NAME_MAX + 1]);
+
+/* unix_sk_entry.uflags */
+enum { USK_EXTERN = 1, USK_SERVICE = 2, USK_CALLBACK = 4 };
+
+static inline bool unix_type_is_connected(int type)
+{
+	return type == SOCK_STREAM || type == SOCK_SEQPACKET;
+}
+
+/* journald takes a new stream for an old one: it only wants to be told whose it is. */
+bool unix_name_is_journal(const void *name, size_t size);
+
+/* Hooks of the kind. */
+int unix_check(struct restore *rs, struct file *file) _must_check_;
+int unix_open(struct restore *rs, struct file *file) _must_check_;
+int unix_link(struct restore *rs, struct file *file) _must_check_;

@@ -154,10 +154,26 @@ static int device_dump(struct dump *d, int fd, SkOptsEntry *e)
 	return e->so_bound_dev ? 0 : -ENOMEM;
 }
 
+/* The image has an instruction in one number: code, jt, jf, k from the top. */
+static uint64_t instruction_pack(const struct sock_filter *i)
+{
+	return (uint64_t)i->code << 48 | (uint64_t)i->jt << 40 | (uint64_t)i->jf << 32 | i->k;
+}
+
+static struct sock_filter instruction_unpack(uint64_t packed)
+{
+	return (struct sock_filter){
+		.code = (uint16_t)(packed >> 48),
+		.jt = (uint8_t)(packed >> 40),
+		.jf = (uint8_t)(packed >> 32),
+		.k = (uint32_t)packed,
+	};
+}
+
 /* getsockopt(SO_GET_FILTER) counts in instructions, not bytes. */
 static int filter_dump(struct dump *d, int fd, SkOptsEntry *e)
 {
-	_Static_assert(sizeof(struct sock_filter) == sizeof(e->so_filter[0]), "packed as it is");
+	struct sock_filter *filter;
 	socklen_t n = 0;
 	int r;
 
@@ -169,12 +185,15 @@ static int filter_dump(struct dump *d, int fd, SkOptsEntry *e)
 		return fail(d->failure, r, "cannot read its filter");
 	if (n == 0)
 		return 0;
+	filter = arena_array(&d->arena, struct sock_filter, n);
 	e->so_filter = arena_array(&d->arena, uint64_t, n);
-	if (!e->so_filter)
+	if (!filter || !e->so_filter)
 		return fail(d->failure, -ENOMEM, "filter of %u instructions", n);
-	r = (int)SYS_CALL(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, e->so_filter, &n));
+	r = (int)SYS_CALL(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, filter, &n));
 	if (r < 0)
 		return fail(d->failure, r, "cannot read its filter");
+	for (socklen_t i = 0; i < n; i++)
+		e->so_filter[i] = instruction_pack(&filter[i]);
 	e->n_so_filter = n;
 	return 0;
 }
@@ -346,16 +365,21 @@ static int timeout_restore(struct restore *rs, int fd, int name, uint64_t sec, u
 
 static int filter_restore(struct restore *rs, int fd, const SkOptsEntry *e)
 {
-	struct sock_fprog prog = {
-		.len = (unsigned short)e->n_so_filter,
-		.filter = (struct sock_filter *)e->so_filter,
-	};
+	_cleanup_free_ struct sock_filter *filter = NULL;
+	struct sock_fprog prog = { 0 };
 	int r;
 
 	if (e->n_so_filter == 0)
 		return 0;
 	if (e->n_so_filter > BPF_MAXINSNS)
 		return fail(rs->failure, -EBADMSG, "filter of %zu instructions", e->n_so_filter);
+	filter = calloc(e->n_so_filter, sizeof(*filter));
+	if (!filter)
+		return fail(rs->failure, -ENOMEM, "filter of %zu instructions", e->n_so_filter);
+	for (size_t i = 0; i < e->n_so_filter; i++)
+		filter[i] = instruction_unpack(e->so_filter[i]);
+	prog.len = (unsigned short)e->n_so_filter;
+	prog.filter = filter;
 	r = (int)SYS_CALL(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)));
 	if (r < 0)
 		return fail(rs->failure, r, "cannot attach its filter");
