@@ -206,6 +206,22 @@ static size_t choose_columns(const struct cli *cli, const struct column *columns
 	return n;
 }
 
+/* What needs somebody's eye; NULL: nothing. */
+static const char *row_color(const struct record *row)
+{
+	static const struct {
+		const char *state, *color;
+	} table[] = {
+		{ "damaged", "red" },	 { "poisoned", "red" },	  { "given up", "red" },
+		{ "blocked", "yellow" }, { "waiting", "yellow" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
+		if (strcmp(record_text(row, "state"), table[i].state) == 0)
+			return table[i].color;
+	return strcmp(record_text(row, "outcome"), "failed") == 0 ? "red" : NULL;
+}
+
 static int fill_table(const struct cli *cli, struct libscols_table *table,
 		      const struct column *const *columns, size_t n_columns,
 		      const struct record_list *rows)
@@ -221,6 +237,8 @@ static int fill_table(const struct cli *cli, struct libscols_table *table,
 		struct libscols_line *line = scols_table_new_line(table, NULL);
 
 		if (!line)
+			return -ENOMEM;
+		if (cli->color && scols_line_set_color(line, row_color(&rows->items[i])) < 0)
 			return -ENOMEM;
 		for (size_t j = 0; j < n_columns; j++) {
 			char *cell = output_cell(cli, columns[j], &rows->items[i]);
@@ -247,6 +265,7 @@ int output_table(const struct cli *cli, const struct column *columns, size_t n_c
 	if (!table)
 		return cli_complain(cli, EXIT_FAILED, "%s", strerror(ENOMEM));
 	scols_table_enable_noheadings(table, no_headers);
+	scols_table_enable_colors(table, cli->color);
 	r = fill_table(cli, table, use, n, rows);
 	if (r == 0 && rows->n > 0)
 		r = scols_print_table(table);

@@ -16,16 +16,19 @@ static uint64_t now_usec(void)
 	return (uint64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-void progress_begin(struct progress *p, const char *what, bool quiet)
+void progress_begin(struct progress *p, const char *what, bool quiet, bool verbose)
 {
 	*p = (struct progress){ .what = what,
-				.terminal = !quiet && isatty(STDERR_FILENO),
+				.terminal = !quiet && !verbose && isatty(STDERR_FILENO),
+				.verbose = verbose,
 				.started_usec = now_usec() };
 }
 
 void progress_phase(struct progress *p, const char *policy, const char *phase)
 {
 	(void)snprintf(p->phase, sizeof(p->phase), "%s: %s", policy, phase);
+	if (p->verbose)
+		fprintf(stderr, "%s\n", p->phase);
 	progress_tick(p);
 }
 

@@ -37,7 +37,7 @@ static int create(struct cli *cli, struct create_options *o)
 	r = client_open(cli, &client);
 	if (r != 0)
 		return r;
-	progress_begin(&progress, "create", cli->quiet || cli->json);
+	progress_begin(&progress, "create", cli->quiet || cli->json, cli->verbose);
 	client.progress = &progress;
 	r = client_call(&client, make_call(&client, o), &reply);
 	if (r != 0)

@@ -53,7 +53,7 @@ int verb_restore(struct cli *cli, int argc, char *argv[])
 	r = client_open(cli, &client);
 	if (r != 0)
 		return r;
-	progress_begin(&progress, "restore", cli->quiet || cli->json);
+	progress_begin(&progress, "restore", cli->quiet || cli->json, cli->verbose);
 	client.progress = &progress;
 	m = client_message(&client, "Restore");
 	if (m && sd_bus_message_append(m, "sbb", argv[optind], (int)replace, (int)dry_run) < 0)
