@@ -15,27 +15,24 @@ and those of tests/live/run.
 """
 import os
 import random
-import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'live'))
 import frame  # noqa: E402
 import observe  # noqa: E402
 import operations  # noqa: E402
-from frame import Failure, others, say, wait_until  # noqa: E402
+from faults import EPOLL_EINTR, SETTLE, Steady, describe, expect_restores, files_below, fresh  # noqa: E402
+from frame import Failure, others, say  # noqa: E402
 
 KILLS = int(os.environ.get('FAULT_KILLS', '20'))
 SEED = int(os.environ.get('FAULT_SEED', '0')) or random.SystemRandom().randrange(1 << 30)
 MEASURES = 5  # of an undisturbed operation: the shortest is what to aim into
-SETTLE = 10  # seconds
-WORKERS = 11  # of tests/fault/steady.c
-EPOLL_EINTR = 11
 REPORT_EVERY = 100
 
 
@@ -61,12 +58,6 @@ def engine_killed_at(stage, images, call, *words):
     """The same, but it kills itself in place of that system call."""
     code = engine_start(stage, images, words, f'{call}:KILL').wait()
     return None if code == -signal.SIGKILL else code
-
-
-def fresh(path):
-    shutil.rmtree(path, ignore_errors=True)
-    os.makedirs(path)
-    return path
 
 
 def said(stage, images):
@@ -107,90 +98,6 @@ def moments(stage, took, rng):
 
 
 CALLS_MAX = 2500  # an undisturbed dump or restore of these targets makes about as many
-
-
-class Steady:
-    """What can be asked of `steady` from outside."""
-
-    def __init__(self, stage, stopped=False):
-        self.stage, self.stopped = stage, stopped
-        self.n_eintr = 0
-        if stopped:
-            self.stop()
-
-    def stop(self):
-        os.kill(self.stage.pid, signal.SIGSTOP)
-        wait_until('all threads have stopped', lambda: self.states() == {'T'})
-
-    def states(self):
-        found = set()
-        for task in os.listdir(f'/proc/{self.stage.pid}/task'):
-            match = re.search(r'^State:\s*(\S)', observe.text(f'/proc/{self.stage.pid}/task/{task}/status'), re.M)
-            found.add(match.group(1) if match else '?')
-        return found
-
-    def counters(self):
-        with open(os.path.join(self.stage.scratch, 'counters'), 'rb') as file:
-            return struct.unpack(f'{WORKERS + 1}Q', file.read(8 * (WORKERS + 1)))
-
-    def verdict(self):
-        return observe.text(os.path.join(self.stage.scratch, 'verdict')) if \
-            os.path.exists(os.path.join(self.stage.scratch, 'verdict')) else ''
-
-    def wrong(self, start):
-        """None when it is as it should be, or what is not."""
-        pid = self.stage.pid
-        frame.reap()
-        if 'FAIL' in self.verdict():
-            return self.verdict()
-        if observe.state(pid) != ('T' if self.stopped else 'alive'):
-            return f'task {pid} is {observe.state(pid)}'
-        traced = observe.traced([pid])
-        if traced:
-            return traced[0]
-        if self.stopped:
-            return None if self.states() == {'T'} else f'threads are in the states {self.states()}'
-        now = self.counters()
-        still = [i for i in range(WORKERS) if now[i] < start[i] + 2]
-        return f'workers {still} do not go on' if still else None
-
-    def expect_good(self, when):
-        start, deadline = self.counters(), time.monotonic() + SETTLE
-        while True:
-            wrong = self.wrong(start)
-            if not wrong:
-                return
-            if 'FAIL' in wrong or time.monotonic() > deadline:
-                raise Failure(f'{when}: {wrong}')
-            time.sleep(0.005)
-
-    def expect_good_running(self, when):
-        """Also one that is stopped has to go on when it is let."""
-        if self.stopped:
-            self.expect_good(when)
-            self.stopped = False
-            os.kill(self.stage.pid, signal.SIGCONT)
-            self.expect_good(f'{when}, SIGCONT')
-            self.stopped = True
-            self.stop()
-        else:
-            self.expect_good(when)
-
-
-def expect_restores(stage, images, when, stopped=False):
-    """Restores the set in a pid namespace beside the living tree."""
-    def body():
-        with open('/proc/sys/kernel/ns_last_pid', 'w', encoding='ascii') as file:
-            file.write('1000')  # the engine must not take a number of the tree
-        code, text = stage.run('restore', '-d', images=images)
-        if code != 0:
-            raise Failure(f'a set that looks whole does not restore: {operations.errors(text)}')
-        time.sleep(0.02)
-        wanted = 'T' if stopped else 'alive'
-        if observe.state(stage.pid) != wanted or observe.traced([stage.pid]):
-            raise Failure(f'the restored task {stage.pid} is {observe.state(stage.pid)}')
-    if frame.run_apart(body, False) != 0:
-        raise Failure(f'{when}: a set that looks whole does not restore')
 
 
 def kill_dumps_of_steady(stage, stopped):
@@ -273,17 +180,6 @@ def kill_dumps_of_a_tree(stage):
             expect_restores(stage, stage.images, when)
     stage.content()
     say(f'      {KILLS} kills, {killed} in time, all intact; {whole} whole sets, all restore')
-
-
-def describe(pid):
-    lines = [line for line in observe.text(f'/proc/{pid}/status').splitlines()
-             if line.split(':')[0] in ('Name', 'State', 'PPid', 'TracerPid', 'SigPnd', 'ShdPnd')]
-    fds = [observe.link(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')]
-    return f'\n        task {pid}: {" ".join(lines)}; {observe.text(f"/proc/{pid}/syscall").strip()}; {fds[:20]}'
-
-
-def files_below(path):
-    return sorted(os.path.join(where, name) for where, dirs, files in os.walk(path) for name in dirs + files)
 
 
 def kill_restores(stage):
