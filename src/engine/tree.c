@@ -495,8 +495,15 @@ static void for_each_thread(struct tree *t, void (*fn)(struct task *task, struct
 static void thread_release(struct task *task, struct thread *th)
 {
 	struct user_regs_struct now;
+	int status;
 
 	(void)task;
+	if (th->away) {
+		/* A run that failed may not have come to its stop yet. */
+		if (sys_ptrace(PTRACE_DETACH, th->tid, NULL, NULL) == -ESRCH && remote_wait_stop(th->tid, &status) == 0)
+			(void)sys_ptrace(PTRACE_DETACH, th->tid, NULL, NULL);
+		return;
+	}
 	/* A rewound call or an aborted sequence goes into effect here; no write where nothing changed. */
 	if (th->has_state && sys_ptrace(PTRACE_GETREGS, th->tid, NULL, &now) == 0 &&
 	    memcmp(&now, &th->regs, sizeof(now)) != 0)

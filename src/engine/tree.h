@@ -27,6 +27,7 @@ struct vma;
 struct thread {
 	pid_t tid, vtid;
 	bool has_state;		      /* regs and sigmask are read */
+	bool away;		      /* left in the stub, which takes it home when it is let go */
 	struct user_regs_struct regs; /* as the thread continues if left running */
 	uint64_t sigmask;
 };

@@ -114,7 +114,7 @@ def restore_calls(stage):
     """a restore of which any system call fails leaves nothing of the tree and no file of it, or all"""
     stage.dump_well()
     frame.kill_everything()
-    there = [*files_below(stage.scratch), *files_below(stage.images)]
+    there = [*files_below(stage.scratch), *files_below(stage.images), stage.images + '/stats-restore']
     failed = whole = 0
     for call, name in each_call():
         when = f'call {call} of a restore fails with {name}'

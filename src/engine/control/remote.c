@@ -9,7 +9,8 @@
  * Die before SETREGS: nothing has happened. Die between it and the last SETREGS: the stub runs to its tail, which
  * restores mask and registers from the slots and unmaps the area. The slots hold what the thread must look like when
  * nobody applies the kernel's restart logic for us; while we live, the original registers with orig_rax go back
- * instead, and the kernel restarts the system call itself.
+ * instead, and the kernel restarts the system call itself. The same tail serves when a step of ours fails: the
+ * thread is then left in the stub ("away") and goes home by itself when it is let go.
  */
 #include "engine/control/remote.h"
 
@@ -197,6 +198,7 @@ static int run_stub(struct remote *r, const struct user_regs_struct *start)
 	e = set_regs(r, start);
 	if (e < 0)
 		return e;
+	r->away = r->lost = true;
 	e = set_mask(r, all_but(r->signal));
 	if (e < 0)
 		return e;
@@ -229,9 +231,10 @@ static int run_stub(struct remote *r, const struct user_regs_struct *start)
 			e = get_regs(r, &now);
 			if (e < 0)
 				return e;
-			if (now.rip == stub_at(r, stub_stop))
-				return 0;
-			continue;
+			if (now.rip != stub_at(r, stub_stop))
+				continue;
+			r->lost = false;
+			return 0;
 		}
 		if (is_stop_signal(sig)) { /* SIGSTOP cannot be blocked: let the group stop begin */
 			deliver = sig;
@@ -264,8 +267,10 @@ int remote_one(struct remote *r, int64_t *ret_result, uint64_t nr, const uint64_
 	if (e < 0)
 		return e;
 	e = get_regs(r, &g);
-	if (e < 0)
+	if (e < 0) {
+		r->lost = true;
 		return e;
+	}
 	*ret_result = g.rbx;
 	return 0;
 }
@@ -300,9 +305,11 @@ static int go_home(struct remote *r)
 	int e;
 
 	e = set_mask(r, r->home_mask);
-	if (e < 0)
-		return e;
-	return set_regs(r, &r->home);
+	if (e == 0)
+		e = set_regs(r, &r->home);
+	if (e == 0)
+		r->away = false;
+	return e;
 }
 
 int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
@@ -322,31 +329,37 @@ int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
 	r->home_mask = mask;
 	r->blank = *regs;
 	r->new_tid = 0;
+	r->away = r->lost = false;
 	list_reset(r);
 
 	e = write_slots(r);
 	if (e < 0)
 		return e;
 	e = map_data_area(r);
-	if (e < 0)
+	if (e < 0 && !r->lost)
 		(void)go_home(r);
 	return e;
 }
 
+/*
+ * The thread takes the last step, the way home, by itself if one of ours fails: it stays away. The call that unmaps is
+ * one whose result replaces the address, so that the tail does not unmap what another thread may have mapped there.
+ */
 int remote_end_guest(struct remote *r)
 {
+	const uint64_t args[6] = { r->data, REMOTE_DATA_BYTES };
 	int64_t result = 0;
-	int e = 0;
+	int e;
 
-	if (r->data) {
-		const uint64_t args[6] = { r->data, REMOTE_DATA_BYTES };
-
-		e = remote_one(r, &result, SYS_munmap, args);
-		if (e == 0 && result < 0)
-			e = fail(r->failure, result, "cannot unmap the data area");
-		r->data = 0;
-	}
-	/* Home in any case: the thread must not be left in the stub. */
+	if (r->lost)
+		return r->failure->error ?: -EIO;
+	r->data = (uint64_t)-1;
+	e = remote_one(r, &result, SYS_munmap, args);
+	r->data = 0;
+	if (e < 0)
+		return e;
+	if (result < 0)
+		e = fail(r->failure, result, "cannot unmap the data area");
 	return MIN(go_home(r), e);
 }
 
@@ -361,6 +374,7 @@ int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, u
 	r->guest = false;
 	r->signal = SIGURG;
 	r->new_tid = 0;
+	r->away = r->lost = false;
 	list_reset(r);
 	if (get_regs(r, &r->blank) < 0)
 		return r->failure->error;

@@ -44,6 +44,8 @@ struct remote {
 	uint64_t code;		 /* where the stub is in the task */
 	uint64_t data;		 /* the data area there, 0: none */
 	bool guest;
+	bool away;  /* guest: the thread is in the stub */
+	bool lost;  /* ... and not at its stop: where a step failed */
 	int signal;		      /* the one the stub stops with */
 	struct user_regs_struct home; /* guest: to return to */
 	uint64_t home_mask;
@@ -78,6 +80,12 @@ bool remote_stub_is(const void *bytes);
 int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
 		       const struct user_regs_struct *regs, uint64_t mask, uint64_t caught,
 		       struct failure *f) _must_check_;
+/*
+ * remote_end_guest() - take the data area out and the thread home
+ *
+ * After a failure, also of remote_begin_guest(), @r->away may be set: then the stub has to stay, and the thread's registers
+ * and signal mask must not be touched. It goes home by itself when it is detached.
+ */
 int remote_end_guest(struct remote *r) _must_check_;
 
 /* The stub and the data area are already in place. */

@@ -61,10 +61,13 @@ stub_stop:
 	xor	%edx, %edx
 	mov	$8, %r10d
 	syscall
-	mov	$11, %eax		/* munmap(data); address 0 or an error code: harmless */
+	test	%rbp, %rbp
+	jz	1f
+	mov	$11, %eax		/* munmap(data); an error code: harmless */
 	mov	%rbp, %rdi
 	mov	slot_data_size(%rip), %rsi
 	syscall
+1:
 	lea	slot_flags(%rip), %rsp	/* nothing can be delivered here */
 	popfq
 	mov	slot_rsp(%rip), %rsp

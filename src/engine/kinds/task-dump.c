@@ -75,6 +75,7 @@ static int stub_install(struct dump *d, struct task *task)
 	return r < 0 ? fail(d->failure, r, "cannot place the stub") : 0;
 }
 
+/* Not from under a thread that still needs it: as after our death, the next dump does it. */
 static int stub_remove(struct dump *d, struct task *task)
 {
 	_cleanup_free_ uint8_t *zeros = calloc(1, remote_stub_size());
@@ -82,6 +83,10 @@ static int stub_remove(struct dump *d, struct task *task)
 
 	if (!task->stub)
 		return 0;
+	for (size_t i = 0; i < task->n_threads; i++) {
+		if (task->threads[i].away)
+			return 0;
+	}
 	if (!zeros)
 		return fail(d->failure, -ENOMEM, "no memory for the stub");
 	r = sys_pwrite_full(task->mem_fd, zeros, remote_stub_size(), task->stub);
@@ -158,12 +163,15 @@ static int ask_thread(struct thread_query *q)
 		return r;
 	r = remote_begin_guest(q->remote, th->tid, q->task->mem_fd, q->task->stub, &th->regs, th->sigmask,
 			       q->status.sig_cgt, d->failure);
-	if (r < 0)
+	if (r < 0) {
+		th->away = q->remote->away;
 		return r;
+	}
 	r = ask_kinds(q, slots);
 	if (r == 0)
 		r = put_kinds(q, slots);
 	e = remote_end_guest(q->remote);
+	th->away = q->remote->away;
 	return r < 0 ? r : e;
 }
 
