@@ -29,17 +29,16 @@ static bool epoll_matches(const struct fd_view *view)
 
 /* ---- dump ---- */
 
-/* Is descriptor @number of @task the target of this item of the epoll? */
-static bool is_target(const struct fd_view *view, const struct task *task, unsigned number,
-		      const struct kcmp_epoll_slot *slot)
+/* Is descriptor @number of @task the target of this item of the epoll, named by our own copy? */
+static bool is_target(const struct task *task, unsigned number, const struct kcmp_epoll_slot *slot)
 {
-	return sys_kcmp(task->pid, view->task->pid, KCMP_EPOLL_TFD, number,
+	return sys_kcmp(task->pid, getpid(), KCMP_EPOLL_TFD, number,
 			(unsigned long)(uintptr_t)slot) == 0;
 }
 
 /* Looks through all descriptors of @task. Return: 1 found, 0 not there, or -errno. */
-static int find_in_task(const struct fd_view *view, const struct task *task,
-			const struct kcmp_epoll_slot *slot, uint32_t *ret_number)
+static int find_in_task(const struct task *task, const struct kcmp_epoll_slot *slot,
+			uint32_t *ret_number)
 {
 	struct dirent *entry;
 	uint32_t number;
@@ -57,7 +56,7 @@ static int find_in_task(const struct fd_view *view, const struct task *task,
 	while (!found && (entry = readdir(dir))) {
 		if (parse_u32(entry->d_name, 10, &number) < 0)
 			continue;
-		if (is_target(view, task, number, slot)) {
+		if (is_target(task, number, slot)) {
 			*ret_number = number;
 			found = 1;
 		}
@@ -71,7 +70,7 @@ static int find_target(const struct fd_view *view, EventpollTfdEntry *item, uint
 {
 	struct dump *d = view->dump;
 	struct kcmp_epoll_slot slot = {
-		.efd = (uint32_t)view->number,
+		.efd = (uint32_t)view->fd,
 		.tfd = item->tfd,
 		.toff = index,
 	};
@@ -79,15 +78,15 @@ static int find_target(const struct fd_view *view, EventpollTfdEntry *item, uint
 	uint32_t number = 0;
 	int r;
 
-	if (is_target(view, task, item->tfd, &slot))
+	if (is_target(task, item->tfd, &slot))
 		return 0;
 
-	r = find_in_task(view, task, &slot, &number);
+	r = find_in_task(task, &slot, &number);
 	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++) {
 		task = d->tree.tasks[i];
 		if (task == view->task || task->state == TASK_DEAD)
 			continue;
-		r = find_in_task(view, task, &slot, &number);
+		r = find_in_task(task, &slot, &number);
 	}
 	if (r < 0)
 		return fail(d->failure, r, "cannot list the descriptors of task %d", task->pid);
@@ -285,6 +284,42 @@ static int epoll_in_task(struct restore *rs, struct file *file, const struct fil
 	return 0;
 }
 
+/* The task in whose table the target of an item is; NULL: there is none. */
+static struct rtask *find_owner(const struct restore *rs, const EventpollTfdEntry *item)
+{
+	for (size_t i = 0; i < rs->n_tasks; i++) {
+		struct rtask *task = rs->tasks[i];
+
+		if (!task->zombie && (!item->has_owner || item->owner == task->entry->pid) &&
+		    files_find_number(rs, task, (int)item->tfd))
+			return task;
+	}
+	return NULL;
+}
+
+/* The task with the target does not have the epoll: it gets it for a moment. */
+static int add_in_owner(struct restore *rs, const struct file *file, const EventpollTfdEntry *item)
+{
+	struct rtask *task = find_owner(rs, item);
+	struct file_user user = { .task = task };
+	int r;
+
+	if (!task)
+		return fail(rs->failure, -EBADMSG,
+			    "epoll of file %u watches descriptor %u, which no task has", file->id,
+			    item->tfd);
+	r = restore_drive(rs, task, task->pid);
+	if (r < 0)
+		return r;
+	user.number = restore_send_fd(rs, task, file->fd);
+	if (user.number < 0)
+		return user.number;
+	r = item->has_added_as ? add_under_old_number(rs, &user, item)
+			       : add_as(rs, &user, item, item->tfd);
+	return r < 0 ? r : in_task_close(rs, task, user.number);
+}
+
+/* What is left: of epolls that are on their way in a socket, or not open where the target is. */
 static int epoll_restore_finish(struct restore *rs)
 {
 	const struct file *file;
@@ -292,14 +327,14 @@ static int epoll_restore_finish(struct restore *rs)
 	for (size_t i = 0; (file = files_at(rs, i)); i++) {
 		const struct epoll_state *state = file->priv;
 
-		if (file->kind != &fd_kind_epoll || file->n_users == 0)
+		if (file->kind != &fd_kind_epoll || file->fd < 0)
 			continue;
 		for (size_t k = 0; k < file->entry->epfd->n_tfd; k++) {
-			if (!state->added[k])
-				return fail(
-					rs->failure, -EBADMSG,
-					"epoll of file %u watches descriptor %u, which no task with that epoll has",
-					file->id, file->entry->epfd->tfd[k]->tfd);
+			int r = state->added[k] ? 0
+						: add_in_owner(rs, file, file->entry->epfd->tfd[k]);
+
+			if (r < 0)
+				return r;
 		}
 	}
 	return 0;

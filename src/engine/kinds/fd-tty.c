@@ -65,8 +65,9 @@ static bool tty_matches(const struct fd_view *view)
 {
 	if (!S_ISCHR(view->st.st_mode) || (view->flags & O_PATH))
 		return false;
-	/* What was hung up does not answer any more. */
-	return is_pts(view->st.st_rdev) || isatty(view->fd);
+	/* What was hung up does not answer any more, nor does a console without a device. */
+	return is_pts(view->st.st_rdev) || major(view->st.st_rdev) == MAJOR_VT ||
+	       major(view->st.st_rdev) == MAJOR_TTYAUX || isatty(view->fd);
 }
 
 struct tty_dump {
@@ -184,7 +185,7 @@ static int fill_settings(struct dump *d, int fd, TtyInfoEntry *info, bool *ret_a
 
 	*ret_alive = false;
 	r = pty_get_termios(fd, &t);
-	if (r == -EIO)
+	if (r == -EIO || r == -ENXIO || r == -ENOTTY)
 		return 0;
 	if (r < 0)
 		return fail(d->failure, r, "cannot read its settings");
