@@ -169,6 +169,32 @@ static void long_queues_are_whole(void **state)
 	}
 }
 
+static void bytes_that_a_reader_waits_for_more_of_are_found(void **state)
+{
+	struct pair *p = *state;
+	_cleanup_(arena_done) struct arena a = {};
+	struct failure f = {};
+	struct pty_termios now;
+	struct termios t;
+	struct pty_queue q;
+
+	assert_int_equal(tcgetattr(p->slave, &t), 0);
+	cfmakeraw(&t);
+	t.c_cc[VMIN] = 10;
+	assert_int_equal(tcsetattr(p->slave, TCSANOW, &t), 0);
+	assert_false(pty_queue_waits(p->slave));
+	put(p->master, "half");
+	for (int i = 0; i < 100 && !pty_queue_waits(p->slave); i++)
+		(void)usleep(10000);
+	assert_true(pty_queue_waits(p->slave));
+	assert_int_equal(pty_queue_copy(p->master, &a, &f, &q), 0);
+	assert_int_equal(q.n_input, 4);
+	assert_int_equal(pty_get_termios(p->slave, &now), 0);
+	assert_int_equal(now.c_cc[VMIN], 10);
+	put(p->master, "and half");
+	assert_reads(p->slave, "halfand half");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,6 +205,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(special_characters_and_bytes_arrive_as_they_are,
 						open_pair, close_pair),
 		cmocka_unit_test_setup_teardown(long_queues_are_whole, open_pair, close_pair),
+		cmocka_unit_test_setup_teardown(bytes_that_a_reader_waits_for_more_of_are_found,
+						open_pair, close_pair),
 	};
 
 	if (access("/dev/ptmx", R_OK | W_OK) < 0) {

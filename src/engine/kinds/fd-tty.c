@@ -401,15 +401,18 @@ static int put_data(struct dump *d, uint32_t info_id, uint8_t *data, size_t n)
 }
 
 /* What waits in a pty both of whose sides the tree has. */
-static int dump_queue(struct dump *d, const struct tty_seen *master)
+static int dump_queue(struct dump *d, const struct tty_seen *master, const struct tty_seen *slave)
 {
 	FAILURE_SCOPE(d->failure, "task %d: fd %d", master->task->pid, master->number);
 	_cleanup_close_ int fd = sys_pidfd_getfd(master->task->pidfd, master->number);
+	_cleanup_close_ int other = sys_pidfd_getfd(slave->task->pidfd, slave->number);
 	struct pty_queue q;
 	int r;
 
-	if (fd < 0)
-		return fail(d->failure, fd, "cannot get a copy of the descriptor");
+	if (fd < 0 || other < 0)
+		return fail(d->failure, MIN(fd, other), "cannot get a copy of the descriptor");
+	if (!pty_queue_waits(fd) && !pty_queue_waits(other))
+		return 0;
 	r = pty_queue_copy(fd, &d->arena, d->failure, &q);
 	if (r == 0)
 		r = put_data(d, master->info->id, q.output, q.n_output);
@@ -449,14 +452,14 @@ static int tty_dump_finish(struct dump *d)
 		slave = find_seen(d, seen->info->id & ~1u);
 		if (!slave || !slave->alive || seen->info->locked)
 			continue;
-		if (seen->number < 0) {
+		if (seen->number < 0 || slave->number < 0) {
 			dump_note(
 				d,
 				"what waits in terminal %u is not saved: it is on its way in a socket",
 				seen->info->id / 2);
 			continue;
 		}
-		r = dump_queue(d, seen);
+		r = dump_queue(d, seen, slave);
 		if (r < 0)
 			return r;
 	}

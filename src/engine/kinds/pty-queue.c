@@ -63,6 +63,14 @@ static bool readable(int fd)
 	return SYS_CALL(poll(&p, 1, 0)) == 1 && (p.revents & POLLIN);
 }
 
+bool pty_queue_waits(int fd)
+{
+	int n = 0;
+
+	/* Asking also makes the kernel move on what is on its way. In raw mode fewer bytes than VMIN wait unseen. */
+	return readable(fd) || (SYS_CALL(ioctl(fd, FIONREAD, &n)) == 0 && n > 0);
+}
+
 /* Reads what is there. */
 static int drain(int fd, struct bytes *b)
 {
@@ -81,8 +89,8 @@ static int drain(int fd, struct bytes *b)
 	return 0;
 }
 
-/* The line that is not complete yet: visible without canonical mode. */
-static int drain_partial(int slave, const struct pty_termios *old, struct bytes *b)
+/* All there is, also a line that is not complete yet and fewer bytes than a reader waits for. */
+static int drain_raw(int slave, const struct pty_termios *old, struct bytes *b)
 {
 	struct pty_termios raw = *old;
 	int r;
@@ -103,11 +111,16 @@ static int take_input(int slave, struct bytes *b)
 	int r;
 
 	r = pty_get_termios(slave, &old);
-	if (r == 0)
+	if (r < 0)
+		return r;
+	if (old.c_lflag & ICANON) {
 		r = drain(slave, b);
-	if (r == 0 && b->n > 0 && (old.c_lflag & ICANON))
-		r = drain_partial(slave, &old, b);
-	return r;
+		if (r < 0 || b->n == 0)
+			return r;
+	} else if (!pty_queue_waits(slave)) {
+		return 0;
+	}
+	return drain_raw(slave, &old, b);
 }
 
 int pty_queue_copy(int master, struct arena *a, struct failure *f, struct pty_queue *ret)

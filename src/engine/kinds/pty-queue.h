@@ -9,6 +9,7 @@
  * complete does not count as waiting (nobody can read it yet) and is only kept when complete lines
  * wait before it.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,8 @@ enum { PTY_QUEUE_MAX = 256 * 1024 };
 /* The slave of @master, newly opened, non-blocking; the caller's. */
 int pty_open_slave(int master, int flags);
 
+/* Is there anything to read on one side of a pty? Disturbs nothing. */
+bool pty_queue_waits(int fd);
 /* Both sides must be open in nobody's hands but those of frozen tasks. */
 int pty_queue_copy(int master, struct arena *a, struct failure *f,
 		   struct pty_queue *ret) _must_check_;
