@@ -227,8 +227,8 @@ int sys_write_full(int fd, const void *buf, size_t size)
 	for (size_t done = 0; done < size;) {
 		ssize_t n = SYS_CALL(write(fd, (const char *)buf + done, size - done));
 
-		if (n < 0)
-			return n;
+		if (n <= 0)
+			return n < 0 ? n : -ENODATA;
 		done += n;
 	}
 	return 0;
@@ -239,8 +239,9 @@ int sys_pwrite_full(int fd, const void *buf, size_t size, off_t offset)
 	for (size_t done = 0; done < size;) {
 		ssize_t n = SYS_CALL(pwrite(fd, (const char *)buf + done, size - done, offset + done));
 
-		if (n < 0)
-			return n;
+		/* The memory of a process that is gone takes nothing (/proc/PID/mem). */
+		if (n <= 0)
+			return n < 0 ? n : -ENODATA;
 		done += n;
 	}
 	return 0;
@@ -253,6 +254,8 @@ int sys_writev_full(int fd, struct iovec *iov, int n)
 
 		if (done < 0)
 			return done;
+		if (done == 0 && iov->iov_len > 0)
+			return -ENODATA;
 		while (n > 0 && (size_t)done >= iov->iov_len) {
 			done -= iov->iov_len;
 			iov++;
