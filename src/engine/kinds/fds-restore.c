@@ -100,7 +100,7 @@ const FownEntry *file_entry_fown(const FileEntry *e)
 static const struct fd_kind *kind_of_type(FdTypes type)
 {
 	for (size_t i = 0; i < n_fd_kinds; i++) {
-		if (fd_kinds[i]->type == type)
+		if (fd_kinds[i]->type == type && fd_kinds[i]->open) /* some are no descriptors */
 			return fd_kinds[i];
 	}
 	return NULL;
