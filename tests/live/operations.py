@@ -30,17 +30,20 @@ def check(ok, sentence):
 class Stage:
     """A running target, an engine and directories."""
 
-    def __init__(self, top, engine, program='tree'):
+    def __init__(self, top, engine, program='tree', wrapper=()):
         self.top, self.engine = top, engine
         self.scratch = os.path.join(top, 'scratch')
         self.images = os.path.join(top, 'images')
         os.makedirs(self.scratch, mode=0o777)
         os.makedirs(self.images)
-        process = subprocess.Popen([os.path.join(BUILD, program)], cwd=self.scratch, stdin=subprocess.DEVNULL,
+        process = subprocess.Popen([*wrapper, os.path.join(BUILD, program)], cwd=self.scratch, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         process.returncode = 0
         self.pid = process.pid
         wait_until('the target is ready', lambda: os.path.exists(os.path.join(self.scratch, 'ready')))
+        if wrapper:
+            # Wrappers of other namespaces stay as the parent, outside of the tree.
+            self.pid = children(self.pid)[0]
         self.before = settled()
 
     def run(self, action, *options, images=None, **more):
@@ -75,15 +78,18 @@ class Stage:
 
     def content(self):
         """The target checks itself and ends."""
+        verdict_file = os.path.join(self.scratch, 'verdict')
+        open(verdict_file, 'w', encoding='utf-8').close()
+        os.chmod(verdict_file, 0o666)
         os.kill(self.pid, signal.SIGTERM)
-        ended = {}
 
         def over():
-            ended.update(frame.reap())
-            return self.pid in ended
+            frame.reap()
+            return not os.path.exists(f'/proc/{self.pid}')
         wait_until('the target checks itself', over)
-        with open(os.path.join(self.scratch, 'verdict'), encoding='utf-8') as file:
-            check(ended[self.pid] == 0, f'the target is not content: {file.read()}')
+        with open(verdict_file, encoding='utf-8') as file:
+            verdict = file.read()
+        check(verdict == 'PASS\n', f'the target is not content: {verdict}')
 
     def calls_go_on(self, when):
         """The program counts its calls in a file that it maps."""
@@ -95,6 +101,11 @@ class Stage:
 
     def no_set(self, when):
         check(not os.path.exists(os.path.join(self.images, 'inventory.img')), f'{when}: no set that looks whole')
+
+
+def children(pid):
+    with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as file:
+        return [int(word) for word in file.read().split()]
 
 
 def errors(said):
@@ -118,8 +129,7 @@ def dump_kills(stage):
 def dump_leaves_stopped(stage):
     """dump --leave-stopped leaves every task stopped and untraced; SIGCONT lets it go on"""
     stage.dump_well('--leave-stopped')
-    for pid in others():
-        check(observe.state(pid) in ('T', 'Z'), f'task {pid} is {observe.state(pid)}, should be stopped')
+    all_stopped()
     check(not observe.traced(others()), 'a tracer is left')
     for pid in others():
         # The child that was stopped before stays so.
@@ -134,8 +144,7 @@ def restore_leaves_stopped(stage):
     stage.dump_well()
     frame.kill_everything()
     stage.restore_well('--leave-stopped')
-    for pid in others():
-        check(observe.state(pid) in ('T', 'Z'), f'task {pid} is {observe.state(pid)}, should be stopped')
+    all_stopped()
     for pid in others():
         if stage.before[f'pid {pid} state'] == 'alive':
             os.kill(pid, signal.SIGCONT)
@@ -177,6 +186,31 @@ def restore_sibling(stage):
 def parent(pid):
     match = re.search(r'^PPid:\s*(\d+)', observe.text(f'/proc/{pid}/status'), re.M)
     return int(match.group(1)) if match else 0
+
+
+def process_one(stage):
+    """a tree whose root is process 1 of a pid namespace comes back as that, twice, and can be dumped again"""
+    def pid_inside(pid):
+        return re.search(r'^NSpid:.*\s(\d+)$', observe.text(f'/proc/{pid}/status'), re.M).group(1)
+    check(pid_inside(stage.pid) == '1', 'the target is process 1')
+    stage.dump_well('--leave-running')
+    stage.content()
+    for again in False, True, False:
+        frame.kill_everything()
+        stage.restore_well('--pidfile', 'pid')
+        with open(os.path.join(stage.images, 'pid'), encoding='ascii') as file:
+            stage.pid = int(file.read())
+        os.unlink(os.path.join(stage.images, 'pid'))
+        check(pid_inside(stage.pid) == '1', 'the restored is process 1')
+        if again:
+            stage.dump_well()
+        else:
+            stage.content()
+
+
+def all_stopped():
+    """A stop reaches a task that is on its way out of a call a moment later."""
+    wait_until('every task is stopped', lambda: all(observe.state(pid) in ('T', 'Z') for pid in others()), timeout=5)
 
 
 def pid_taken(stage):
@@ -400,6 +434,7 @@ SCENARIOS = [
     (restore_leaves_stopped, 'tree', 'CRIU 4.2 forgets which task was stopped before'),
     (restore_waits, 'files', None),
     (restore_sibling, 'files', None),
+    (process_one, 'busy', 'CRIU wants a mount namespace with a pid namespace'),
     (pid_taken, 'files', None),
     (new_pid_namespace, 'tree', 'an option of ours'),
     (no_images_directory, 'files', None),
@@ -434,7 +469,8 @@ def main():
                 say(f'SKIP: {name}: {not_criu}')
                 continue
             top = frame.make_top()
-            status = frame.run_apart(lambda: scenario(Stage(top, engine, program)), False)
+            wrapper = ('unshare', '-p', '-f', 'setsid') if scenario == process_one else ()
+            status = frame.run_apart(lambda: scenario(Stage(top, engine, program, wrapper)), False)
             say(f'{"PASS" if status == 0 else "FAIL"}: {name}: {scenario.__doc__}')
             failed += status != 0
             passed += status == 0
