@@ -63,7 +63,9 @@ static int open_face(struct command *c)
 	return face_open(&c->face, &c->options, /* default_log= */ NULL, &c->failure);
 }
 
-static int run_dump(struct command *c)
+typedef int face_dump_fn(struct face *face, struct engine_stats *stats, struct failure *f);
+
+static int run_dump_with(struct command *c, face_dump_fn *dump)
 {
 	struct engine_stats stats = {};
 	int r;
@@ -71,12 +73,22 @@ static int run_dump(struct command *c)
 	r = open_face(c);
 	if (r < 0)
 		return r;
-	r = face_dump(&c->face, &stats, &c->failure);
+	r = dump(&c->face, &stats, &c->failure);
 	if (r < 0)
 		return r;
 	if (c->options.engine.display_stats)
 		stats_print_dump(stdout, &stats);
 	return 0;
+}
+
+static int run_dump(struct command *c)
+{
+	return run_dump_with(c, face_dump);
+}
+
+static int run_pre_dump(struct command *c)
+{
+	return run_dump_with(c, face_pre_dump);
 }
 
 /* The root task is our child: wait as a shell would. */
@@ -176,7 +188,8 @@ static int run_cpuinfo_check(struct command *c)
 static const struct action actions[] = {
 	{ "dump", NULL, ACTION_DUMP, run_dump,
 	  "-t PID [OPTIONS]   write the tree below PID to the image directory" },
-	{ "pre-dump", NULL, ACTION_PRE_DUMP, NULL, NULL },
+	{ "pre-dump", NULL, ACTION_PRE_DUMP, run_pre_dump,
+	  "-t PID [OPTIONS]   write its memory only and track it, for a dump that continues the set" },
 	{ "restore", NULL, ACTION_RESTORE, run_restore,
 	  "[OPTIONS]       make the tree of the image directory again" },
 	{ "check", NULL, ACTION_CHECK, run_check, "[--feature NAME]  can this kernel do it?" },

@@ -22,11 +22,13 @@
 #include "basic/clock.h"
 #include "basic/sys.h"
 #include "engine/cgroup.h"
+#include "engine/image/imageset.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/ns-time.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/pages.h"
+#include "engine/memory/track.h"
 #include "engine/memory/vma.h"
 
 #include "fs.pb-c.h"
@@ -37,6 +39,7 @@
 enum {
 	IMG_VERSION = 2,
 	AUXV_BYTES_MAX = 4096,
+	PRE_DUMP_READ = 2,  /* inventory_entry.pre_dump_mode: memory was read from outside */
 	ROOT_OBJECT_ID = 1, /* of the dumper's own vm, files, fs, sighand */
 };
 
@@ -395,6 +398,17 @@ static int write_zombie(struct dump *d, struct task *task)
 	return image_write_one(d->dir_fd, IMAGE_CORE, task->vpid, &core.base, d->failure);
 }
 
+/* What is stored is armed in the same freeze: from here on every write counts for the next set. */
+static int save_memory(struct dump *d, struct task *task)
+{
+	int r;
+
+	r = pages_dump_task(d, task);
+	if (r == 0 && d->tracks)
+		tracker_arm(d, task);
+	return r;
+}
+
 static int save_task(struct dump *d, struct task *task)
 {
 	FAILURE_SCOPE(d->failure, "task %d", task->pid);
@@ -405,7 +419,7 @@ static int save_task(struct dump *d, struct task *task)
 		return write_zombie(d, task);
 	r = task_ask(d, task, &cores);
 	if (r == 0)
-		r = pages_dump_task(d, task);
+		r = save_memory(d, task);
 	if (r == 0)
 		r = write_ids(d, task);
 	if (r == 0)
@@ -462,6 +476,8 @@ static int write_inventory(struct dump *d)
 	e.has_lsmtype = true;
 	e.lsmtype = LSMTYPE__NO_LSM;
 	e.plugins_entry = &plugins;
+	e.has_pre_dump_mode = d->memory_only;
+	e.pre_dump_mode = PRE_DUMP_READ;
 	e.has_tcp_close = d->options->tcp_close;
 	e.tcp_close = d->options->tcp_close;
 	e.has_network_lock_method = true;
@@ -471,6 +487,14 @@ static int write_inventory(struct dump *d)
 		e.dump_criu_run_id = d->run_id;
 	}
 	return image_write_one(d->dir_fd, IMAGE_INVENTORY, 0, &e.base, d->failure);
+}
+
+/* The holder of trackers before the inventory: what counts as a whole set has it, or is full for the next. */
+static int finish_set(struct dump *d)
+{
+	int r = tracker_hold(d);
+
+	return r < 0 ? r : write_inventory(d);
 }
 
 static int finish_images(struct dump *d)
@@ -500,12 +524,50 @@ static int save(struct dump *d)
 		r = ns_time_dump(d);
 	if (r == 0)
 		r = finish_images(d);
+	return r < 0 ? r : finish_set(d);
+}
+
+/* ---- a pre-dump: memory only ---- */
+
+static int pre_save_task(struct dump *d, struct task *task)
+{
+	FAILURE_SCOPE(d->failure, "task %d", task->pid);
+	int r;
+
+	if (task->state == TASK_DEAD)
+		return 0;
+	r = vma_collect(d, task);
 	if (r == 0)
-		r = write_inventory(d);
-	return r;
+		r = task_track(d, task);
+	return r < 0 ? r : save_memory(d, task);
+}
+
+static int pre_save(struct dump *d)
+{
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		int r = pre_save_task(d, d->tree.tasks[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return finish_set(d);
 }
 
 /* ---- the operation ---- */
+
+/* The set before this one, and the trackers that were left with it. */
+static int continue_parent(struct dump *d)
+{
+	int r;
+
+	r = imageset_link_parent(d->dir_fd, d->options->prev_images_dir, d->failure, &d->parent_fd);
+	if (r < 0 || d->parent_fd < 0)
+		return r;
+	r = tracker_fetch(d->parent_fd, d->failure, &d->tracked);
+	if (r == 0 && !d->tracked && (d->options->track_mem || d->memory_only))
+		dump_note(d, "nobody tracked memory since the parent set: this one is full");
+	return r;
+}
 
 static int checkpoint(struct dump *d)
 {
@@ -513,11 +575,15 @@ static int checkpoint(struct dump *d)
 
 	r = remove_stale(d);
 	if (r == 0)
+		r = continue_parent(d);
+	if (r == 0)
 		r = cgroup_check_dump(d);
 	if (r == 0)
 		r = notify(d, "pre-dump");
 	if (r == 0)
 		r = tree_freeze(&d->tree, d->options->pid, d->options->timeout_sec);
+	if (r == 0 && d->memory_only)
+		return pre_save(d);
 	if (r == 0)
 		r = notify(d, "query-ext-files");
 	if (r == 0)
@@ -539,13 +605,14 @@ static int checkpoint(struct dump *d)
 
 static void release(struct dump *d, int result)
 {
-	bool ended = result == 0 && !d->options->leave_running && !d->options->leave_stopped;
+	bool ended = result == 0 && !d->options->leave_running && !d->options->leave_stopped &&
+		     !d->memory_only;
 
 	if (ended)
 		files_dump_ending(d);
 	else
 		files_dump_done(d, ended);
-	if (result < 0 || d->options->leave_running)
+	if (result < 0 || d->options->leave_running || d->memory_only)
 		tree_thaw(&d->tree);
 	else if (d->options->leave_stopped)
 		tree_thaw_stopped(&d->tree);
@@ -567,6 +634,9 @@ static void count(struct dump *d, uint64_t start)
 
 static void dump_done(struct dump *d)
 {
+	close_fd(d->parent_fd);
+	tracker_free(d->tracked);
+	tracker_free(d->tracking);
 	strv_done(&d->more_external);
 	for (int i = 0; i < N_IMAGE_IDS; i++)
 		d->images[i] = image_free(d->images[i]);
@@ -574,8 +644,8 @@ static void dump_done(struct dump *d)
 	arena_done(&d->arena);
 }
 
-int engine_dump(const struct engine_options *options, const struct engine_context *context,
-		struct engine_stats *stats, struct failure *failure)
+static int run(const struct engine_options *options, const struct engine_context *context, bool memory_only,
+	       struct engine_stats *stats, struct failure *failure)
 {
 	SeccompEntry seccomp = SECCOMP_ENTRY__INIT;
 	struct dump d = {
@@ -587,6 +657,9 @@ int engine_dump(const struct engine_options *options, const struct engine_contex
 		.dir_fd = options->images_dir_fd,
 		.tree = { .failure = failure, .log = context->log },
 		.seccomp = &seccomp,
+		.memory_only = memory_only,
+		.tracks = memory_only || (options->track_mem && options->leave_running),
+		.parent_fd = -EBADF,
 	};
 	uint64_t start = clock_monotonic_usec(), frozen;
 	int r;
@@ -603,4 +676,16 @@ int engine_dump(const struct engine_options *options, const struct engine_contex
 		(void)sys_unlinkat(d.dir_fd, "inventory.img", 0);
 	dump_done(&d);
 	return r;
+}
+
+int engine_dump(const struct engine_options *options, const struct engine_context *context,
+		struct engine_stats *stats, struct failure *failure)
+{
+	return run(options, context, /* memory_only= */ false, stats, failure);
+}
+
+int engine_pre_dump(const struct engine_options *options, const struct engine_context *context,
+		    struct engine_stats *stats, struct failure *failure)
+{
+	return run(options, context, /* memory_only= */ true, stats, failure);
 }

@@ -51,6 +51,11 @@ struct dump {
 	struct inet_dump *inet_socks;	   /* fd-inet.c */
 	char run_id[37]; /* names the network lock, in the inventory too; empty: there is none */
 	uint32_t last_pages_id;
+	bool memory_only;	  /* a pre-dump */
+	bool tracks;		  /* memory is tracked from here to the next set */
+	int parent_fd;		  /* the parent set; -EBADF: none */
+	struct tracker *tracked;  /* of the parent set; memory/track.c */
+	struct tracker *tracking; /* for the next one */
 	uint32_t last_ghost_id;
 	struct ghost *ghosts; /* fd-file.c */
 	struct pipe_seen *pipes; /* fd-pipe.c */

@@ -150,6 +150,14 @@ int engine_dump(const struct engine_options *options, const struct engine_contex
 		struct engine_stats *stats, struct failure *failure) _must_check_;
 
 /*
+ * engine_pre_dump() - store the memory of a tree and track it from there, leaving the tree running
+ *
+ * Makes a set that a later one continues (options->prev_images_dir of that); it cannot be restored by itself.
+ */
+int engine_pre_dump(const struct engine_options *options, const struct engine_context *context,
+		    struct engine_stats *stats, struct failure *failure) _must_check_;
+
+/*
  * engine_restore() - make the tree of an image set again
  * @ret_pid:	root task as the caller sees it. It runs, as our child (or our parent's: restore_sibling).
  *

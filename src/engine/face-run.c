@@ -4,10 +4,18 @@
 #include "engine/face.h"
 #include "engine/stats.h"
 
+/* Statistics are a nicety: without them the set is as good. */
+static void write_dump_stats(struct face *face, const struct engine_stats *stats)
+{
+	struct failure aside = {};
+
+	if (stats_write_dump(face->options->engine.work_dir_fd, stats, &aside) < 0)
+		log_warn(&face->log, "%s, ignoring", aside.text);
+}
+
 int face_dump(struct face *face, struct engine_stats *stats, struct failure *f)
 {
 	const struct face_options *o = face->options;
-	struct failure aside = {};
 	int r;
 
 	if (o->cpu_cap & CPU_CAP_IMAGE) {
@@ -15,17 +23,19 @@ int face_dump(struct face *face, struct engine_stats *stats, struct failure *f)
 		if (r < 0)
 			return r;
 	}
-	if (o->engine.prev_images_dir)
-		log_warn(&face->log, "the parent set %s is not used: this engine writes full sets",
-			 o->engine.prev_images_dir);
 	r = engine_dump(&o->engine, &face->context, stats, f);
-	if (r < 0)
-		return r;
+	if (r == 0)
+		write_dump_stats(face, stats);
+	return r;
+}
 
-	r = stats_write_dump(o->engine.work_dir_fd, stats, &aside);
-	if (r < 0)
-		log_warn(&face->log, "%s, ignoring", aside.text);
-	return 0;
+int face_pre_dump(struct face *face, struct engine_stats *stats, struct failure *f)
+{
+	int r = engine_pre_dump(&face->options->engine, &face->context, stats, f);
+
+	if (r == 0)
+		write_dump_stats(face, stats);
+	return r;
 }
 
 int face_restore(struct face *face, pid_t *ret_pid, struct engine_stats *stats, struct failure *f)

@@ -137,6 +137,7 @@ void face_close(struct face *face);
 int face_run_scripts(const struct face *face, const char *hook, pid_t pid, struct failure *f);
 
 /* One dump or restore with what belongs around it: statistics, cpuinfo.img, pidfile. */
+int face_pre_dump(struct face *face, struct engine_stats *stats, struct failure *f) _must_check_;
 int face_dump(struct face *face, struct engine_stats *stats, struct failure *f) _must_check_;
 int face_restore(struct face *face, pid_t *ret_pid, struct engine_stats *stats,
 		 struct failure *f) _must_check_;

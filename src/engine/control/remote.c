@@ -193,7 +193,7 @@ static bool is_clone_event(int event)
 /* Lets the stub run until it stops itself. */
 static int run_stub(struct remote *r, const struct user_regs_struct *start)
 {
-	int deliver = 0, e;
+	int deliver = 0, paused = 0, e;
 
 	e = set_regs(r, start);
 	if (e < 0)
@@ -231,10 +231,13 @@ static int run_stub(struct remote *r, const struct user_regs_struct *start)
 			e = get_regs(r, &now);
 			if (e < 0)
 				return e;
-			if (now.rip != stub_at(r, stub_stop))
-				continue;
-			r->lost = false;
-			return 0;
+			if (now.rip == stub_at(r, stub_stop)) {
+				r->lost = false;
+				return paused;
+			}
+			if (r->pause && paused == 0)
+				paused = r->pause(r->pause_userdata);
+			continue;
 		}
 		if (is_stop_signal(sig)) { /* SIGSTOP cannot be blocked: let the group stop begin */
 			deliver = sig;
@@ -330,6 +333,7 @@ int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
 	r->blank = *regs;
 	r->new_tid = 0;
 	r->away = r->lost = false;
+	r->pause = NULL;
 	list_reset(r);
 
 	e = write_slots(r);
@@ -375,6 +379,7 @@ int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, u
 	r->signal = SIGURG;
 	r->new_tid = 0;
 	r->away = r->lost = false;
+	r->pause = NULL;
 	list_reset(r);
 	if (get_regs(r, &r->blank) < 0)
 		return r->failure->error;
@@ -510,6 +515,43 @@ int remote_run(struct remote *r)
 			return fail(r->failure, r->calls[i].ret, "%s", r->what[i]);
 	}
 	return 0;
+}
+
+void remote_add_pause(struct remote *r, pid_t tgid, pid_t tid)
+{
+	(void)remote_add(r, NULL, SYS_tgkill, tgid, tid, r->signal, 0, 0, 0);
+}
+
+int remote_run_paused(struct remote *r, remote_pause_fn *fn, void *userdata)
+{
+	int e;
+
+	r->pause = fn;
+	r->pause_userdata = userdata;
+	e = remote_run(r);
+	r->pause = NULL;
+	return e;
+}
+
+static uint64_t call_address(const struct remote *r, size_t call, size_t offset)
+{
+	return r->data + call * sizeof(struct remote_call) + offset;
+}
+
+int remote_peek_result(struct remote *r, size_t call, int64_t *ret_result)
+{
+	int e = sys_pread_full(r->mem_fd, ret_result, sizeof(*ret_result),
+			       call_address(r, call, offsetof(struct remote_call, ret)));
+
+	return e < 0 ? fail(r->failure, e, "cannot read a result") : 0;
+}
+
+int remote_poke_arg(struct remote *r, size_t call, size_t arg, uint64_t value)
+{
+	int e = sys_pwrite_full(r->mem_fd, &value, sizeof(value),
+				call_address(r, call, offsetof(struct remote_call, args) + arg * sizeof(value)));
+
+	return e < 0 ? fail(r->failure, e, "cannot write an argument") : 0;
 }
 
 int remote_reserve(struct remote *r, size_t calls, size_t bytes)

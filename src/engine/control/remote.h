@@ -50,6 +50,8 @@ struct remote {
 	struct user_regs_struct home; /* guest: to return to */
 	uint64_t home_mask;
 	struct user_regs_struct blank; /* registers to start a call from */
+	int (*pause)(void *userdata); /* at a pause of the list; NULL: none is expected */
+	void *pause_userdata;
 	pid_t new_tid; /* child made by the last call, 0: none; from PTRACE_EVENT_CLONE and its like */
 
 	/* The list under construction: a mirror of the data area. */
@@ -119,6 +121,20 @@ int remote_add(struct remote *r, const char *what, uint64_t nr, uint64_t a, uint
 
 /* Whether @calls more calls and @bytes more scratch fit. */
 bool remote_fits(const struct remote *r, size_t calls, size_t bytes);
+
+/*
+ * remote_add_pause() - the list stands still here, for remote_run_paused() to look at what was done so far
+ * @tgid, @tid:	of the thread itself, in its pid namespace
+ *
+ * Without a tracer there is no pause: the list goes on.
+ */
+void remote_add_pause(struct remote *r, pid_t tgid, pid_t tid);
+/* Called at the pause. A negative return fails the run, but the list runs to its end first. */
+typedef int remote_pause_fn(void *userdata);
+int remote_run_paused(struct remote *r, remote_pause_fn *fn, void *userdata) _must_check_;
+/* At a pause: the result of a call already made; an argument of one to come. */
+int remote_peek_result(struct remote *r, size_t call, int64_t *ret_result) _must_check_;
+int remote_poke_arg(struct remote *r, size_t call, size_t arg, uint64_t value) _must_check_;
 
 /* remote_run() - run the list; results are in r->calls and our copies; the list is then empty */
 int remote_run(struct remote *r) _must_check_;

@@ -14,6 +14,7 @@
 #include "engine/control/regs-x86_64.h"
 #include "engine/control/remote.h"
 #include "engine/kinds/task-kind.h"
+#include "engine/memory/track.h"
 #include "engine/memory/vma.h"
 
 enum {
@@ -170,6 +171,8 @@ static int ask_thread(struct thread_query *q)
 	r = ask_kinds(q, slots);
 	if (r == 0)
 		r = put_kinds(q, slots);
+	if (r == 0 && q->leader && d->tracks)
+		r = tracker_adopt(d, q->task, q->remote);
 	e = remote_end_guest(q->remote);
 	th->away = q->remote->away;
 	return r < 0 ? r : e;
@@ -219,4 +222,32 @@ int task_ask(struct dump *d, struct task *task, CoreEntry ***ret)
 		return r < 0 ? r : e;
 	*ret = cores;
 	return 0;
+}
+
+static int adopt_only(struct dump *d, struct task *task, struct remote *rm)
+{
+	struct thread *th = task_leader(task);
+	int r, e;
+
+	r = remote_begin_guest(rm, th->tid, task->mem_fd, task->stub, &th->regs, th->sigmask,
+			       task->status.sig_cgt, d->failure);
+	if (r < 0)
+		return r;
+	r = tracker_adopt(d, task, rm);
+	e = remote_end_guest(rm);
+	return r < 0 ? r : e;
+}
+
+int task_track(struct dump *d, struct task *task)
+{
+	_cleanup_free_ struct remote *rm = malloc(sizeof(*rm));
+	int r, e;
+
+	if (!rm)
+		return fail(d->failure, -ENOMEM, "no memory for a task");
+	r = stub_install(d, task);
+	if (r == 0)
+		r = adopt_only(d, task, rm);
+	e = stub_remove(d, task);
+	return r < 0 ? r : e;
 }

@@ -66,6 +66,9 @@ extern const struct task_kind task_kind_seccomp;
 /* Asks every thread of a frozen task by remote calls; writes nothing yet. @ret: cores in thread order (dump arena). */
 int task_ask(struct dump *d, struct task *task, CoreEntry ***ret) _must_check_;
 
+/* Only gets the task a tracker of its memory (memory/track.h): all that a pre-dump needs of it. */
+int task_track(struct dump *d, struct task *task) _must_check_;
+
 /* Allocates and initialises a message in the dump's arena, or fails. */
 #define dump_new(d, type, init)                                                                    \
 	({                                                                                         \

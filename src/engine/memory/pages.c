@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 
 #include "basic/sys.h"
+#include "engine/memory/scan.h"
+#include "engine/memory/track.h"
 #include "engine/memory/vma.h"
 
 #include "pagemap.pb-c.h"
@@ -17,102 +19,9 @@
 enum {
 	PAGE = 4096,
 	COPY_BYTES = 256 * 1024, /* what a second-level cache holds: larger was slower */
-	SCAN_REGIONS = 512,
 	CHAIN_MAX = 4096, /* sets in a parent chain */
 	READ_MAX_BYTES = 1 << 30,
 };
-
-/* ---- which pages of a mapping are its own: PAGEMAP_SCAN (linux/fs.h, 6.7), else /proc/PID/pagemap ---- */
-
-struct scan_region {
-	uint64_t start, end, categories;
-};
-struct scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-#define PAGEMAP_SCAN_ _IOWR('f', 16, struct scan_arg)
-
-enum {
-	SCAN_FILE = 1 << 2,
-	SCAN_PRESENT = 1 << 3,
-	SCAN_SWAPPED = 1 << 4,
-	SCAN_PFNZERO = 1 << 5,
-	SCAN_GUARD = 1 << 8, /* 6.15 */
-};
-
-/* Bits of an entry of /proc/PID/pagemap. */
-#define PAGEMAP_GUARD	(1ull << 58)
-#define PAGEMAP_FILE	(1ull << 61)
-#define PAGEMAP_SWAPPED (1ull << 62)
-#define PAGEMAP_PRESENT (1ull << 63)
-
-typedef int scan_visit_fn(void *userdata, uint64_t start, uint64_t end, uint64_t categories);
-
-static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, bool *guards,
-			 scan_visit_fn *visit, void *userdata)
-{
-	struct scan_region regions[SCAN_REGIONS];
-	uint64_t wanted = SCAN_PRESENT | SCAN_SWAPPED | SCAN_FILE | SCAN_PFNZERO;
-
-	while (start < end) {
-		struct scan_arg arg = {
-			.size = sizeof(arg),
-			.start = start,
-			.end = end,
-			.vec = (uintptr_t)regions,
-			.vec_len = SCAN_REGIONS,
-			.category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED | (*guards ? SCAN_GUARD : 0),
-			.return_mask = wanted | (*guards ? SCAN_GUARD : 0),
-		};
-		int n = SYS_CALL(ioctl(pagemap_fd, PAGEMAP_SCAN_, &arg)), r;
-
-		if (n == -EINVAL && *guards) {
-			*guards = false; /* before 6.15 */
-			continue;
-		}
-		if (n < 0)
-			return n;
-		for (int i = 0; i < n; i++) {
-			r = visit(userdata, regions[i].start, regions[i].end, regions[i].categories);
-			if (r < 0)
-				return r;
-		}
-		if (arg.walk_end <= start)
-			break;
-		start = arg.walk_end;
-	}
-	return 0;
-}
-
-static int scan_by_reading(int pagemap_fd, uint64_t start, uint64_t end, scan_visit_fn *visit,
-			   void *userdata)
-{
-	uint64_t entries[SCAN_REGIONS];
-	int r;
-
-	while (start < end) {
-		size_t n = MIN((end - start) / PAGE, (uint64_t)SCAN_REGIONS);
-
-		r = sys_pread_full(pagemap_fd, entries, n * sizeof(entries[0]), start / PAGE * 8);
-		if (r < 0)
-			return r;
-		for (size_t i = 0; i < n; i++) {
-			uint64_t e = entries[i], c = 0;
-
-			c |= (e & PAGEMAP_PRESENT) ? SCAN_PRESENT : 0;
-			c |= (e & PAGEMAP_GUARD) ? SCAN_GUARD : (e & PAGEMAP_SWAPPED) ? SCAN_SWAPPED : 0;
-			c |= (e & PAGEMAP_FILE) ? SCAN_FILE : 0;
-			if (!c)
-				continue;
-			r = visit(userdata, start + i * PAGE, start + (i + 1) * PAGE, c);
-			if (r < 0)
-				return r;
-		}
-		start += n * PAGE;
-	}
-	return 0;
-}
 
 /* ---- writing ---- */
 
@@ -143,24 +52,39 @@ static int put_range(struct pages_writer *w)
 	e.nr_pages = (w->end - w->start) / PAGE;
 	e.compat_nr_pages = MIN(e.nr_pages, (uint64_t)UINT32_MAX); /* readers before CRIU 4.2 */
 	e.has_flags = true;
-	e.flags = PE_PRESENT;
+	e.flags = w->flags;
 	w->start = w->end = 0;
 	return image_put(w->pagemap, &e.base);
+}
+
+/* Goes on with the range under construction, or begins another. */
+static int extend_range(struct pages_writer *w, uint64_t vaddr, uint64_t size, uint32_t flags)
+{
+	int r;
+
+	if (vaddr != w->end || flags != w->flags) {
+		r = put_range(w);
+		if (r < 0)
+			return r;
+		w->start = vaddr;
+		w->flags = flags;
+	}
+	w->end = vaddr + size;
+	return 0;
 }
 
 int pages_writer_put(struct pages_writer *w, uint64_t vaddr, const void *data, size_t size)
 {
 	int r;
 
-	if (vaddr != w->end) {
-		r = put_range(w);
-		if (r < 0)
-			return r;
-		w->start = vaddr;
-	}
-	w->end = vaddr + size;
+	r = extend_range(w, vaddr, size, PE_PRESENT);
 	w->n_pages += size / PAGE;
-	return image_put_raw(w->pages, data, size);
+	return r < 0 ? r : image_put_raw(w->pages, data, size);
+}
+
+int pages_writer_put_parent(struct pages_writer *w, uint64_t vaddr, uint64_t size)
+{
+	return extend_range(w, vaddr, size, PE_PARENT);
 }
 
 int pages_writer_close(struct pages_writer *w)
@@ -180,128 +104,6 @@ void pages_writer_done(struct pages_writer *w)
 {
 	w->pagemap = image_free(w->pagemap);
 	w->pages = image_free(w->pages);
-}
-
-/* ---- dump ---- */
-
-struct task_pages {
-	struct dump *d;
-	struct task *task;
-	struct pages_writer w;
-	uint8_t *buffer;
-	bool all;	 /* store whatever is there (vdso) */
-	struct vma *guards; /* found on the way */
-	size_t n_guards;
-};
-
-static int add_guard(struct task_pages *tp, uint64_t start, uint64_t end)
-{
-	struct vma *last = tp->n_guards ? &tp->guards[tp->n_guards - 1] : NULL;
-
-	if (last && last->end == start) {
-		last->end = end;
-		return 0;
-	}
-	if (arena_grow(&tp->d->arena, &tp->guards, tp->n_guards) < 0)
-		return fail(tp->d->failure, -ENOMEM, "no memory for guard ranges");
-	tp->guards[tp->n_guards++] = (struct vma){ .start = start, .end = end, .status = VMA_GUARD };
-	return 0;
-}
-
-static int store_range(void *userdata, uint64_t start, uint64_t end, uint64_t categories)
-{
-	struct task_pages *tp = userdata;
-	int r;
-
-	tp->d->stats->pages_scanned += (end - start) / PAGE;
-	if (categories & SCAN_GUARD)
-		return add_guard(tp, start, end);
-	if (!tp->all && (categories & (SCAN_FILE | SCAN_PFNZERO)))
-		return 0;
-	while (start < end) {
-		size_t n = MIN(end - start, (uint64_t)COPY_BYTES);
-
-		r = sys_pread_full(tp->task->mem_fd, tp->buffer, n, start);
-		if (r < 0)
-			return fail(tp->d->failure, r, "cannot read memory at %#" PRIx64, start);
-		r = pages_writer_put(&tp->w, start, tp->buffer, n);
-		if (r < 0)
-			return r;
-		start += n;
-	}
-	return 0;
-}
-
-static int scan_mapping(struct task_pages *tp, int pagemap_fd, const struct vma *v, bool *by_ioctl,
-			bool *guards)
-{
-	int r;
-
-	tp->all = v->status & VMA_VDSO;
-	if (*by_ioctl) {
-		r = scan_by_ioctl(pagemap_fd, v->start, v->end, guards, store_range, tp);
-		if (r != -ENOTTY)
-			return r;
-		*by_ioctl = false;
-	}
-	return scan_by_reading(pagemap_fd, v->start, v->end, store_range, tp);
-}
-
-static int dump_mappings(struct task_pages *tp)
-{
-	_cleanup_close_ int pagemap_fd = sys_openat(tp->task->proc_fd, "pagemap", O_RDONLY, 0);
-	bool by_ioctl = true, guards = true;
-	int r;
-
-	if (pagemap_fd < 0)
-		return fail(tp->d->failure, pagemap_fd, "cannot open its pagemap");
-	for (size_t i = 0; i < tp->task->n_vmas; i++) {
-		const struct vma *v = &tp->task->vmas[i];
-
-		if (!vma_is_private(v->status) || (v->flags & MAP_TYPE) == MAP_DROPPABLE)
-			continue; /* the kernel may drop the latter at any time: so do we */
-		FAILURE_SCOPE(tp->d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
-		r = v->status & (VMA_VDSO | VMA_AIORING) ?
-			    (tp->all = true, store_range(tp, v->start, v->end, SCAN_PRESENT)) :
-			    scan_mapping(tp, pagemap_fd, v, &by_ioctl, &guards);
-		if (r < 0)
-			return fail(tp->d->failure, r, "cannot scan its pages");
-	}
-	return 0;
-}
-
-static int append_guards(struct task_pages *tp)
-{
-	struct task *task = tp->task;
-
-	for (size_t i = 0; i < tp->n_guards; i++) {
-		if (arena_grow(&tp->d->arena, &task->vmas, task->n_vmas) < 0)
-			return fail(tp->d->failure, -ENOMEM, "no memory for guard ranges");
-		task->vmas[task->n_vmas++] = tp->guards[i];
-	}
-	return 0;
-}
-
-int pages_dump_task(struct dump *d, struct task *task)
-{
-	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
-	struct task_pages tp = { .d = d, .task = task, .buffer = buffer };
-	int r;
-
-	if (!buffer)
-		return fail(d->failure, -ENOMEM, "no memory for a copy buffer");
-	r = pages_writer_open(&tp.w, d, IMAGE_PAGEMAP, task->vpid);
-	if (r == 0)
-		r = dump_mappings(&tp);
-	if (r < 0) {
-		pages_writer_done(&tp.w);
-		return r;
-	}
-	d->stats->pages_written += tp.w.n_pages;
-	r = pages_writer_close(&tp.w);
-	if (r < 0)
-		return r;
-	return append_guards(&tp);
 }
 
 /* ---- reading ---- */
@@ -505,13 +307,174 @@ int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pa
 	return r;
 }
 
+/* ---- dump ---- */
+
+struct task_pages {
+	struct dump *d;
+	struct task *task;
+	struct pages_writer w;
+	uint8_t *buffer;
+	struct page_chain chain;   /* of the parent set */
+	struct page_level *parent; /* NULL: every page is stored */
+	struct vma *guards; /* found on the way */
+	size_t n_guards;
+};
+
+static int add_guard(struct task_pages *tp, uint64_t start, uint64_t end)
+{
+	struct vma *last = tp->n_guards ? &tp->guards[tp->n_guards - 1] : NULL;
+
+	if (last && last->end == start) {
+		last->end = end;
+		return 0;
+	}
+	if (arena_grow(&tp->d->arena, &tp->guards, tp->n_guards) < 0)
+		return fail(tp->d->failure, -ENOMEM, "no memory for guard ranges");
+	tp->guards[tp->n_guards++] = (struct vma){ .start = start, .end = end, .status = VMA_GUARD };
+	return 0;
+}
+
+static int store_bytes(struct task_pages *tp, uint64_t start, uint64_t end)
+{
+	int r;
+
+	while (start < end) {
+		size_t n = MIN(end - start, (uint64_t)COPY_BYTES);
+
+		r = sys_pread_full(tp->task->mem_fd, tp->buffer, n, start);
+		if (r < 0)
+			return fail(tp->d->failure, r, "cannot read memory at %#" PRIx64, start);
+		r = pages_writer_put(&tp->w, start, tp->buffer, n);
+		if (r < 0)
+			return r;
+		start += n;
+	}
+	return 0;
+}
+
+/* Pages not written since the parent set: by reference where that has them. */
+static int refer_range(struct task_pages *tp, uint64_t start, uint64_t end)
+{
+	const struct page_level *l = tp->parent;
+	int r = 0;
+
+	for (size_t i = range_search(l, start); r == 0 && start < end; i++) {
+		uint64_t from = end, to = end;
+
+		if (i < l->n_ranges && l->ranges[i].vaddr < end) {
+			from = MAX(l->ranges[i].vaddr, start);
+			to = MIN(l->ranges[i].vaddr + l->ranges[i].size, end);
+		}
+		r = store_bytes(tp, start, from);
+		if (r == 0 && from < to) {
+			r = pages_writer_put_parent(&tp->w, from, to - from);
+			tp->d->stats->pages_skipped_parent += (to - from) / PAGE;
+		}
+		start = to;
+	}
+	return r;
+}
+
+static int store_range(void *userdata, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct task_pages *tp = userdata;
+
+	tp->d->stats->pages_scanned += (end - start) / PAGE;
+	if (categories & SCAN_GUARD)
+		return add_guard(tp, start, end);
+	if (categories & (SCAN_FILE | SCAN_PFNZERO))
+		return 0;
+	if (tp->parent && !(categories & SCAN_WRITTEN))
+		return refer_range(tp, start, end);
+	return store_bytes(tp, start, end);
+}
+
+static int dump_mappings(struct task_pages *tp)
+{
+	_cleanup_close_ int pagemap_fd = sys_openat(tp->task->proc_fd, "pagemap", O_RDONLY, 0);
+	struct scan_caps caps = SCAN_CAPS_INIT;
+	int r;
+
+	if (pagemap_fd < 0)
+		return fail(tp->d->failure, pagemap_fd, "cannot open its pagemap");
+	for (size_t i = 0; i < tp->task->n_vmas; i++) {
+		const struct vma *v = &tp->task->vmas[i];
+
+		if (!vma_is_private(v->status) || (v->flags & MAP_TYPE) == MAP_DROPPABLE)
+			continue; /* the kernel may drop the latter at any time: so do we */
+		FAILURE_SCOPE(tp->d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
+		r = v->status & (VMA_VDSO | VMA_AIORING) ? store_bytes(tp, v->start, v->end) :
+					   scan_pages(pagemap_fd, v->start, v->end, &caps, store_range, tp);
+		if (r < 0)
+			return fail(tp->d->failure, r, "cannot scan its pages");
+	}
+	return 0;
+}
+
+static int append_guards(struct task_pages *tp)
+{
+	struct task *task = tp->task;
+
+	for (size_t i = 0; i < tp->n_guards; i++) {
+		if (arena_grow(&tp->d->arena, &task->vmas, task->n_vmas) < 0)
+			return fail(tp->d->failure, -ENOMEM, "no memory for guard ranges");
+		task->vmas[task->n_vmas++] = tp->guards[i];
+	}
+	return 0;
+}
+
+/* Only of a process that the tracker of that very set knows can a page be the parent's. */
+static int open_parent(struct task_pages *tp)
+{
+	struct dump *d = tp->d;
+	int fd, r;
+
+	if (d->parent_fd < 0 || !tracker_knows(d->tracked, tp->task))
+		return 0;
+	tp->chain = (struct page_chain){ .failure = d->failure, .id = IMAGE_PAGEMAP, .key = tp->task->vpid };
+	fd = sys_dup(d->parent_fd);
+	if (fd < 0)
+		return fail(d->failure, fd, "cannot use the parent set");
+	r = level_open(&tp->chain, fd, &tp->parent);
+	return r == -ENOENT ? 0 : r;
+}
+
+int pages_dump_task(struct dump *d, struct task *task)
+{
+	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
+	struct task_pages tp = { .d = d, .task = task, .buffer = buffer };
+	int r;
+
+	if (!buffer)
+		return fail(d->failure, -ENOMEM, "no memory for a copy buffer");
+	r = open_parent(&tp);
+	if (r == 0)
+		r = pages_writer_open(&tp.w, d, IMAGE_PAGEMAP, task->vpid);
+	if (r == 0)
+		r = dump_mappings(&tp);
+	level_close(tp.parent);
+	arena_done(&tp.chain.arena);
+	if (r < 0) {
+		pages_writer_done(&tp.w);
+		return r;
+	}
+	d->stats->pages_written += tp.w.n_pages;
+	r = pages_writer_close(&tp.w);
+	if (r < 0)
+		return r;
+	return append_guards(&tp);
+}
+
 /* ---- restore ---- */
 
 struct pages_reader {
 	struct restore *rs;
 	struct rtask *task;
 	size_t vma; /* cursor */
-	int sent_fd, number; /* the pages file the task has got last, and its number there */
+	struct sent_file {
+		int fd, number; /* ours, and the task's */
+	} *sent;
+	size_t n_sent;
 };
 
 /*
@@ -534,17 +497,6 @@ static const VmaEntry *private_vma(struct pages_reader *pr, uint64_t vaddr)
 	return mm->vmas[pr->vma];
 }
 
-static int send_pages_fd(struct pages_reader *pr, int fd)
-{
-	if (pr->sent_fd == fd)
-		return 0;
-	pr->number = restore_send_fd(pr->rs, pr->task, fd);
-	if (pr->number < 0)
-		return pr->number;
-	pr->sent_fd = fd;
-	return 0;
-}
-
 static int run_reads(struct pages_reader *pr)
 {
 	struct remote *rm = pr->task->remote;
@@ -562,6 +514,26 @@ static int run_reads(struct pages_reader *pr)
 	return 0;
 }
 
+/* The number of a pages file in the task, which gets each file of the chain once. */
+static int pages_number(struct pages_reader *pr, int fd)
+{
+	int number, r;
+
+	for (size_t i = 0; i < pr->n_sent; i++) {
+		if (pr->sent[i].fd == fd)
+			return pr->sent[i].number;
+	}
+	r = run_reads(pr);
+	if (r < 0)
+		return r;
+	if (arena_grow(&pr->rs->arena, &pr->sent, pr->n_sent) < 0)
+		return fail(pr->rs->failure, -ENOMEM, "no memory for the chain of sets");
+	number = restore_send_fd(pr->rs, pr->task, fd);
+	if (number >= 0)
+		pr->sent[pr->n_sent++] = (struct sent_file){ fd, number };
+	return number;
+}
+
 static int read_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
 {
 	struct pages_reader *pr = userdata;
@@ -576,15 +548,12 @@ static int read_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, u
 			return -EBADMSG;
 		n = MIN(MIN(size, v->end - vaddr), (uint64_t)READ_MAX_BYTES);
 		if (!(v->status & VMA_VDSO)) { /* that one is moved, not read */
-			if (!remote_fits(rm, 1, 0) || pr->sent_fd != fd) {
-				r = run_reads(pr);
-				if (r == 0)
-					r = send_pages_fd(pr, fd);
-				if (r < 0)
-					return r;
-			}
-			remote_add(rm, "cannot read pages", SYS_pread64, pr->number, vaddr, n, offset, 0,
-				   0);
+			int number = pages_number(pr, fd);
+
+			r = number < 0 ? number : remote_fits(rm, 1, 0) ? 0 : run_reads(pr);
+			if (r < 0)
+				return r;
+			remote_add(rm, "cannot read pages", SYS_pread64, number, vaddr, n, offset, 0, 0);
 		}
 		vaddr += n;
 		offset += n;
@@ -595,7 +564,7 @@ static int read_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, u
 
 int pages_restore_task(struct restore *rs, struct rtask *task)
 {
-	struct pages_reader pr = { .rs = rs, .task = task, .sent_fd = -EBADF };
+	struct pages_reader pr = { .rs = rs, .task = task };
 	int r;
 
 	r = pages_walk(rs->dir_fd, IMAGE_PAGEMAP, task->entry->pid, rs->failure, read_range, &pr);

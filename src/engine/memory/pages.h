@@ -23,6 +23,7 @@ struct pages_writer {
 	struct dump *dump;
 	struct image *pagemap, *pages;
 	uint64_t start, end; /* range under construction */
+	uint32_t flags;	     /* its PE_* */
 	uint64_t n_pages;    /* written so far */
 };
 
@@ -31,6 +32,8 @@ int pages_writer_open(struct pages_writer *w, struct dump *d, enum image_id id, 
 /* Data of pages at @vaddr, which must not be below what was put before. */
 int pages_writer_put(struct pages_writer *w, uint64_t vaddr, const void *data, size_t size)
 	_must_check_;
+/* Pages that are where the parent set has them. */
+int pages_writer_put_parent(struct pages_writer *w, uint64_t vaddr, uint64_t size) _must_check_;
 int pages_writer_close(struct pages_writer *w) _must_check_;
 void pages_writer_done(struct pages_writer *w); /* after a failure */
 
