@@ -9,6 +9,7 @@
 #include <sys/ptrace.h>
 
 #include "basic/sys.h"
+#include "engine/memory/track.h"
 
 enum {
 	PROBE_SECONDS_MAX = 10,
@@ -29,7 +30,7 @@ struct feature {
 
 static const struct feature features[] = {
 	{ "mnt_id", probe_mnt_id, NEED_SOME },
-	{ "mem_dirty_track", probe_soft_dirty, NEED_EXPERIMENTAL },
+	{ "mem_dirty_track", tracker_available, NEED_EXPERIMENTAL },
 	{ "aio_remap", probe_aio_remap, NEED_EXPERIMENTAL },
 	{ "timerfd", probe_timerfd, NEED_SOME },
 	{ "tun", probe_tun, NEED_EXPERIMENTAL },

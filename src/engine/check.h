@@ -54,7 +54,6 @@ bool probe_time_ns(void);
 bool probe_loginuid(void);
 bool probe_uffd(void);
 bool probe_uffd_noncoop(void);
-bool probe_soft_dirty(void);
 bool probe_pagemap_scan(void);
 bool probe_guard_pages(void);
 bool probe_memfd_hugetlb(void);

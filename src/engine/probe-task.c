@@ -357,31 +357,6 @@ static volatile char *map_page(void)
 	return p < 0 ? NULL : PTR(p);
 }
 
-/* Does clearing clear, and a write set, the soft-dirty bit (55) of a page? */
-static bool tracks_soft_dirty(void)
-{
-	_cleanup_close_ int pagemap = sys_open("/proc/self/pagemap", O_RDONLY, 0);
-	volatile char *page = map_page();
-	off_t offset = (uintptr_t)page / getpagesize() * sizeof(uint64_t);
-	uint64_t clean, dirty;
-
-	if (pagemap < 0 || !page)
-		return false;
-	*page = 1;
-	if (sys_write_file_at(AT_FDCWD, "/proc/self/clear_refs", "4") < 0 ||
-	    sys_pread_full(pagemap, &clean, sizeof(clean), offset) < 0)
-		return false;
-	*page = 2;
-	if (sys_pread_full(pagemap, &dirty, sizeof(dirty), offset) < 0)
-		return false;
-	return !(clean >> 55 & 1) && dirty >> 55 & 1;
-}
-
-bool probe_soft_dirty(void)
-{
-	return probe_in_child(tracks_soft_dirty);
-}
-
 /* What PAGEMAP_SCAN finds of @category in one page. Return: regions, or -errno. */
 static int scan_page(volatile char *page, uint64_t category)
 {

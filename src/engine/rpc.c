@@ -185,10 +185,7 @@ static int serve_version(struct rpc *rpc)
 	return 0;
 }
 
-/*
- * What the engine can together with this kernel: memory tracking over pre-dumps and lazy pages are not ours yet,
- * whatever the kernel says.
- */
+/* What the engine can together with this kernel; lazy pages are not ours yet, whatever the kernel says. */
 static int serve_feature_check(struct rpc *rpc)
 {
 	const CriuFeatures *asked = rpc->req->features;
@@ -198,6 +195,7 @@ static int serve_feature_check(struct rpc *rpc)
 		return fail(&rpc->failure, -EINVAL, "the request asks for no features");
 	*f = (CriuFeatures)CRIU_FEATURES__INIT;
 	f->has_mem_track = f->has_lazy_pages = f->has_pidfd_store = true;
+	f->mem_track = asked->mem_track && engine_check_feature("mem_dirty_track") == 1;
 	f->pidfd_store = asked->pidfd_store && engine_check_feature("pidfd_store") == 1;
 	rpc->resp.features = f;
 	return 0;
@@ -267,6 +265,19 @@ static int serve_dump(struct rpc *rpc)
 	return r;
 }
 
+static int serve_pre_dump(struct rpc *rpc)
+{
+	struct engine_stats stats = {};
+	int r;
+
+	r = open_face(rpc, ACTION_PRE_DUMP);
+	if (r == 0)
+		r = face_pre_dump(&rpc->face, &stats, &rpc->failure);
+	if (r == 0)
+		put_stats(rpc, &stats);
+	return r;
+}
+
 static int serve_restore(struct rpc *rpc)
 {
 	struct engine_stats stats = {};
@@ -293,7 +304,7 @@ static const struct request_row rows[] = {
 	{ CRIU_REQ_TYPE__RESTORE, "RESTORE", false, serve_restore },
 	{ CRIU_REQ_TYPE__CHECK, "CHECK", false, serve_check },
 	{ CRIU_REQ_TYPE__PRE_DUMP, "PRE_DUMP", false, NULL },
-	{ CRIU_REQ_TYPE__SINGLE_PRE_DUMP, "SINGLE_PRE_DUMP", false, NULL },
+	{ CRIU_REQ_TYPE__SINGLE_PRE_DUMP, "SINGLE_PRE_DUMP", false, serve_pre_dump },
 	{ CRIU_REQ_TYPE__PAGE_SERVER, "PAGE_SERVER", true, NULL },
 	{ CRIU_REQ_TYPE__PAGE_SERVER_CHLD, "PAGE_SERVER_CHLD", true, NULL },
 	{ CRIU_REQ_TYPE__NOTIFY, "NOTIFY", false, NULL },

@@ -191,7 +191,6 @@ static void names_requests_it_does_not_serve(void **state)
 		const char *name;
 	} cases[] = {
 		{ CRIU_REQ_TYPE__PRE_DUMP, "PRE_DUMP" },
-		{ CRIU_REQ_TYPE__SINGLE_PRE_DUMP, "SINGLE_PRE_DUMP" },
 		{ CRIU_REQ_TYPE__PAGE_SERVER, "PAGE_SERVER" },
 		{ CRIU_REQ_TYPE__WAIT_PID, "WAIT_PID" },
 		{ CRIU_REQ_TYPE__EMPTY, "EMPTY" },

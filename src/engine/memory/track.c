@@ -151,6 +151,14 @@ static int set_up(int uffd)
 	return SYS_CALL(ioctl(uffd, UFFDIO_API, &api));
 }
 
+bool tracker_available(void)
+{
+	_cleanup_close_ int uffd =
+		SYS_CALL(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));
+
+	return uffd >= 0 && set_up(uffd) == 0;
+}
+
 int tracker_adopt(struct dump *d, struct task *task, struct remote *rm)
 {
 	struct tracked *had = find(d->tracked, task);

@@ -17,6 +17,9 @@
 struct remote;
 struct tracker;
 
+/* Can this kernel track memory so? */
+bool tracker_available(void);
+
 /*
  * tracker_fetch() - take over the trackers of the set in @parent_dir_fd
  *

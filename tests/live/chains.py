@@ -1,0 +1,168 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Chains of image sets: generation on generation of a program whose memory does not hold still (torture.c).
+
+Every set, restored in turn, must have exactly the memory of its instant. LIVE_GENERATIONS (default 12) says how many.
+"""
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+import frame  # noqa: E402
+import operations  # noqa: E402
+from frame import libc_call, others, say, wait_until  # noqa: E402
+from operations import Stage, check, errors  # noqa: E402
+
+GENERATIONS = int(os.environ.get('LIVE_GENERATIONS', '12'))
+
+
+def holders():
+    return [pid for pid in others() if open(f'/proc/{pid}/comm', encoding='ascii').read().strip() == 'snapmgr-holder']
+
+
+class Chain(Stage):
+    def __init__(self, top, engine):
+        super().__init__(top, engine, 'torture')
+        self.number = 0
+
+    def set(self, number):
+        return os.path.join(self.images, str(number))
+
+    def take(self, action='dump', parent=None, well=True):
+        """The next generation; its parent is the one before it, or what is said."""
+        self.number += 1
+        os.makedirs(self.set(self.number))
+        parent = self.number - 1 if parent is None else parent
+        options = ['--track-mem'] + (['--prev-images-dir', f'../{parent}'] if parent else [])
+        if action == 'dump':
+            options.append('--leave-running')
+        code, said = self.run(action, '-t', str(self.pid), *options, images=self.set(self.number))
+        check((code == 0) == well, f'generation {self.number}: {errors(said)}')
+        return self.number
+
+    def pages(self, number):
+        return sum(os.path.getsize(os.path.join(self.set(number), name)) for name in os.listdir(self.set(number))
+                   if name.startswith('pages-'))
+
+    def end(self):
+        frame.kill_everything()
+
+    def restore(self, number):
+        """Restores a generation; the program compares every page with its books."""
+        for name in ('verdict', 'ready'):
+            path = os.path.join(self.scratch, name)
+            if name == 'verdict' and os.path.exists(path):
+                os.unlink(path)
+        code, said = self.run('restore', '-d', images=self.set(number))
+        check(code == 0, f'generation {number} is not restored: {errors(said)}')
+        self.content()
+        frame.kill_everything()
+
+
+def every_generation_has_the_memory_of_its_instant(chain):
+    chain.take(parent=0)
+    for _ in range(GENERATIONS - 1):
+        time.sleep(0.05)
+        chain.take('pre-dump' if random.random() < 0.2 else 'dump')
+    full = chain.pages(1)
+    check(any(chain.pages(n) < full / 2 for n in range(2, chain.number + 1)), 'some generation is smaller than half')
+    chain.end()
+    for number in range(1, chain.number + 1):
+        if os.path.exists(os.path.join(chain.set(number), 'pstree.img')):  # a pre-dump is not restored by itself
+            chain.restore(number)
+
+
+def a_lost_holder_makes_the_next_set_full(chain):
+    chain.take(parent=0)
+    wait_until('there is a holder', lambda: len(holders()) == 1)
+    os.kill(holders()[0], signal.SIGKILL)
+    wait_until('it is gone', lambda: (frame.reap(), not holders())[1])
+    time.sleep(0.1)
+    chain.take()
+    check(chain.pages(2) > chain.pages(1) * 0.5, 'the second set has all memory')
+    chain.take()
+    chain.end()
+    for number in (1, 2, 3):
+        chain.restore(number)
+
+
+def an_older_parent_makes_the_next_set_full(chain):
+    chain.take(parent=0)
+    chain.take()
+    time.sleep(0.1)
+    chain.take(parent=1)
+    check(chain.pages(3) > chain.pages(1) * 0.5, 'the third set has all memory')
+    chain.end()
+    for number in (1, 2, 3):
+        chain.restore(number)
+
+
+def the_holder_ends_with_the_tree(chain):
+    chain.take(parent=0)
+    wait_until('there is a holder', lambda: len(holders()) == 1)
+    check(not any(link.startswith('anon_inode:[userfaultfd]') for link in
+                  (os.readlink(f'/proc/{chain.pid}/fd/{fd}') for fd in os.listdir(f'/proc/{chain.pid}/fd'))),
+          'the target has no descriptor of ours')
+    chain.content()
+    wait_until('the holder is gone', lambda: (frame.reap(), not holders())[1])
+
+
+def a_parent_that_is_not_whole_is_refused(chain):
+    chain.take(parent=0)
+    os.unlink(os.path.join(chain.set(1), 'inventory.img'))
+    chain.take(well=False)
+    check(not os.path.exists(os.path.join(chain.set(2), 'inventory.img')), 'no set that looks whole')
+    chain.content()
+
+
+def a_stale_parent_link_is_removed(chain):
+    chain.take(parent=0)
+    os.makedirs(chain.set(2))
+    os.symlink('../1', os.path.join(chain.set(2), 'parent'))
+    code, said = chain.run('dump', '-t', str(chain.pid), '--leave-running', images=chain.set(2))
+    check(code == 0, f'dump fails: {errors(said)}')
+    check(not os.path.lexists(os.path.join(chain.set(2), 'parent')), 'the stale link is gone')
+    shutil.rmtree(chain.set(1))
+    chain.end()
+    chain.restore(2)
+
+
+SCENARIOS = [
+    every_generation_has_the_memory_of_its_instant,
+    a_lost_holder_makes_the_next_set_full,
+    an_older_parent_makes_the_next_set_full,
+    the_holder_ends_with_the_tree,
+    a_parent_that_is_not_whole_is_refused,
+    a_stale_parent_link_is_removed,
+]
+
+
+def main():
+    engines = [engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip]
+    wanted = sys.argv[1:]
+    if not engines:
+        say('SKIP: there is no engine')
+        return frame.SKIP
+    if subprocess.run([engines[0].path, 'check', '--feature', 'mem_dirty_track'], check=False,
+                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
+        say('SKIP: this kernel has no asynchronous userfaultfd write protection (Linux 6.7)')
+        return frame.SKIP
+    failed = 0
+    for scenario in SCENARIOS:
+        if wanted and scenario.__name__ not in wanted:
+            continue
+        top = frame.make_top()
+        status = frame.run_apart(lambda: scenario(Chain(top, engines[0])), False)
+        say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
+        failed += status != 0
+        shutil.rmtree(top, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
