@@ -114,6 +114,9 @@ def kill_dumps_of_steady(stage, stopped):
         killed += code is None
         if code not in (None, 0):
             raise Failure(f'{when}: the next dump fails{said(stage, stage.images)}')
+        if killed % 2 and engine_start(stage, fresh(stage.top + '/next'), words).wait() != 0:
+            # At once: threads are on their way home, or in a handler that they met there.
+            raise Failure(f'{when}: the next dump fails{said(stage, stage.top + "/next")}')
         steady.expect_good_running(when)
         if os.path.exists(os.path.join(stage.images, 'inventory.img')):
             whole += 1

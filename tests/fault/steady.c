@@ -102,10 +102,10 @@ static void on_alarm(int sig)
 {
 	(void)sig;
 	clobber_vectors();
-	if (counters[HANDLER]++ % 64 == 0) {
+	if (counters[HANDLER]++ % 16 == 0) {
 		long long start = now_usec();
 
-		while (now_usec() - start < 3000)
+		while (now_usec() - start < 8000)
 			;
 		clobber_vectors();
 	}
