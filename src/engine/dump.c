@@ -486,7 +486,7 @@ static int write_inventory(struct dump *d)
 		e.network_lock_method = NETWORK_LOCK_NFTABLES;
 		e.dump_criu_run_id = d->run_id;
 	}
-	return image_write_one(d->dir_fd, IMAGE_INVENTORY, 0, &e.base, d->failure);
+	return image_commit_one(d->dir_fd, IMAGE_INVENTORY, &e.base, d->failure);
 }
 
 /* The holder of trackers before the inventory: what counts as a whole set has it, or is full for the next. */

@@ -74,15 +74,20 @@ static bool fails_by_being_stopped(uint64_t nr)
 	}
 }
 
-static void rewind_interrupted_call(struct thread *th, uint64_t pending)
+/* At once: should we die, the thread goes on from what the kernel has. */
+static int rewind_interrupted_call(struct tree *t, struct thread *th, uint64_t pending)
 {
+	int r;
+
 	if ((int64_t)th->regs.orig_rax < 0 || (int64_t)th->regs.rax != -EINTR)
-		return;
+		return 0;
 	if ((pending & ~th->sigmask) || !fails_by_being_stopped(th->regs.orig_rax))
-		return;
+		return 0;
 	th->regs.rax = th->regs.orig_rax;
 	th->regs.rip -= SYSCALL_INSN_BYTES;
 	th->regs.orig_rax = -1;
+	r = sys_ptrace(PTRACE_SETREGS, th->tid, NULL, &th->regs);
+	return r < 0 ? fail(t->failure, r, "cannot set registers") : 0;
 }
 
 struct rseq_section {
@@ -239,8 +244,8 @@ static int thread_settle(struct tree *t, struct task *task, struct thread *th)
 	if (r < 0)
 		return fail(t->failure, r, "cannot read the status of thread %d", th->tid);
 	th->vtid = st.ns_pid[MIN(t->ns_level, st.n_ns - 1)];
-	rewind_interrupted_call(th, st.sig_pnd | st.shd_pnd);
-	if (st.seccomp_mode) /* threads have filters each */
+	r = rewind_interrupted_call(t, th, st.sig_pnd | st.shd_pnd);
+	if (r == 0 && st.seccomp_mode) /* threads have filters each */
 		r = suspend_seccomp(t, th);
 	proc_status_done(&st);
 	return r;

@@ -88,7 +88,7 @@ struct image *image_free(struct image *img)
 	return NULL;
 }
 
-static int image_new(enum image_id id, uint64_t key, struct failure *f, struct image **ret)
+static int image_new(const char *name, struct failure *f, struct image **ret)
 {
 	struct image *img = malloc(sizeof(*img));
 
@@ -98,17 +98,17 @@ static int image_new(enum image_id id, uint64_t key, struct failure *f, struct i
 	img->failure = f;
 	img->size = img->pos = 0;
 	img->used = img->taken = 0;
-	image_name(id, key, img->name);
+	(void)snprintf(img->name, sizeof(img->name), "%s", name);
 	*ret = img;
 	return 0;
 }
 
-int image_create(int dir_fd, enum image_id id, uint64_t key, struct failure *f, struct image **ret)
+static int image_create_as(int dir_fd, enum image_id id, const char *name, struct failure *f, struct image **ret)
 {
 	_cleanup_(image_freep) struct image *img = NULL;
 	int r;
 
-	r = image_new(id, key, f, &img);
+	r = image_new(name, f, &img);
 	if (r < 0)
 		return r;
 	img->fd = sys_openat(dir_fd, img->name, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
@@ -127,6 +127,13 @@ int image_create(int dir_fd, enum image_id id, uint64_t key, struct failure *f, 
 	}
 	*ret = TAKE_PTR(img);
 	return 0;
+}
+
+int image_create(int dir_fd, enum image_id id, uint64_t key, struct failure *f, struct image **ret)
+{
+	char name[64];
+
+	return image_create_as(dir_fd, id, image_name(id, key, name), f, ret);
 }
 
 static int image_flush(struct image *img)
@@ -191,9 +198,10 @@ int image_open(int dir_fd, enum image_id id, uint64_t key, struct failure *f, st
 	_cleanup_(image_freep) struct image *img = NULL;
 	struct stat st;
 	uint32_t magic;
+	char name[64];
 	int r;
 
-	r = image_new(id, key, f, &img);
+	r = image_new(image_name(id, key, name), f, &img);
 	if (r < 0)
 		return r;
 	img->fd = sys_openat(dir_fd, img->name, O_RDONLY | O_NOFOLLOW, 0);
@@ -340,6 +348,29 @@ int image_write_one(int dir_fd, enum image_id id, uint64_t key, const ProtobufCM
 	if (r < 0)
 		return r;
 	return image_finish(TAKE_PTR(img));
+}
+
+int image_commit_one(int dir_fd, enum image_id id, const ProtobufCMessage *msg, struct failure *f)
+{
+	char name[64], aside[80];
+	_cleanup_(image_freep) struct image *img = NULL;
+	int r;
+
+	image_name(id, 0, name);
+	(void)snprintf(aside, sizeof(aside), "%s.part", name);
+	r = image_create_as(dir_fd, id, aside, f, &img);
+	if (r == 0)
+		r = image_put(img, msg);
+	if (r == 0)
+		r = image_finish(TAKE_PTR(img));
+	if (r < 0) {
+		(void)sys_unlinkat(dir_fd, aside, 0); /* it says nothing, ignoring */
+		return r;
+	}
+	r = sys_renameat(dir_fd, aside, dir_fd, name);
+	if (r < 0)
+		(void)sys_unlinkat(dir_fd, aside, 0);
+	return r < 0 ? fail(f, r, "cannot name image %s", name) : 0;
 }
 
 int image_read_one(int dir_fd, enum image_id id, uint64_t key, const ProtobufCMessageDescriptor *type,

@@ -95,6 +95,9 @@ int image_fd(const struct image *img);
 struct image *image_free(struct image *img); /* closes; a half-written one stays half-written */
 DEFINE_CLEANUP(struct image *, image_free)
 
+/* The last image of a set, under its name in one step: it is there whole or not at all. */
+int image_commit_one(int dir_fd, enum image_id id, const ProtobufCMessage *msg, struct failure *f) _must_check_;
+
 /* One-record images. Missing is -ENOENT without fail(). */
 int image_write_one(int dir_fd, enum image_id id, uint64_t key, const ProtobufCMessage *msg,
 		    struct failure *f) _must_check_;
