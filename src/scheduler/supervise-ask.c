@@ -10,6 +10,8 @@ static int may_ask(const struct keeper *k, struct failure *f)
 {
 	if (k->quitting)
 		return fail(f, -ESHUTDOWN, "the daemon ends");
+	if (!k->begun)
+		return fail(f, -EAGAIN, "policy '%s': %s", k->name, k->note);
 	if (k->asked.trigger || (keeper_is_busy(k) && k->wanted.done))
 		return fail(f, -EBUSY, "policy '%s': somebody's %s is under way", k->name,
 			    k->state == KEEPER_DUMPING ? "create" : "restore");

@@ -36,6 +36,7 @@ struct keeper {
 	enum keeper_state state;
 	char note[SUPERVISE_REASON_MAX];
 	bool quitting;
+	bool begun; /* it is known whether a tree of ours runs */
 
 	struct tree_watch *tree;
 	int64_t restored_from;
@@ -84,8 +85,12 @@ void keeper_tree_ended(void *userdata, const struct supervise_tree *end);
 void keeper_cold_start(struct keeper *k, const char *trigger);
 /* Looks for a tree that the policy matches, and attaches it. */
 bool keeper_find_one(struct keeper *k);
-/* Attaches the tree that ran when the daemon last knew, or notes that it is gone. */
-void keeper_find_again(struct keeper *k, const struct policies_row *row);
+/*
+ * Attaches the tree that ran when the daemon last knew, or notes that it is gone. An errno: neither is certain,
+ * and nothing was changed.
+ */
+int keeper_find_again(struct keeper *k, const struct policies_row *row,
+		      struct failure *f) _must_check_;
 
 /* ---- supervise-jobs.c ---- */
 

@@ -199,33 +199,51 @@ bool keeper_find_one(struct keeper *k)
 	return false;
 }
 
-/* The tree that ran when the daemon last knew. */
-void keeper_find_again(struct keeper *k, const struct policies_row *row)
+/* Nobody's word but the kernel's ends a tree: what cannot be read now is no evidence. */
+static int look_for(const struct policies_tree *t, struct process *ret, bool *ret_lives)
+{
+	int r;
+
+	r = process_read(t->root_pid, ret);
+	if (r < 0 && r != -ESRCH)
+		return r;
+	*ret_lives = r == 0 && ret->start_ticks == t->root_start_ticks && ret->state != 'Z' &&
+		     ret->state != 'X';
+	return 0;
+}
+
+int keeper_find_again(struct keeper *k, const struct policies_row *row, struct failure *f)
 {
 	const struct policies_tree *t = &row->tree;
 	struct supervise_tree gone = { .state = SUPERVISE_TREE_GONE,
 				       .ended_at = nsec_now(CLOCK_REALTIME) };
-	struct failure failure = {};
 	struct process root;
+	bool lives;
+	int r;
 
 	if (t->root_pid <= 0)
-		return;
+		return 0;
 	if (strcmp(t->boot_id, k->c->boot_id) != 0) {
 		k->last_end = (struct supervise_tree){ .state = SUPERVISE_TREE_NOT_SEEN };
 		keeper_forget_tree(k);
-		return;
+		return 0;
 	}
-	k->restored_from = t->restored_from;
-	if (process_lives(t->root_pid, t->root_start_ticks) &&
-	    process_read(t->root_pid, &root) == 0 &&
-	    keeper_attach(k, &root, t->restored_from, &failure) == 0) {
+	r = look_for(t, &root, &lives);
+	if (r < 0)
+		return fail(f, r, "cannot look at task %d", (int)t->root_pid);
+	if (lives) {
+		r = keeper_attach(k, &root, t->restored_from, f);
+		if (r < 0)
+			return r;
 		k->tree_since = t->since_usec * NSEC_PER_USEC;
 		report(&k->c->reporter, REPORT_TREE_FOUND, k->name, t->restored_from,
 		       "task %d still runs", (int)root.pid);
-		return;
+		return 0;
 	}
+	k->restored_from = t->restored_from;
 	k->old_root = (struct process){ .pid = t->root_pid,
 					.sid = t->root_pid,
 					.start_ticks = t->root_start_ticks };
 	note_end(k, t->root_pid, &gone);
+	return 0;
 }

@@ -40,6 +40,7 @@ enum {
 	SCAN_USEC = 2000000,	   /* match: trees are looked for, members of trees noted */
 	TIMER_MAX_USEC = 30000000, /* clocks are set: look again now and then */
 };
+#define TRY_AGAIN NSEC_PER_SEC
 
 void keeper_trouble(struct keeper *k, const char *what, const struct failure *f)
 {
@@ -137,8 +138,20 @@ static int on_wait_over(sd_event_source *s, uint64_t usec, void *userdata)
 
 	k->wait_timer = sd_event_source_unref(k->wait_timer);
 	k->next = 0;
-	keeper_decide(k);
+	if (k->begun)
+		keeper_decide(k);
+	else
+		keeper_begin(k);
 	return 0;
+}
+
+/* What we need to know cannot be had now: nothing is done until it can. */
+static void try_again(struct keeper *k, const char *what, const struct failure *f)
+{
+	keeper_trouble(k, what, f);
+	keeper_set_note(k, f->text);
+	k->state = k->tree ? KEEPER_RUNNING : KEEPER_WAITING;
+	arm(k, &k->wait_timer, nsec_add(nsec_now(CLOCK_REALTIME), TRY_AGAIN), on_wait_over);
 }
 
 static void give_up(struct keeper *k, const char *reason)
@@ -199,7 +212,7 @@ void keeper_decide(struct keeper *k)
 	struct supervise_input in;
 	struct failure failure = {};
 
-	if (keeper_is_busy(k) || k->quitting || k->wait_timer)
+	if (keeper_is_busy(k) || k->quitting || k->wait_timer || !k->begun)
 		return;
 	arm_scan(k);
 	if (k->foreground) {
@@ -208,8 +221,7 @@ void keeper_decide(struct keeper *k)
 		return;
 	}
 	if (history_read(k->c, k->name, &failure, &h) < 0) {
-		keeper_trouble(k, "cannot read the history", &failure);
-		k->state = k->tree ? KEEPER_RUNNING : KEEPER_STOPPED;
+		try_again(k, "cannot read the history", &failure);
 		return;
 	}
 	in = (struct supervise_input){ .tree = k->last_end,
@@ -312,15 +324,17 @@ void keeper_begin(struct keeper *k)
 
 	if (policies_get(k->c->catalog, k->name, &failure, &row) < 0 ||
 	    history_read(k->c, k->name, &failure, &h) < 0) {
-		keeper_trouble(k, "cannot begin", &failure);
-		k->state = KEEPER_STOPPED;
-		keeper_set_note(k, failure.text);
+		try_again(k, "cannot begin", &failure);
 		return;
 	}
-	follow_output(k);
 	k->last_end = h.last;
 	k->last_dump_end = h.last_dump_end;
-	keeper_find_again(k, &row);
+	if (keeper_find_again(k, &row, &failure) < 0) {
+		try_again(k, "cannot tell whether its tree runs", &failure);
+		return;
+	}
+	k->begun = true;
+	follow_output(k);
 	if (!k->tree && !policy_has_command(k->p))
 		(void)keeper_find_one(k);
 	keeper_decide(k);
@@ -329,6 +343,8 @@ void keeper_begin(struct keeper *k)
 void keeper_set_policy(struct keeper *k, const struct policy *policy)
 {
 	k->p = policy;
+	if (!k->begun)
+		return;
 	follow_output(k);
 	if (!keeper_is_busy(k)) {
 		k->wait_timer = sd_event_source_unref(k->wait_timer);
