@@ -53,7 +53,7 @@ static bool sock_is_external(const struct unix_sock *s)
 
 static bool sock_names_equal(const struct unix_sock *a, const struct unix_sock *b)
 {
-	return a->e->name.len == b->e->name.len &&
+	return a->e->name.len == b->e->name.len && a->e->name.len > 0 &&
 	       memcmp(a->e->name.data, b->e->name.data, a->e->name.len) == 0;
 }
 
@@ -125,6 +125,8 @@ static int sock_resolve(struct restore *rs, struct unix_restore *u, struct unix_
 	if (p->e->type != s->e->type)
 		return fail(rs->failure, -EBADMSG, "peer socket:[%u] has another type",
 			    s->e->peer);
+	if (p == s && sock_is_connected_type(s))
+		return fail(rs->failure, -EBADMSG, "it is connected to itself");
 	if (sock_is_connected_type(s) && p->e->state == TCP_ESTABLISHED &&
 	    p->e->peer != s->e->ino)
 		return fail(rs->failure, -EBADMSG, "peer socket:[%u] is connected to another",
@@ -291,6 +293,10 @@ static int open_connected(struct restore *rs, struct unix_restore *u, struct uni
 	struct unix_sock *p = s->peer;
 	int fds[2] = { -EBADF, -EBADF }, r;
 
+	/* Brought by the caller, whose business it is what it is connected to. */
+	if (p && p->file->fd >= 0)
+		return fail(rs->failure, -EOPNOTSUPP,
+			    "its peer socket:[%u] was inherited, it must be too", s->e->peer);
 	if (s->e->name.len == 0 && (!p || p->e->name.len == 0)) {
 		r = pair_new(rs, s, fds);
 	} else if (p && p->e->name.len > 0 && (s->e->name.len == 0 || name_is_shared(u, p))) {

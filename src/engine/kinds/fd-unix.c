@@ -239,9 +239,11 @@ static int external_stream(struct dump *d, const struct unix_dumped *item,
 		return external_put(d, diag);
 	if (!d->options->tcp_close)
 		return fail(d->failure, -EOPNOTSUPP,
-			    "its peer %s, socket:[%u], is outside of the tree; --tcp-close has the "
-			    "connection closed at restore",
-			    name, item->peer);
+			    "its peer %s, socket:[%u], is outside of the tree; %s at restore", name,
+			    item->peer,
+			    unix_name_is_journal(diag->name, diag->name_size) ?
+				    "--ext-unix-sk connects to it again" :
+				    "--tcp-close has the connection closed");
 	dump_note(d, "task %d: fd %d: the connection to %s outside of the tree will be closed",
 		  item->task->vpid, item->number, name);
 	item->e->peer = 0;
