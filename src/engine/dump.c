@@ -379,9 +379,14 @@ static int write_cores(struct dump *d, struct task *task, CoreEntry **cores)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < task->n_threads; i++)
+	for (size_t i = 0; r == 0 && i < task->n_threads; i++) {
+		if (d->root_cg_set) {
+			cores[i]->thread_core->has_cg_set = true;
+			cores[i]->thread_core->cg_set = task->threads[i].cg_set;
+		}
 		r = image_write_one(d->dir_fd, IMAGE_CORE, task->threads[i].vtid, &cores[i]->base,
 				    d->failure);
+	}
 	return r;
 }
 
@@ -482,6 +487,8 @@ static int write_inventory(struct dump *d)
 	e.tcp_close = d->options->tcp_close;
 	e.has_network_lock_method = true;
 	e.network_lock_method = NETWORK_LOCK_SKIP;
+	e.has_root_cg_set = d->root_cg_set != 0;
+	e.root_cg_set = d->root_cg_set;
 	if (d->run_id[0]) {
 		e.network_lock_method = NETWORK_LOCK_NFTABLES;
 		e.dump_criu_run_id = d->run_id;
@@ -522,6 +529,8 @@ static int save(struct dump *d)
 		r = write_seccomp(d);
 	if (r == 0)
 		r = ns_time_dump(d);
+	if (r == 0)
+		r = cgroup_dump_write(d);
 	if (r == 0)
 		r = finish_images(d);
 	return r < 0 ? r : finish_set(d);
@@ -577,8 +586,6 @@ static int checkpoint(struct dump *d)
 	if (r == 0)
 		r = continue_parent(d);
 	if (r == 0)
-		r = cgroup_check_dump(d);
-	if (r == 0)
 		r = notify(d, "pre-dump");
 	if (r == 0)
 		r = tree_freeze(&d->tree, d->options->pid, d->options->timeout_sec);
@@ -594,6 +601,8 @@ static int checkpoint(struct dump *d)
 		r = check_sessions(d);
 	if (r == 0)
 		r = check_sharing(d);
+	if (r == 0)
+		r = cgroup_dump_look(d);
 	if (r == 0)
 		r = look(d);
 	if (r == 0)

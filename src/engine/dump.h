@@ -17,6 +17,7 @@
 #include "core.pb-c.h"
 #include "seccomp.pb-c.h"
 
+struct cgroup_dump;
 struct files_dump;
 struct inotify_dump;
 struct locks_dump;
@@ -50,6 +51,8 @@ struct dump {
 	struct unix_dump *unix_socks;	   /* fd-unix.c */
 	struct inet_dump *inet_socks;	   /* fd-inet.c */
 	char run_id[37]; /* names the network lock, in the inventory too; empty: there is none */
+	struct cgroup_dump *cgroups; /* cgroup-dump.c */
+	uint32_t root_cg_set;	     /* our own set of cgroups; 0: all share it */
 	uint32_t last_pages_id;
 	bool memory_only;	  /* a pre-dump */
 	bool tracks;		  /* memory is tracked from here to the next set */

@@ -488,6 +488,8 @@ static const struct option_row rows[] = {
 		 "SECONDS  for stopping the tree (10)"),
 	TAKE_ROW("manage-cgroups", 0, MAY_HAVE_VALUE, BOTH, take_manage_cgroups,
 		 "MODE  ignore, none, props, soft, full or strict"),
+	TEXTS_ROW("cgroup-root", 0, BOTH, ENGINE(cgroup_roots),
+		  "[HIERARCHY:]PATH  cgroups are put below it; may repeat"),
 	TEXTS_ROW("external", 0, BOTH, ENGINE(external),
 		  "RES  not saved, or given from outside; may repeat"),
 	TAKE_ROW("ext-mount-map", 'M', NEEDS_VALUE, BOTH, take_ext_mount_map,
@@ -524,14 +526,13 @@ static const struct option_row rows[] = {
 	REFUSED_ROW("ms", 0, NO_VALUE, false, ACTION_CHECK, NULL),
 
 	/*
-	 * Handed to the engine, which has no use for them yet: all sets are full, cgroups and namespaces with contents
+	 * Handed to the engine, which has no use for them yet: all sets are full, namespaces with contents
 	 * are refused or said not to be kept, devices and files are taken by their path.
 	 */
 	TEXT_ROW("prev-images-dir", 0, DUMPS, ENGINE(prev_images_dir), NULL),
 	SWITCH_ROW("track-mem", 0, true, DUMPS, ENGINE(track_mem), NULL),
 	SWITCH_ROW("auto-dedup", 0, true, TREES, ENGINE(auto_dedup), NULL),
 	TEXT_ROW("freeze-cgroup", 0, DUMPS, ENGINE(freeze_cgroup), NULL),
-	TEXTS_ROW("cgroup-root", 0, BOTH, ENGINE(cgroup_roots), NULL),
 	TEXT_ROW("root", 'r', BOTH, ENGINE(root), NULL),
 	TAKE_ROW("empty-ns", 0, NEEDS_VALUE, BOTH, take_empty_ns, NULL),
 	SWITCH_ROW("evasive-devices", 0, true, BOTH, ENGINE(evasive_devices), NULL),

@@ -109,7 +109,9 @@ static int prepare(struct restore *rs)
 	raise_descriptor_limit();
 	r = restore_load(rs);
 	if (r == 0)
-		r = cgroup_check_restore(rs);
+		r = cgroup_restore_load(rs);
+	if (r == 0)
+		r = cgroup_restore_make(rs);
 	if (r == 0)
 		r = files_load(rs);
 	if (r == 0)
@@ -156,6 +158,8 @@ static int build(struct restore *rs)
 
 	r = restore_make_tree(rs);
 	if (r == 0)
+		r = cgroup_restore_enter(rs);
+	if (r == 0)
 		r = files_open_all(rs, FILES_WITH_TASKS);
 	if (r == 0)
 		r = for_each_live(rs, restore_memory);
@@ -173,6 +177,8 @@ static int build(struct restore *rs)
 		r = notify(rs, "post-restore", rs->tasks[0]->pid);
 	if (r == 0)
 		r = for_each_live(rs, restore_attributes);
+	if (r == 0)
+		r = cgroup_restore_enter_threads(rs);
 	if (r == 0)
 		r = for_each_live(rs, restore_seal);
 	return r;
@@ -290,6 +296,7 @@ int engine_restore(const struct engine_options *options, const struct engine_con
 		*ret_pid = rs.tasks[0]->pid;
 	else
 		restore_kill_tree(&rs);
+	cgroup_restore_done(&rs, r < 0);
 	if (r < 0 && !failure->error)
 		r = fail(failure, r, "cannot restore");
 	stats->total_usec = clock_monotonic_usec() - start;

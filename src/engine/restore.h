@@ -26,6 +26,7 @@
 #include "pstree.pb-c.h"
 #include "seccomp.pb-c.h"
 
+struct cgroup_restore;
 struct files_restore;
 struct memfd_restore;
 struct shmem_restore;
@@ -80,6 +81,7 @@ struct restore {
 	size_t n_tasks;
 	struct files_restore *files; /* fds.c */
 	struct shmem_restore *shmem; /* shmem.c */
+	struct cgroup_restore *cgroups; /* cgroup-restore.c; NULL: none to restore */
 	struct memfd_restore *memfd; /* of the kinds of these names: */
 	struct sysv_restore *sysv;
 	struct tty_restore *tty;

@@ -30,6 +30,7 @@ struct thread {
 	bool away;		      /* left in the stub, which takes it home when it is let go */
 	struct user_regs_struct regs; /* as the thread continues if left running */
 	uint64_t sigmask;
+	uint32_t cg_set; /* cgroup.h; filled by the dump */
 };
 
 enum task_state {

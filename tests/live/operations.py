@@ -413,6 +413,60 @@ def give_other_vdso(images):
     check(changed > 0, 'the vdso is in the images')
 
 
+def cgroups_come_back(stage):
+    """tasks and threads return to their cgroups, which are made with their properties where they are gone"""
+    with open(os.path.join(stage.scratch, 'place'), encoding='ascii') as file:
+        place = file.read()
+    tops = [os.path.join(stage.scratch, version, place) for version in ('v1', 'v2')]
+
+    def made():
+        return [top for top in tops if os.path.isdir(top)]
+
+    def remove():
+        frame.kill_everything()
+
+        def gone():
+            for top in made():
+                for path, _, _ in os.walk(top, topdown=False):
+                    try:
+                        os.rmdir(path)
+                    except OSError:     # the dead are in it for a moment
+                        pass
+            return not made()
+        wait_until('the cgroups are removed', gone, timeout=5)
+    try:
+        stage.dump_well()
+        before = made()
+        remove()
+        stage.restore_well()
+        check(made() == before, f'the cgroups are made: {made()}, {before}')
+        stage.content()
+        frame.kill_everything()
+        stage.restore_well()
+        stage.content()
+        frame.kill_everything()
+        code, said = stage.run('restore', '-d', '--manage-cgroups=strict')
+        check(code != 0 and 'is there already' in said and place in said, f'strict names it: {errors(said)}')
+        check(made() == before, 'what was there already stays')
+
+        remove()
+        code, said = stage.run('restore', '-d', '--manage-cgroups=none')
+        check(code != 0 and place in said, f'none names the one that is missing: {errors(said)}')
+        check(not made(), 'none makes nothing')
+        frame.kill_everything()
+        os.unlink(os.path.join(stage.scratch, 'place'))
+        failed_restore(stage)
+        check(not made(), 'what was made for a restore that fails goes again')
+        with open(os.path.join(stage.scratch, 'place'), 'w', encoding='ascii') as file:
+            file.write(place)
+        stage.restore_well('--manage-cgroups=strict')
+        stage.content()
+    finally:
+        remove()
+        for version in 'v1', 'v2':
+            subprocess.run(['umount', os.path.join(stage.scratch, version)], check=False, stderr=subprocess.DEVNULL)
+
+
 def failed_restore(stage):
     frame.kill_everything()
     entries = sorted(os.listdir(stage.scratch))
@@ -447,6 +501,7 @@ SCENARIOS = [
     (missing_image, 'files', None),
     (garbage_in_image, 'files', None),
     (missing_file, 'files', None),
+    (cgroups_come_back, 'cgroup', 'CRIU says it in other words'),
     (vdso_differs, 'vdso-calls', 'CRIU says it in other words'),
 ]
 
