@@ -23,6 +23,7 @@
 enum {
 	LOG_TAIL_BYTES = 65536,
 	ENGINE_LOG_LEVEL = 4,
+	ROOT_ENDED_USEC = 500000,
 };
 
 uint64_t now_usec(void)
@@ -338,6 +339,28 @@ static int on_engine_timeout(sd_event_source *s, uint64_t usec, void *userdata)
 		   timespan_format(j->q.policy->engine.timeout, span, sizeof(span)));
 	(void)sys_kill(criu_client_pid(j->client), SIGKILL); /* its socket closes: on_engine() */
 	return 0;
+}
+
+static int on_root_ended_timeout(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct job *j = userdata;
+
+	(void)fail(&j->failure, -ESRCH, "task %d ended meanwhile", (int)j->q.root.pid);
+	(void)sys_kill(criu_client_pid(j->client), SIGKILL);
+	return 0;
+}
+
+void job_root_ended(struct job *j)
+{
+	/* A stock criu is never killed: it would leave the others stopped. */
+	if (!j->client || j->q.kind != JOB_DUMP || j->q.stop ||
+	    j->q.policy->engine.backend == POLICY_BACKEND_CRIU)
+		return;
+	j->timer = sd_event_source_unref(j->timer);
+	if (sd_event_add_time_relative(j->c->event, &j->timer, CLOCK_MONOTONIC, ROOT_ENDED_USEC,
+				       10000, on_root_ended_timeout, j) < 0)
+		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->run.gen,
+		       "cannot arm a timer");
 }
 
 int job_start_engine(struct job *j, struct criu_request *q,

@@ -60,6 +60,12 @@ DEFINE_CLEANUP(struct job *, job_free)
 /* Gives up now, with that reason; the callback follows. */
 void job_cancel(struct job *j, const char *reason);
 
+/*
+ * The root of the tree that is dumped has ended: there is nothing to wait for any more. The engine has a moment to see
+ * it and to let go of the others, then it is killed.
+ */
+void job_root_ended(struct job *j);
+
 /* What came of it; valid in @done. */
 enum job_kind job_kind(const struct job *j);
 enum run_outcome job_outcome(const struct job *j);

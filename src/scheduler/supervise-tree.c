@@ -85,7 +85,9 @@ void keeper_tree_ended(void *userdata, const struct supervise_tree *end)
 	note_end(k, pid, &noted);
 	if (k->state == KEEPER_RUNNING)
 		k->state = KEEPER_IDLE;
-	if (!k->job)
+	if (k->job)
+		job_root_ended(k->job);
+	else
 		keeper_decide(k);
 }
 
