@@ -253,6 +253,8 @@ static int put_path(struct dump *d, struct task *task, const char *link, int fla
 {
 	_cleanup_close_ int fd = sys_openat(task->proc_fd, link, flags, 0);
 
+	if (fd == -ESRCH || fd == -ENOENT) /* the directory of a process that is gone */
+		fd = sys_openat(task->proc_fd, link, flags | O_PATH, 0);
 	if (fd < 0)
 		return fail(d->failure, fd, "cannot open its %s", link);
 	return files_put_mapped(d, task, fd, 0, ret_id);

@@ -249,6 +249,7 @@ static int let_go(struct restore *rs)
 
 static void restore_done(struct restore *rs)
 {
+	fd_file_restore_done(rs);
 	files_restore_done(rs);
 	shmem_restore_done(rs->shmem);
 	for (size_t i = 0; i < rs->n_tasks; i++)

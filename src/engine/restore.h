@@ -89,6 +89,7 @@ struct restore {
 	bool remaps_loaded;	     /* fd-file.c */
 	struct remap *remaps;
 	struct ghost_made *ghosts;
+	struct proc_stand_in *stand_ins;
 	bool pipe_data_loaded; /* fd-pipe.c */
 	struct pipe_data *pipe_data;
 	struct pipe_made *pipes, *fifos;

@@ -9,12 +9,16 @@
  */
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <linux/sched.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include "basic/parse.h"
 #include "basic/sys.h"
+#include "engine/guard.h"
 #include "engine/guard.h"
 #include "engine/kinds/kind.h"
 
@@ -248,12 +252,39 @@ static int put_link_remap(struct dump *d, const struct fd_view *view, uint32_t i
 	return r < 0 ? r : put_remap(d, id, link_id, REMAP_TYPE__LINKED);
 }
 
+/* The process that a path of /proc belongs to. 0: none. */
+static pid_t process_of(const char *name)
+{
+	static const char proc[] = "/proc/";
+	const char *p = name + sizeof(proc) - 1;
+	uint64_t pid;
+
+	if (strncmp(name, proc, sizeof(proc) - 1) != 0 || parse_u64_prefix(&p, 10, &pid) < 0 ||
+	    (*p != '/' && *p != '\0') || pid > INT32_MAX)
+		return 0;
+	return (pid_t)pid;
+}
+
+/* A file of a process that is gone, and not of the tree? */
+static bool is_of_the_dead(const struct dump *d, const struct fd_view *view, const char *name)
+{
+	pid_t pid = view->fs_magic == PROC_SUPER_MAGIC ? process_of(name) : 0;
+	struct stat now;
+
+	if (!pid || tree_find(&d->tree, pid))
+		return false;
+	return sys_fstatat(AT_FDCWD, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_dev != view->st.st_dev ||
+	       now.st_ino != view->st.st_ino;
+}
+
 static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, char *name)
 {
 	bool marked = strip_deleted(name);
 	struct stat now;
 	int r;
 
+	if (is_of_the_dead(d, view, name))
+		return put_remap(d, id, process_of(name), REMAP_TYPE__PROCFS);
 	if (view->st.st_nlink == 0 && marked)
 		return put_ghost(d, view, id);
 	r = sys_fstatat(AT_FDCWD, name, &now, view->flags & O_PATH ? AT_SYMLINK_NOFOLLOW : 0);
@@ -349,6 +380,18 @@ static const struct remap *find_remap(const struct restore *rs, uint32_t id)
 			return m;
 	}
 	return NULL;
+}
+
+/* Does a file of /proc belong to a process that was gone? CRIU says so once for all files of a process. */
+static bool is_of_a_dead_process(const struct restore *rs, const RegFileEntry *reg)
+{
+	pid_t pid = process_of(reg->name);
+
+	for (const struct remap *m = rs->remaps; pid && m; m = m->next) {
+		if (m->type == REMAP_TYPE__PROCFS && (pid_t)m->remap_id == pid)
+			return true;
+	}
+	return false;
 }
 
 static int file_check(struct restore *rs, struct file *file)
@@ -619,6 +662,64 @@ static int compare_with_record(struct restore *rs, const RegFileEntry *reg, int 
 		    (uint64_t)st.st_size, reg->size);
 }
 
+/*
+ * Somebody with the pid of a process that was gone, so that its files in /proc can be opened. When it ends, they are again
+ * what they were.
+ */
+struct proc_stand_in {
+	pid_t pid;
+	struct proc_stand_in *next;
+};
+
+static _noreturn_ void stand_in(struct restore *rs, pid_t restorer)
+{
+	guard_leave(rs->guard);
+	if (SYS_CALL(prctl(PR_SET_PDEATHSIG, SIGKILL)) < 0 || getppid() != restorer)
+		_exit(1);
+	(void)sys_close_range(0, ~0u, 0);
+	while (true)
+		(void)pause();
+}
+
+static int need_stand_in(struct restore *rs, pid_t pid)
+{
+	struct clone_args args = { .set_tid = (uintptr_t)&pid, .set_tid_size = 1 };
+	pid_t restorer = getpid();
+	struct proc_stand_in *s;
+	int r;
+
+	for (s = rs->stand_ins; s; s = s->next) {
+		if (s->pid == pid)
+			return 0;
+	}
+	if (rs->pidns.keeper > 0)
+		return fail(rs->failure, -EOPNOTSUPP,
+			    "a file of process %d, which is gone, cannot be opened in another PID namespace", pid);
+	s = arena_new(&rs->arena, struct proc_stand_in);
+	if (!s)
+		return fail(rs->failure, -ENOMEM, "no memory for a process");
+	r = SYS_CALL(syscall(SYS_clone3, &args, sizeof(args)));
+	if (r == 0)
+		stand_in(rs, restorer);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot make process %d, of which a file is open, for a moment", pid);
+	guard_note(rs->guard, r);
+	*s = (struct proc_stand_in){ pid, rs->stand_ins };
+	rs->stand_ins = s;
+	return 0;
+}
+
+void fd_file_restore_done(struct restore *rs)
+{
+	for (struct proc_stand_in *s = rs->stand_ins; s; s = s->next) {
+		int status;
+
+		(void)sys_kill(s->pid, SIGKILL);
+		(void)SYS_CALL(waitpid(s->pid, &status, __WALL));
+	}
+	rs->stand_ins = NULL;
+}
+
 int fd_file_open_id(struct restore *rs, uint32_t id, int flags)
 {
 	struct file *file = files_find(rs, id);
@@ -637,8 +738,11 @@ int fd_file_open_id(struct restore *rs, uint32_t id, int flags)
 		return open_ghost(rs, reg, m->remap_id, flags);
 	if (m && m->type == REMAP_TYPE__LINKED)
 		return open_linked(rs, reg, m->remap_id, flags);
-	if (m)
-		return fail(rs->failure, -EOPNOTSUPP, "'%s' belongs to a process that is gone", reg->name);
+	if (m && m->type != REMAP_TYPE__PROCFS)
+		return fail(rs->failure, -EBADMSG, "'%s' has a remap of unknown type %u", reg->name, m->type);
+	r = is_of_a_dead_process(rs, reg) ? need_stand_in(rs, process_of(reg->name)) : 0;
+	if (r < 0)
+		return r;
 	if (reg->name[0] != '/')
 		return fail(rs->failure, -EOPNOTSUPP, "'%s' is not a path", reg->name);
 	fd = sys_open(reg->name, flags, 0);
@@ -651,16 +755,17 @@ int fd_file_open_id(struct restore *rs, uint32_t id, int flags)
 /* Files of /proc that belong to a task of the tree are there when that is; some when it has its descriptors. */
 static bool must_wait(const struct restore *rs, const RegFileEntry *reg)
 {
-	static const char proc[] = "/proc/";
-	const char *p = reg->name + sizeof(proc) - 1;
-	uint64_t pid;
+	pid_t pid = process_of(reg->name);
 
-	if (strncmp(reg->name, proc, sizeof(proc) - 1) != 0 || parse_u64_prefix(&p, 10, &pid) < 0 ||
-	    *p != '/' || pid > INT32_MAX || !restore_find_task(rs, (pid_t)pid))
+	/* Not before all pids of the tree are given out. */
+	if (is_of_a_dead_process(rs, reg))
+		return files_phase(rs) == FILES_ALONE;
+	if (!pid || !restore_find_task(rs, pid))
 		return false;
 	if (files_phase(rs) == FILES_ALONE)
 		return true;
-	return files_phase(rs) == FILES_WITH_TASKS && (strstr(p, "/fd/") || strstr(p, "/fdinfo/"));
+	return files_phase(rs) == FILES_WITH_TASKS &&
+	       (strstr(reg->name, "/fd/") || strstr(reg->name, "/fdinfo/"));
 }
 
 /* A file made by O_TMPFILE keeps that flag, of which O_DIRECTORY is a part; it is no directory. */
@@ -705,6 +810,7 @@ static int file_restore_finish(struct restore *rs)
 	}
 	for (struct ghost_made *g = rs->ghosts; g; g = g->next)
 		g->fd = close_fd(g->fd);
+	fd_file_restore_done(rs);
 	return 0;
 }
 

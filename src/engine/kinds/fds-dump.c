@@ -341,7 +341,7 @@ int files_put_mapped(struct dump *d, const struct task *task, int fd, uint32_t m
 	if (r < 0)
 		return r;
 	view.id = files_new_id(d);
-	view.flags &= ~(uint32_t)O_NONBLOCK; /* ours, from opening */
+	view.flags &= ~(uint32_t)(O_NONBLOCK | O_PATH); /* ours, from opening */
 	r = view_dump(d, &view, &type);
 	if (r < 0)
 		return r;

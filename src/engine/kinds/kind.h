@@ -204,6 +204,8 @@ int files_max_number(const struct restore *rs);
  * caller owns, or -errno.
  */
 int fd_file_open_id(struct restore *rs, uint32_t id, int flags);
+/* Ends what was there for the opening of files only. */
+void fd_file_restore_done(struct restore *rs);
 /* The path of REG record @id, or NULL. */
 const char *fd_file_path(const struct restore *rs, uint32_t id);
 /* Writes a REG record for what a view shows, ghost or link remap included. */

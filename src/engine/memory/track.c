@@ -193,7 +193,7 @@ int tracker_adopt(struct dump *d, struct task *task, struct remote *rm)
 
 static bool can_be_tracked(const struct vma *v)
 {
-	return vma_is_private(v->status) && !(v->status & VMA_VDSO) && !(v->flags & MAP_HUGETLB) &&
+	return vma_is_private(v->status) && !(v->status & (VMA_VDSO | VMA_AIORING)) && !(v->flags & MAP_HUGETLB) &&
 	       (v->flags & MAP_TYPE) == MAP_PRIVATE;
 }
 
