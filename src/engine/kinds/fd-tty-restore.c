@@ -283,20 +283,51 @@ static int open_pty(struct restore *rs, struct file *file, const TtyInfoEntry *i
 	return 0;
 }
 
-/* The terminal of whoever restores: the first of ours that is one. */
-static int open_callers(struct restore *rs, uint32_t flags)
+/* The terminal of whoever restores: the first of ours that is one. Return: its number, or -1. */
+static int callers_terminal(void)
 {
+	for (int i = 0; i < 3; i++) {
+		if (isatty(i))
+			return i;
+	}
+	return -1;
+}
+
+/* Every description of the terminal of a shell that is not here any more. */
+static int open_foreign(struct restore *rs, struct file *file, const TtyInfoEntry *info)
+{
+	int ours = callers_terminal(), fd;
 	char path[32];
+
+	/* Restored by a service, say: what such a program sees when somebody has closed its window. */
+	if (ours < 0) {
+		restore_note(
+			rs,
+			"there is no terminal to put in the place of /dev/pts/%u: it is hung up",
+			info->pty->index);
+		return open_hung_up(rs, info);
+	}
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", ours);
+	fd = sys_open(path, open_flags(file->entry->tty->flags), 0);
+	if (fd < 0)
+		return fail(rs->failure, fd, "cannot open our own terminal");
+	file->fd = fd;
+	return 0;
+}
+
+/* /dev/tty of a session that has lost its terminal: a slave that was hung up. */
+static int open_gone(struct restore *rs, struct file *file)
+{
+	_cleanup_close_ int master = sys_open("/dev/ptmx", O_RDWR | O_NOCTTY, 0);
 	int r;
 
-	for (int i = 0; i < 3; i++) {
-		if (!isatty(i))
-			continue;
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", i);
-		r = sys_open(path, open_flags(flags), 0);
-		return r < 0 ? fail(rs->failure, r, "cannot open our own terminal") : r;
-	}
-	return fail(rs->failure, -ENOTTY, "--shell-job needs a terminal, and none of ours is one");
+	r = master < 0 ? master : unlock(master);
+	if (r == 0)
+		r = pty_open_slave(master, open_flags(file->entry->tty->flags));
+	if (r < 0)
+		return fail(rs->failure, r, "cannot open a terminal");
+	file->fd = r;
+	return 0;
 }
 
 /* /dev/tty means something else to each session: a task opens it, we take a copy. */
@@ -305,7 +336,6 @@ static int open_in_task(struct restore *rs, struct file *file)
 	static const char path[] = "/dev/tty";
 	struct rtask *task = file->n_users > 0 ? file->users[0].task : NULL;
 	const struct task_call call = {
-		.what = "cannot open /dev/tty",
 		.nr = SYS_openat,
 		.args = { (uint64_t)AT_FDCWD, 0, (uint64_t)open_flags(file->entry->tty->flags) },
 		.data = path,
@@ -321,8 +351,10 @@ static int open_in_task(struct restore *rs, struct file *file)
 	if (task->pid == 0)
 		return -EAGAIN;
 	number = in_task_call(rs, task, &call);
+	if (number == -ENXIO)
+		return open_gone(rs, file);
 	if (number < 0)
-		return (int)number;
+		return fail(rs->failure, (int)number, "cannot open /dev/tty");
 	pidfd = sys_pidfd_open(task->pid, 0);
 	r = pidfd < 0 ? pidfd : sys_pidfd_getfd(pidfd, (int)number);
 	if (r < 0)
@@ -361,8 +393,9 @@ int tty_open_file(struct restore *rs, struct file *file)
 		return open_pty(rs, file, info);
 	if (info->type == TTY_TYPE__CTTY)
 		return open_in_task(rs, file);
-	fd = is_foreign(rs, info) ? open_callers(rs, file->entry->tty->flags)
-				  : open_device(rs, file->entry->tty, info);
+	if (is_foreign(rs, info))
+		return open_foreign(rs, file, info);
+	fd = open_device(rs, file->entry->tty, info);
 	if (fd < 0)
 		return fd;
 	file->fd = fd;
@@ -486,6 +519,8 @@ static int link_callers(struct restore *rs, const struct file *file, const TtyIn
 	sigset_t ttou, old;
 	int r;
 
+	if (callers_terminal() < 0)
+		return 0;
 	(void)sigemptyset(&ttou);
 	(void)sigaddset(&ttou, SIGTTOU);
 	(void)sigprocmask(SIG_BLOCK, &ttou, &old);
@@ -573,7 +608,7 @@ static int set_callers_foreground(struct restore *rs, const TtyInfoEntry *info)
 	pid_t pgrp;
 	int r;
 
-	if (!file || file->fd < 0 || !task || task->pid == 0)
+	if (!file || file->fd < 0 || !task || task->pid == 0 || callers_terminal() < 0)
 		return 0;
 	pgrp = task->pid;
 	(void)sigemptyset(&ttou);

@@ -10,7 +10,7 @@
  * - a pty whose master is in the tree: made again, with the bytes that wait in it. It gets its old
  *   number if that is free; a slave whose master is gone was hung up, and is again;
  * - a slave whose master is somebody else's: only with --shell-job, and then it is the terminal of
- *   whoever restores;
+ *   whoever restores; a restorer without a terminal (a service) leaves one that was hung up;
  * - /dev/tty: opened by a task that has the controlling terminal;
  * - consoles, virtual terminals, serial lines: the device of the same name, whose settings are left
  *   alone.
