@@ -12,6 +12,7 @@
 #include <sys/time.h>
 
 #include "basic/sys.h"
+#include "engine/kinds/sk-extra.h"
 
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
@@ -265,6 +266,8 @@ int sk_opts_dump(struct dump *d, int fd, int family, SkOptsEntry *ret)
 		r = device_dump(d, fd, &e);
 	if (r == 0)
 		r = filter_dump(d, fd, &e);
+	if (r == 0)
+		r = sk_extra_dump(d, fd, &e);
 	if (r < 0)
 		return r;
 	*ret = e;
@@ -418,7 +421,7 @@ int sk_opts_restore(struct restore *rs, int fd, const SkOptsEntry *e)
 		r = device_restore(rs, fd, e->so_bound_dev);
 	if (r == 0)
 		r = filter_restore(rs, fd, e);
-	return r;
+	return r == 0 ? sk_extra_restore(rs, fd, e) : r;
 }
 
 int sk_shutdown_restore(struct restore *rs, int fd, SkShutdown how)
