@@ -464,6 +464,10 @@ static const struct option_row rows[] = {
 	TAKE_ROW("tree", 't', NEEDS_VALUE, DUMPS, take_tree, "PID  root of the tree"),
 	SWITCH_ROW("leave-running", 'R', false, DUMPS, ENGINE(leave_running),
 		   "do not end the tree after the dump"),
+	SWITCH_ROW("track-mem", 0, true, DUMPS, ENGINE(track_mem),
+		   "with --leave-running: note what is written from here on, for the next set"),
+	TEXT_ROW("prev-images-dir", 0, DUMPS, ENGINE(prev_images_dir),
+		 "DIR  set that this one continues, relative to the image directory"),
 	SWITCH_ROW("leave-stopped", 's', false, TREES, ENGINE(leave_stopped),
 		   "leave the tree stopped"),
 	SWITCH_ROW("shell-job", 'j', true, BOTH, ENGINE(shell_job),
@@ -526,11 +530,9 @@ static const struct option_row rows[] = {
 	REFUSED_ROW("ms", 0, NO_VALUE, false, ACTION_CHECK, NULL),
 
 	/*
-	 * Handed to the engine, which has no use for them yet: all sets are full, namespaces with contents
+	 * Handed to the engine, which has no use for them yet: namespaces with contents
 	 * are refused or said not to be kept, devices and files are taken by their path.
 	 */
-	TEXT_ROW("prev-images-dir", 0, DUMPS, ENGINE(prev_images_dir), NULL),
-	SWITCH_ROW("track-mem", 0, true, DUMPS, ENGINE(track_mem), NULL),
 	SWITCH_ROW("auto-dedup", 0, true, TREES, ENGINE(auto_dedup), NULL),
 	TEXT_ROW("freeze-cgroup", 0, DUMPS, ENGINE(freeze_cgroup), NULL),
 	TEXT_ROW("root", 'r', BOTH, ENGINE(root), NULL),
