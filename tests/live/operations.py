@@ -6,7 +6,9 @@ Each scenario is a function with one target in namespaces of its own; its first 
 is a live program; when a scenario is over, the original checks itself.
 """
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import socket
@@ -324,6 +326,68 @@ def no_session_leader_refused(stage):
     stage.content()
 
 
+class Terminal:
+    """A pseudo terminal of ours with a shell in it."""
+
+    def __init__(self):
+        self.shell, self.master = pty.fork()
+        if self.shell == 0:
+            os.execvp('sh', ['sh'])
+        self.hear('PS1=; echo outer-$((1 + 1))', r'outer-2\r\n')
+
+    def hear(self, line, wanted, seconds=20):
+        """Types a line, waits for what the pattern says, returns the match."""
+        os.write(self.master, line.encode() + b'\n')
+        heard, end = '', time.monotonic() + seconds
+        while time.monotonic() < end:
+            if select.select([self.master], [], [], 0.1)[0]:
+                heard += os.read(self.master, 4096).decode(errors='replace')
+            match = re.search(wanted, heard)
+            if match:
+                return match
+        raise Failure(f'{line!r} was answered by {heard!r}, not {wanted!r}')
+
+    def close(self):
+        os.close(self.master)
+        os.waitpid(self.shell, 0)
+
+
+def shell_with_terminal(stage):
+    """a shell comes back into the terminal of whoever restores it, with its variables and in the foreground"""
+    terminal = Terminal()
+    terminal.hear('sh', '')
+    inner = int(terminal.hear('PS1=; X=kept; echo inner-$((2 + 2))-$$', r'inner-4-(\d+)\r\n')[1])
+    stage.content()
+    code, said = stage.run('dump', '-t', str(inner))
+    check(code != 0 and 'shell-job' in said, f'without --shell-job it is refused: {errors(said)}')
+    code, said = stage.run('dump', '-t', str(inner), '--shell-job')
+    check(code == 0, f'dump: {errors(said)}')
+    terminal.hear('echo outer-$((3 + 3))', r'outer-6\r\n')
+    terminal.hear(f'{stage.engine.path} restore -D {stage.images} --shell-job', '')
+    wait_until('the shell is there again', lambda: os.path.exists(f'/proc/{inner}'))
+    terminal.hear('echo back-$X-$$', rf'back-kept-{inner}\r\n')
+    terminal.hear('sleep 0.1; exit', '')
+    terminal.hear('echo outer-$((4 + 4))', r'outer-8\r\n')
+    terminal.close()
+
+
+def terminal_that_is_gone(stage):
+    """a job of a shell comes back without any terminal: its own is hung up"""
+    terminal = Terminal()
+    job = int(terminal.hear('sleep 1000 & echo job-$((5 + 5))-$!', r'job-10-(\d+)\r\n')[1])
+    stage.content()
+    code, said = stage.run('dump', '-t', str(job), '--shell-job')
+    check(code == 0, f'dump: {errors(said)}')
+    terminal.hear('wait; echo outer-$((6 + 6))', r'outer-12\r\n')
+    terminal.close()
+    code, said = stage.run('restore', '--shell-job', '-d')
+    check(code == 0, f'restore: {errors(said)}')
+    check('hung up' in said, f'it is said: {said}')
+    link = os.readlink(f'/proc/{job}/fd/0')
+    check(re.fullmatch(r'/dev/pts/\d+ \(deleted\)', link), f'its input is {link}')
+    os.kill(job, 9)
+
+
 def truncated_pages(stage):
     """restore from a set whose pages are cut short fails, in time, and leaves nothing of the tree"""
     stage.dump_well('--leave-running')
@@ -497,6 +561,8 @@ SCENARIOS = [
     (established_refused, 'tcp-close', None),
     (foreign_socket_refused, 'files', None),
     (no_session_leader_refused, 'tree', None),
+    (shell_with_terminal, 'tree', None),
+    (terminal_that_is_gone, 'tree', 'CRIU needs a terminal'),
     (truncated_pages, 'memory-private', 'CRIU 4.2 waits for ever'),
     (missing_image, 'files', None),
     (garbage_in_image, 'files', None),
