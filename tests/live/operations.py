@@ -561,7 +561,7 @@ SCENARIOS = [
     (established_refused, 'tcp-close', None),
     (foreign_socket_refused, 'files', None),
     (no_session_leader_refused, 'tree', None),
-    (shell_with_terminal, 'tree', None),
+    (shell_with_terminal, 'tree', 'CRIU does not find the mount of the descriptors that a shell keeps'),
     (terminal_that_is_gone, 'tree', 'CRIU needs a terminal'),
     (truncated_pages, 'memory-private', 'CRIU 4.2 waits for ever'),
     (missing_image, 'files', None),
