@@ -64,7 +64,8 @@ def talk(address, request, family=socket.AF_INET, timeout=5.0, until=None):
     with socket.socket(family, socket.SOCK_STREAM) as client:
         client.settimeout(timeout)
         client.connect(address)
-        client.sendall(request)
+        if request:
+            client.sendall(request)
         answer = b''
         while until is None or not answer.endswith(until):
             part = client.recv(65536)

@@ -38,6 +38,11 @@ def get(path):
     return body if b' 200 ' in head.split(b'\r\n')[0] else b''
 
 
+def is_set_up(worker):
+    """A worker gives up root last."""
+    return os.stat(f'/proc/{worker}').st_uid != 0
+
+
 class Nginx(interop.Program):
     name = 'nginx'
     programs = ('nginx',)
@@ -51,7 +56,8 @@ class Nginx(interop.Program):
         return [need('nginx'), '-c', self.file('nginx.conf'), '-e', self.file('error.log')]
 
     def is_ready(self, pid):
-        return answers(lambda: get('/index.html'))() == PAGE.encode() and len(children(pid)) == 2
+        return (answers(lambda: get('/index.html'))() == PAGE.encode() and len(children(pid)) == 2 and
+                all(is_set_up(worker) for worker in children(pid)))
 
     def remember(self, pid):
         self.workers = sorted(children(pid))
