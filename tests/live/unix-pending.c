@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Connections that wait in the backlog. Had they written already, the dump would refuse: no descriptor leads to the data.
+ * Connections that wait in the backlog. Had they written already, the dump would refuse: no
+ * descriptor leads to the data.
  */
 #include <stdio.h>
 #include <string.h>
