@@ -5,6 +5,7 @@
  * ourselves, are not described: they will be there, and they are not the tree's.
  */
 #include <dirent.h>
+#include <sched.h>
 #include <string.h>
 
 #include "basic/sys.h"
@@ -27,6 +28,7 @@ struct cgroup_set {
 struct cgroup_dump {
 	struct cgroup_set *sets; /* [0]: our own; ids begin at 1 */
 	size_t n_sets, n_dirs;
+	struct cgroup_places inside; /* of the root task, where it has a namespace of its own */
 	CgroupEntry entry;
 };
 
@@ -68,7 +70,8 @@ static int find_set(struct dump *d, struct task *task, struct thread *thread)
 		return 0; /* a kernel without cgroups */
 	if (r < 0)
 		return fail(d->failure, r, "cannot read the cgroups of thread %d", thread->tid);
-	for (size_t i = 0; i < d->cgroups->n_sets; i++) {
+	/* With a namespace of its own the places matter even where they are ours. */
+	for (size_t i = d->own_ns[NS_CGROUP] ? 1 : 0; i < d->cgroups->n_sets; i++) {
 		if (strcmp(d->cgroups->sets[i].text, text) == 0) {
 			thread->cg_set = OWN_SET + i;
 			return 0;
@@ -77,6 +80,29 @@ static int find_set(struct dump *d, struct task *task, struct thread *thread)
 	r = add_set(d, text);
 	thread->cg_set = OWN_SET + d->cgroups->n_sets - 1;
 	return r;
+}
+
+/* The places of the root task as itself sees them. */
+static int look_from_inside(struct dump *d)
+{
+	const struct task *task = d->tree.tasks[0];
+	_cleanup_close_ int ours = sys_open("/proc/self/ns/cgroup", O_RDONLY, 0);
+	_cleanup_close_ int theirs = sys_openat(task->proc_fd, "ns/cgroup", O_RDONLY, 0);
+	_cleanup_free_ char *text = NULL;
+	int r, back;
+
+	if (ours < 0 || theirs < 0)
+		return fail(d->failure, MIN(ours, theirs), "cannot open its cgroup namespace");
+	r = SYS_CALL(setns(theirs, CLONE_NEWCGROUP));
+	if (r < 0)
+		return fail(d->failure, r, "cannot look into its cgroup namespace");
+	r = sys_read_file_at(task->proc_fd, "cgroup", CGROUP_TEXT_MAX, &text, NULL);
+	back = SYS_CALL(setns(ours, CLONE_NEWCGROUP));
+	if (r == 0)
+		r = back;
+	if (r == 0)
+		r = cgroup_places_parse(&d->arena, text, &d->cgroups->inside);
+	return r < 0 ? fail(d->failure, r, "cannot look into its cgroup namespace") : 0;
 }
 
 int cgroup_dump_look(struct dump *d)
@@ -99,6 +125,8 @@ int cgroup_dump_look(struct dump *d)
 	}
 	if (r == 0 && d->cgroups->n_sets > 1)
 		d->root_cg_set = OWN_SET;
+	if (r == 0 && d->own_ns[NS_CGROUP])
+		r = look_from_inside(d);
 	return r;
 }
 
@@ -311,6 +339,25 @@ static int put_hierarchy(struct dump *d, const char *name)
 	return 0;
 }
 
+/* How much of a path the root of its namespace hides. */
+static int put_hidden(struct dump *d, CgMemberEntry *m)
+{
+	const char *inside = cgroup_places_find(&d->cgroups->inside, m->name);
+	size_t all = strlen(m->path), shown;
+
+	if (!inside)
+		return 0;
+	shown = strcmp(inside, "/") == 0 ? 0 : strlen(inside);
+	if (strcmp(m->path, "/") == 0)
+		all = 0;
+	if (shown > all || strncmp(m->path + all - shown, inside, shown) != 0)
+		return fail(d->failure, -EOPNOTSUPP, "cgroup '%s' is outside of the cgroup namespace of its task",
+			    m->path);
+	m->has_cgns_prefix = all > shown;
+	m->cgns_prefix = all - shown;
+	return 0;
+}
+
 static int put_set(struct dump *d, const struct cgroup_set *set, uint32_t id)
 {
 	CgSetEntry *e = dump_new(d, CgSetEntry, cg_set_entry__init);
@@ -337,6 +384,8 @@ static int put_set(struct dump *d, const struct cgroup_set *set, uint32_t id)
 			return fail(d->failure, -ENOMEM, "no memory for cgroups");
 		m->name = place->name;
 		m->path = place->path;
+		if (id == task_leader(d->tree.tasks[0])->cg_set && put_hidden(d, m) < 0)
+			return -EOPNOTSUPP;
 		e->ctls[e->n_ctls++] = m;
 	}
 	return 0;

@@ -8,6 +8,7 @@
  */
 #include <inttypes.h>
 #include <limits.h>
+#include <sched.h>
 #include <string.h>
 
 #include "basic/sys.h"
@@ -102,6 +103,17 @@ static int add_hierarchy(struct restore *rs, const CgControllerEntry *e)
 	return 0;
 }
 
+static struct hierarchy *find_hierarchy(const struct restore *rs, const char *name)
+{
+	struct cgroup_restore *cg = rs->cgroups;
+
+	for (size_t i = 0; i < cg->n_hierarchies; i++) {
+		if (strcmp(cg->hierarchies[i].name, name) == 0)
+			return &cg->hierarchies[i];
+	}
+	return NULL;
+}
+
 static const CgSetEntry *find_set(const struct restore *rs, uint32_t id)
 {
 	const CgroupEntry *e = rs->cgroups->entry;
@@ -121,6 +133,21 @@ static uint32_t set_of(const struct restore *rs, const CoreEntry *core)
 									     0;
 
 	return rs->inventory->has_root_cg_set && id == rs->inventory->root_cg_set ? 0 : id;
+}
+
+/* All members of all sets must be in hierarchies that are described. */
+static int check_members(struct restore *rs)
+{
+	const CgroupEntry *e = rs->cgroups->entry;
+
+	for (size_t i = 0; i < e->n_sets; i++) {
+		for (size_t k = 0; k < e->sets[i]->n_ctls; k++) {
+			if (!find_hierarchy(rs, e->sets[i]->ctls[k]->name))
+				return fail(rs->failure, -EBADMSG, "hierarchy '%s' is not in cgroup.img",
+					    e->sets[i]->ctls[k]->name);
+		}
+	}
+	return 0;
 }
 
 static int check_sets(struct restore *rs)
@@ -175,7 +202,7 @@ int cgroup_restore_load(struct restore *rs)
 	r = check_sets(rs);
 	for (size_t i = 0; r == 0 && i < rs->cgroups->entry->n_controllers; i++)
 		r = add_hierarchy(rs, rs->cgroups->entry->controllers[i]);
-	return r;
+	return r < 0 ? r : check_members(rs);
 }
 
 /* ---- directories ---- */
@@ -452,15 +479,77 @@ static int enter_place(struct restore *rs, struct hierarchy *h, const char *path
 	return r < 0 ? CANNOT(rs, r, "cannot enter cgroup '%s' of hierarchy '%s'", path, h->name) : 0;
 }
 
-static struct hierarchy *find_hierarchy(const struct restore *rs, const char *name)
+/*
+ * A namespace begins where a task is when it asks for one. So the root task goes there first, the others follow it into
+ * its namespace, and then all go to their places.
+ */
+static int make_namespace(struct restore *rs, struct rtask *root)
 {
-	struct cgroup_restore *cg = rs->cgroups;
+	const CgSetEntry *set = find_set(rs, set_of(rs, root->core));
+	int r;
 
-	for (size_t i = 0; i < cg->n_hierarchies; i++) {
-		if (strcmp(cg->hierarchies[i].name, name) == 0)
-			return &cg->hierarchies[i];
+	for (size_t i = 0; set && i < set->n_ctls; i++) {
+		const CgMemberEntry *m = set->ctls[i];
+		struct hierarchy *h = find_hierarchy(rs, m->name);
+		const char *path = "/";
+
+		if (m->has_cgns_prefix && m->cgns_prefix <= strlen(m->path))
+			path = path_here(rs, h, arena_printf(&rs->arena, "%.*s", (int)m->cgns_prefix, m->path));
+		if (!path)
+			return fail(rs->failure, -ENOMEM, "no memory for cgroups");
+		if (h->own && strcmp(path, h->own) == 0)
+			continue;
+		r = enter_place(rs, h, path, root->pid, true);
+		if (r < 0)
+			return r;
 	}
-	return NULL;
+	r = restore_drive(rs, root, root->pid);
+	if (r < 0)
+		return r;
+	return MIN(restore_call(rs, root, "cannot make its cgroup namespace", SYS_unshare, CLONE_NEWCGROUP, 0, 0, 0,
+				0, 0),
+		   0);
+}
+
+static int join_namespace(struct restore *rs, struct rtask *task, int fd)
+{
+	int there, r;
+
+	r = restore_drive(rs, task, task->pid);
+	if (r < 0)
+		return r;
+	there = restore_send_fd(rs, task, fd);
+	if (there < 0)
+		return there;
+	remote_add(task->remote, "cannot join the cgroup namespace", SYS_setns, there, CLONE_NEWCGROUP, 0, 0, 0, 0);
+	remote_add(task->remote, "cannot close a descriptor", SYS_close, there, 0, 0, 0, 0, 0);
+	return remote_run(task->remote);
+}
+
+static int enter_namespace(struct restore *rs)
+{
+	struct rtask *root = rs->tasks[0];
+	_cleanup_close_ int fd = -EBADF;
+	char path[64];
+	int r;
+
+	r = make_namespace(rs, root);
+	if (r < 0)
+		return r;
+	(void)snprintf(path, sizeof(path), "/proc/%d/ns/cgroup", root->pid);
+	fd = sys_open(path, O_RDONLY, 0);
+	if (fd < 0)
+		return fail(rs->failure, fd, "cannot open its cgroup namespace");
+	for (size_t i = 1; r == 0 && i < rs->n_tasks; i++)
+		r = rs->tasks[i]->zombie ? 0 : join_namespace(rs, rs->tasks[i], fd);
+	return r;
+}
+
+static bool has_namespace(const struct restore *rs)
+{
+	const TaskKobjIdsEntry *its = rs->tasks[0]->ids, *ours = rs->inventory->root_ids;
+
+	return its->has_cgroup_ns_id && ours->has_cgroup_ns_id && its->cgroup_ns_id != ours->cgroup_ns_id;
 }
 
 /* @from: the set it is in now; 0: ours. */
@@ -473,11 +562,8 @@ static int enter_set(struct restore *rs, uint32_t from, uint32_t to, pid_t tid, 
 		const char *path, *at = NULL;
 		int r;
 
-		if (!h)
-			return fail(rs->failure, -EBADMSG, "hierarchy '%s' is not in cgroup.img",
-				    set->ctls[i]->name);
 		path = path_here(rs, h, set->ctls[i]->path);
-		if (!now)
+		if (!now && (!has_namespace(rs) || tid != rs->tasks[0]->pid))
 			at = h->own;
 		for (size_t k = 0; now && k < now->n_ctls; k++) {
 			if (strcmp(now->ctls[k]->name, h->name) == 0)
@@ -498,6 +584,12 @@ int cgroup_restore_enter(struct restore *rs)
 {
 	if (!rs->cgroups)
 		return 0;
+	if (has_namespace(rs)) {
+		int r = enter_namespace(rs);
+
+		if (r < 0)
+			return r;
+	}
 	for (size_t i = 0; i < rs->n_tasks; i++) {
 		const struct rtask *task = rs->tasks[i];
 		FAILURE_SCOPE(rs->failure, "task %u", task->entry->pid);

@@ -151,7 +151,8 @@ static int check_namespaces(struct dump *d)
 		d->own_ns[k] = ours != root && (k != NS_PID || d->tree.tasks[0]->vpid == 1);
 		if (d->own_ns[k])
 			d->ns_id[k] = ++last_id;
-		if (d->own_ns[k] && k != NS_PID && k != NS_TIME)
+		if (d->own_ns[k] && k != NS_PID && k != NS_TIME &&
+		    (k != NS_CGROUP || d->options->manage_cgroups == MANAGE_CGROUPS_IGNORE))
 			return fail(d->failure, -EOPNOTSUPP,
 				    "task %d: its own %s namespace cannot be saved", d->tree.tasks[0]->pid,
 				    ns_names[k]);

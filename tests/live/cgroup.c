@@ -2,12 +2,14 @@
 /*
  * Cgroups: a task, its child and one of its threads in places of their own, in a hierarchy of version 1 without controllers
  * and in version 2; owner and properties of the directories, also of an empty one. For operations.py, which
- * finds the mounts in the scratch directory and the name in `place`, and removes what is there.
+ * finds the mounts in the scratch directory and the name in `place`, and removes what is there. With an argument the
+ * task makes a cgroup namespace, which begins at its place.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -22,6 +24,7 @@
 enum { OWNER = 12345, DEPTH = 7 };
 
 static char place[32];
+static bool in_namespace;
 static volatile bool in_place, stop;
 
 static bool write_text(const char *path, const char *text)
@@ -54,7 +57,10 @@ static void check_place(const char *who, const char *hierarchy, const char *rest
 	char line[256];
 
 	live_check(live_read_file("/proc/thread-self/cgroup", text, sizeof(text)) > 0, "%s reads its cgroups", who);
-	(void)snprintf(line, sizeof(line), ":%s:/%s%s\n", hierarchy, place, rest);
+	if (in_namespace)
+		(void)snprintf(line, sizeof(line), ":%s:%s\n", hierarchy, *rest ? rest : "/");
+	else
+		(void)snprintf(line, sizeof(line), ":%s:/%s%s\n", hierarchy, place, rest);
 	live_check(strstr(text, line) != NULL, "%s is in '%s', has %s", who, line, text);
 }
 
@@ -103,7 +109,7 @@ static void check_directories(bool has_v2)
 	live_check(strcmp(text, "7\n") == 0, "a property of version 2: %s", text);
 }
 
-int main(void)
+int main(int argc, char *argv[])
 {
 	pthread_t thread;
 	bool has_v2;
@@ -133,6 +139,10 @@ int main(void)
 		live_need(make("v2", "/child") && write_text(path_of("v2", "/cgroup.max.depth"), "7") &&
 				  write_text(path_of("v2", "/cgroup.procs"), "0"),
 			  "cgroups of version 2");
+	(void)argv;
+	in_namespace = argc > 1;
+	if (in_namespace && unshare(CLONE_NEWCGROUP) < 0)
+		live_skip("no cgroup namespace: %s", strerror(errno));
 	live_need(pthread_create(&thread, NULL, thread_body, NULL) == 0, "pthread_create");
 	while (!in_place)
 		(void)usleep(1000);

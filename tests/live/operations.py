@@ -38,8 +38,10 @@ class Stage:
         self.images = os.path.join(top, 'images')
         os.makedirs(self.scratch, mode=0o777)
         os.makedirs(self.images)
-        process = subprocess.Popen([*wrapper, os.path.join(BUILD, program)], cwd=self.scratch, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        program, *arguments = program.split()
+        process = subprocess.Popen([*wrapper, os.path.join(BUILD, program), *arguments], cwd=self.scratch,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True)
         process.returncode = 0
         self.pid = process.pid
         wait_until('the target is ready', lambda: os.path.exists(os.path.join(self.scratch, 'ready')))
@@ -427,6 +429,24 @@ def missing_file(stage):
     check('scratch/data' in said, f'the error names the file: {errors(said)}')
 
 
+def cgroup_namespace_comes_back(stage):
+    """a cgroup namespace comes back, with all tasks in it and its root where it was"""
+    def views():
+        """Which namespaces there are, and where the tasks are in ours."""
+        return ({os.readlink(f'/proc/{pid}/ns/cgroup') for pid in others()},
+                [re.findall(r'^(?:0:|.*snapmgr-live):.*', observe.text(f'/proc/{pid}/cgroup'), re.M)
+                 for pid in sorted(others())])
+    namespaces, places = views()
+    ours = os.readlink('/proc/self/ns/cgroup')
+    check(len(namespaces) == 1 and ours not in namespaces, f'they are in one of their own: {namespaces}, {ours}')
+
+    def look():
+        found, now = views()
+        check(len(found) == 1 and ours not in found, f'they are in one of their own again: {found}, {ours}')
+        check(now == places, f'they are in their places: {now}, {places}')
+    cgroups_come_back(stage, look)
+
+
 def vdso_differs(stage):
     """restore under another kernel's vdso redirects the old one, also a second time"""
     stage.dump_well()
@@ -477,7 +497,7 @@ def give_other_vdso(images):
     check(changed > 0, 'the vdso is in the images')
 
 
-def cgroups_come_back(stage):
+def cgroups_come_back(stage, look=lambda: None):
     """tasks and threads return to their cgroups, which are made with their properties where they are gone"""
     with open(os.path.join(stage.scratch, 'place'), encoding='ascii') as file:
         place = file.read()
@@ -504,6 +524,7 @@ def cgroups_come_back(stage):
         remove()
         stage.restore_well()
         check(made() == before, f'the cgroups are made: {made()}, {before}')
+        look()
         stage.content()
         frame.kill_everything()
         stage.restore_well()
@@ -568,6 +589,7 @@ SCENARIOS = [
     (garbage_in_image, 'files', None),
     (missing_file, 'files', None),
     (cgroups_come_back, 'cgroup', 'CRIU says it in other words'),
+    (cgroup_namespace_comes_back, 'cgroup ns', 'CRIU says it in other words'),
     (vdso_differs, 'vdso-calls', 'CRIU says it in other words'),
 ]
 
