@@ -289,7 +289,7 @@ static int icons_check(struct dump *d, struct unix_dump *u, const struct unix_du
 	for (size_t i = 0; i < item->n_icons; i++) {
 		if (item->icons[i] != 0 && dumped_find(u, item->icons[i]))
 			continue;
-		if (!d->options->skip_in_flight)
+		if (!d->options->skip_in_flight && !d->options->tcp_close)
 			return fail(d->failure, -EOPNOTSUPP,
 				    "a connection from outside of the tree waits to be accepted; "
 				    "--skip-in-flight drops it");

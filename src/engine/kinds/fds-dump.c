@@ -136,6 +136,16 @@ uint32_t files_find_id(struct dump *d, int fd)
 	return known_search(state(d), &k, &at) ? state(d)->known[at].id : 0;
 }
 
+uint32_t files_find_inode(struct dump *d, dev_t dev, ino_t ino)
+{
+	const struct files_dump *fs = state(d);
+
+	for (size_t i = 0; i < fs->n_known; i++)
+		if (fs->known[i].dev == dev && fs->known[i].ino == ino)
+			return fs->known[i].id;
+	return 0;
+}
+
 int fd_view_u64(const struct fd_view *view, const char *key, int base, uint64_t *ret)
 {
 	const char *p = proc_field(view->fdinfo, key);

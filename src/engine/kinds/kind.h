@@ -148,6 +148,8 @@ int files_put_mapped(struct dump *d, const struct task *task, int fd, uint32_t m
 	_must_check_;
 /* Has any task of the tree the description @fd (ours) open? Return: its id, or 0. */
 uint32_t files_find_id(struct dump *d, int fd);
+/* The same by inode, for what has one description only. */
+uint32_t files_find_inode(struct dump *d, dev_t dev, ino_t ino);
 uint32_t files_new_id(struct dump *d);
 
 /* fdinfo numbers: "key:\tVALUE". -ENODATA when absent, -EBADMSG when not a number of @base. */

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <linux/limits.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <sys/mman.h>
 
 #include "basic/parse.h"
@@ -87,6 +88,8 @@ static int classify(const struct proc_map *m)
 		return VMA_REGULAR | (m->shared ? VMA_ANON_SHARED : VMA_ANON_PRIVATE);
 	if (path_starts(m, "/[aio]"))
 		return VMA_AIORING;
+	if (path_starts(m, "socket:["))
+		return VMA_REGULAR | VMA_SOCKET;
 	if (m->path[0] == '/')
 		return VMA_REGULAR | (m->shared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE);
 	return -EOPNOTSUPP;
@@ -166,6 +169,7 @@ static int vma_add(struct dump *d, struct task *task, const struct proc_map *m, 
 	if (v->status & VMA_SHSTK)
 		return fail(d->failure, -EOPNOTSUPP, "a shadow stack cannot be saved");
 	v->shmid = m->inode;
+	v->dev = makedev(m->dev_major, m->dev_minor);
 
 	if (last && merges(last, v)) {
 		last->end = v->end;
@@ -256,6 +260,18 @@ static int resolve_file(struct dump *d, struct task *task, struct vma *v)
 	return 0;
 }
 
+/* The ring of a packet socket: mapped from the socket itself. What is in it is lost, as packets are. */
+static int resolve_socket(struct dump *d, struct vma *v)
+{
+	uint32_t id = files_find_inode(d, v->dev, v->shmid);
+
+	if (id == 0)
+		return fail(d->failure, -EOPNOTSUPP, "a mapped socket that is not open any more");
+	v->shmid = id;
+	v->fdflags = O_RDWR;
+	return 0;
+}
+
 int vma_resolve(struct dump *d, struct task *task)
 {
 	for (size_t i = 0; i < task->n_vmas; i++) {
@@ -267,6 +283,8 @@ int vma_resolve(struct dump *d, struct task *task)
 			r = resolve_file(d, task, v);
 		else if (v->status & VMA_ANON_SHARED)
 			r = shmem_dump_mapping(d, task, v);
+		else if (v->status & VMA_SOCKET)
+			r = resolve_socket(d, v);
 		else
 			v->shmid = 0;
 		if (r < 0)
@@ -294,7 +312,7 @@ int vma_check(struct restore *rs, const struct rtask *task)
 		    v->start < last || guards != !!(v->status & VMA_GUARD))
 			return fail(rs->failure, -EBADMSG, "the image has it out of order");
 		last = v->end;
-		if (v->status & (VMA_SOCKET | VMA_SHSTK))
+		if (v->status & VMA_SHSTK)
 			return fail(rs->failure, -EOPNOTSUPP, "mappings of status %#x cannot be restored",
 				    v->status);
 	}
@@ -311,7 +329,7 @@ struct mapped_files {
 static int mapped_fd(struct restore *rs, struct rtask *task, struct mapped_files *have,
 		     const VmaEntry *v)
 {
-	bool shmem = !(v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED));
+	bool shmem = !(v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_SOCKET));
 	uint32_t mode = v->has_fdflags	      ? v->fdflags & O_ACCMODE :
 			(v->status & VMA_FILE_SHARED) && (v->prot & PROT_WRITE) ? O_RDWR :
 								O_RDONLY;
@@ -324,7 +342,7 @@ static int mapped_fd(struct restore *rs, struct rtask *task, struct mapped_files
 	}
 	if (shmem)
 		fd = shmem_open(rs, v);
-	else if (v->status & VMA_MEMFD)
+	else if (v->status & (VMA_MEMFD | VMA_SOCKET))
 		fd = files_open_mapped(rs, v->shmid, O_RDWR);
 	else
 		fd = files_open_mapped(rs, v->shmid, mode);
