@@ -22,6 +22,7 @@ struct hierarchy {
 	const char *root_option; /* NULL: none */
 	const char *own;	 /* where we are */
 	int fd;			 /* its root directory, -EBADF before it was needed */
+	const char *missing_unit; /* relative to it; NULL: none */
 	bool asked;
 };
 
@@ -150,6 +151,13 @@ static int check_members(struct restore *rs)
 	return 0;
 }
 
+static bool has_namespace(const struct restore *rs)
+{
+	const TaskKobjIdsEntry *its = rs->tasks[0]->ids, *ours = rs->inventory->root_ids;
+
+	return its->has_cgroup_ns_id && ours->has_cgroup_ns_id && its->cgroup_ns_id != ours->cgroup_ns_id;
+}
+
 static int check_sets(struct restore *rs)
 {
 	const CgroupEntry *e = rs->cgroups->entry;
@@ -180,8 +188,11 @@ int cgroup_restore_load(struct restore *rs)
 	ProtobufCMessage *msg;
 	int r;
 
-	if (rs->options->manage_cgroups == MANAGE_CGROUPS_IGNORE)
+	if (rs->options->manage_cgroups == MANAGE_CGROUPS_IGNORE) {
+		if (has_namespace(rs))
+			restore_note(rs, "its cgroup namespace is not restored: --manage-cgroups=ignore");
 		return 0;
+	}
 	r = image_read_one_in(rs->dir_fd, IMAGE_CGROUP, 0, &cgroup_entry__descriptor, &rs->arena, rs->failure,
 			      &msg);
 	if (r == -ENOENT)
@@ -268,15 +279,53 @@ static void inherit_cpuset(int root, const char *path)
 	}
 }
 
+/*
+ * Where systemd runs, a cgroup with the name of a unit is systemd's to make. One that we made up would be in the way of the
+ * unit that gets this name next: session-3.scope is somebody else's after a boot.
+ */
+static bool is_missing_unit(const char *path)
+{
+	static const char *const kinds[] = { ".scope", ".service", ".slice" };
+	size_t n = strlen(path);
+	struct stat st;
+
+	if (sys_fstatat(AT_FDCWD, "/run/systemd/system", &st, 0) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		size_t k = strlen(kinds[i]);
+
+		if (n > k && strcmp(path + n - k, kinds[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int note_missing_unit(struct restore *rs, struct hierarchy *h, const char *path)
+{
+	restore_note(rs, "cgroup '/%s' of hierarchy '%s' is for systemd to make: the tree stays where the restorer is",
+		     path, h->name);
+	h->missing_unit = arena_strdup(&rs->arena, path);
+	return h->missing_unit ? -ENOENT : -ENOMEM;
+}
+
+static bool is_in_missing_unit(const struct hierarchy *h, const char *path)
+{
+	return h->missing_unit && cgroup_path_below(relative(path), h->missing_unit);
+}
+
 /* Makes a path with what is missing above it. Return: 1 made, 0 was there, or -errno without fail(). */
 static int make_path(struct restore *rs, struct hierarchy *h, const char *path)
 {
 	struct cgroup_restore *cg = rs->cgroups;
 	char part[PATH_MAX];
+	struct stat st;
 	int r = 0;
 
 	for (const char *end = strchrnul(path, '/'); *path; end = strchrnul(end + 1, '/')) {
 		(void)snprintf(part, sizeof(part), "%.*s", (int)(end - path), path);
+		if (rs->options->manage_cgroups == MANAGE_CGROUPS_SOFT && is_missing_unit(part) &&
+		    sys_fstatat(h->fd, part, &st, 0) == -ENOENT)
+			return note_missing_unit(rs, h, part);
 		r = sys_mkdirat(h->fd, part, 0755);
 		if (r < 0 && r != -EEXIST)
 			return r;
@@ -399,7 +448,9 @@ static int make_dir(struct restore *rs, struct hierarchy *h, const CgroupDirEntr
 	int r = 0;
 
 	if (makes_dirs(rs) && !is_root) {
-		r = make_path(rs, h, relative(path));
+		r = is_in_missing_unit(h, path) ? -ENOENT : make_path(rs, h, relative(path));
+		if (r < 0 && is_in_missing_unit(h, path))
+			return 0;
 		if (r < 0)
 			return CANNOT(rs, r, "cannot make cgroup '%s' of hierarchy '%s'", path, h->name);
 		if (r == 0 && mode == MANAGE_CGROUPS_STRICT && e->n_properties > 0)
@@ -463,11 +514,13 @@ static int enter_place(struct restore *rs, struct hierarchy *h, const char *path
 	int r;
 
 	r = hierarchy_fd(rs, h);
-	if (r < 0 || h->fd < 0)
+	if (r < 0 || h->fd < 0 || is_in_missing_unit(h, path))
 		return r;
 	dir = sys_openat(h->fd, relative(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (dir == -ENOENT && makes_dirs(rs)) { /* a set of an image without its directory */
 		r = make_path(rs, h, relative(path));
+		if (r < 0 && is_in_missing_unit(h, path))
+			return 0;
 		dir = r < 0 ? r : sys_openat(h->fd, relative(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	}
 	if (dir < 0)
@@ -543,13 +596,6 @@ static int enter_namespace(struct restore *rs)
 	for (size_t i = 1; r == 0 && i < rs->n_tasks; i++)
 		r = rs->tasks[i]->zombie ? 0 : join_namespace(rs, rs->tasks[i], fd);
 	return r;
-}
-
-static bool has_namespace(const struct restore *rs)
-{
-	const TaskKobjIdsEntry *its = rs->tasks[0]->ids, *ours = rs->inventory->root_ids;
-
-	return its->has_cgroup_ns_id && ours->has_cgroup_ns_id && its->cgroup_ns_id != ours->cgroup_ns_id;
 }
 
 /* @from: the set it is in now; 0: ours. */

@@ -10,7 +10,8 @@
  *	ignore	cgroups are nobody's business, on both sides
  *	none	tasks go back; their cgroups must be there
  *	props	the same, and properties of those are set
- *	soft	cgroups that are missing are made, with their properties; what cannot be done is noted
+ *	soft	cgroups that are missing are made, with their properties; what cannot be done is noted. Where systemd
+ *		runs its units are not made up: the tree stays where the restorer is
  *	full	the same, and properties of those that are there are set; what cannot be done is a failure
  *	strict	the same, but none of them may be there already
  *

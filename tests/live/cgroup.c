@@ -2,8 +2,8 @@
 /*
  * Cgroups: a task, its child and one of its threads in places of their own, in a hierarchy of version 1 without controllers
  * and in version 2; owner and properties of the directories, also of an empty one. For operations.py, which
- * finds the mounts in the scratch directory and the name in `place`, and removes what is there. With an argument the
- * task makes a cgroup namespace, which begins at its place.
+ * finds the mounts in the scratch directory and the name in `place`, and removes what is there. Arguments: `ns`, the
+ * task makes a cgroup namespace, which begins at its place; `scope`, the place is named like a unit of systemd's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -119,7 +119,8 @@ int main(int argc, char *argv[])
 
 	live_start();
 	live_need(getrandom(&random, sizeof(random), 0) == sizeof(random), "getrandom");
-	(void)snprintf(place, sizeof(place), "live-%llx", (unsigned long long)random);
+	(void)snprintf(place, sizeof(place), "live-%llx%s", (unsigned long long)random,
+		       argc > 1 && strcmp(argv[1], "scope") == 0 ? ".scope" : "");
 	live_need(mkdir(live_path("v1"), 0755) == 0 && mkdir(live_path("v2"), 0755) == 0, "mkdir");
 	if (mount("none", live_path("v1"), "cgroup", 0, "none,name=" HIERARCHY) < 0)
 		live_skip("no cgroup hierarchy of version 1: %s", strerror(errno));
@@ -139,8 +140,7 @@ int main(int argc, char *argv[])
 		live_need(make("v2", "/child") && write_text(path_of("v2", "/cgroup.max.depth"), "7") &&
 				  write_text(path_of("v2", "/cgroup.procs"), "0"),
 			  "cgroups of version 2");
-	(void)argv;
-	in_namespace = argc > 1;
+	in_namespace = argc > 1 && strcmp(argv[1], "ns") == 0;
 	if (in_namespace && unshare(CLONE_NEWCGROUP) < 0)
 		live_skip("no cgroup namespace: %s", strerror(errno));
 	live_need(pthread_create(&thread, NULL, thread_body, NULL) == 0, "pthread_create");

@@ -447,6 +447,27 @@ def cgroup_namespace_comes_back(stage):
     cgroups_come_back(stage, look)
 
 
+def units_are_not_made_up(stage):
+    """where systemd runs, a cgroup of one of its units that is not there is not made, but with --manage-cgroups=full"""
+    os.makedirs('/run', exist_ok=True)
+    libc_call('mount', b'none', b'/run', b'tmpfs', 0, None)
+    os.makedirs('/run/systemd/system')
+    tops = cgroup_directories(stage)
+    try:
+        stage.dump_well()
+        remove_cgroups(tops)
+        code, said = stage.run('restore', '-d')
+        check(code == 0, f'restore succeeds: {errors(said)}')
+        check('is for systemd to make' in said, 'the log says so')
+        check(not any(map(os.path.isdir, tops)), 'nothing is made')
+        frame.kill_everything()
+        stage.restore_well('--manage-cgroups=full')
+        stage.content()
+    finally:
+        remove_cgroups(tops)
+        unmount_cgroups(stage)
+
+
 def vdso_differs(stage):
     """restore under another kernel's vdso redirects the old one, also a second time"""
     stage.dump_well()
@@ -499,25 +520,14 @@ def give_other_vdso(images):
 
 def cgroups_come_back(stage, look=lambda: None):
     """tasks and threads return to their cgroups, which are made with their properties where they are gone"""
-    with open(os.path.join(stage.scratch, 'place'), encoding='ascii') as file:
-        place = file.read()
-    tops = [os.path.join(stage.scratch, version, place) for version in ('v1', 'v2')]
+    tops = cgroup_directories(stage)
+    place = os.path.basename(tops[0])
 
     def made():
         return [top for top in tops if os.path.isdir(top)]
 
     def remove():
-        frame.kill_everything()
-
-        def gone():
-            for top in made():
-                for path, _, _ in os.walk(top, topdown=False):
-                    try:
-                        os.rmdir(path)
-                    except OSError:     # the dead are in it for a moment
-                        pass
-            return not made()
-        wait_until('the cgroups are removed', gone, timeout=5)
+        remove_cgroups(tops)
     try:
         stage.dump_well()
         before = made()
@@ -548,8 +558,33 @@ def cgroups_come_back(stage, look=lambda: None):
         stage.content()
     finally:
         remove()
-        for version in 'v1', 'v2':
-            subprocess.run(['umount', os.path.join(stage.scratch, version)], check=False, stderr=subprocess.DEVNULL)
+        unmount_cgroups(stage)
+
+
+def cgroup_directories(stage):
+    """Where live/cgroup.c makes its cgroups."""
+    with open(os.path.join(stage.scratch, 'place'), encoding='ascii') as file:
+        place = file.read()
+    return [os.path.join(stage.scratch, version, place) for version in ('v1', 'v2')]
+
+
+def remove_cgroups(tops):
+    frame.kill_everything()
+
+    def gone():
+        for top in tops:
+            for path, _, _ in os.walk(top, topdown=False):
+                try:
+                    os.rmdir(path)
+                except OSError:     # the dead are in it for a moment
+                    pass
+        return not any(map(os.path.isdir, tops))
+    wait_until('the cgroups are removed', gone, timeout=5)
+
+
+def unmount_cgroups(stage):
+    for version in 'v1', 'v2':
+        subprocess.run(['umount', os.path.join(stage.scratch, version)], check=False, stderr=subprocess.DEVNULL)
 
 
 def failed_restore(stage):
@@ -590,6 +625,7 @@ SCENARIOS = [
     (missing_file, 'files', None),
     (cgroups_come_back, 'cgroup', 'CRIU says it in other words'),
     (cgroup_namespace_comes_back, 'cgroup ns', 'CRIU says it in other words'),
+    (units_are_not_made_up, 'cgroup scope', 'CRIU makes them'),
     (vdso_differs, 'vdso-calls', 'CRIU says it in other words'),
 ]
 
