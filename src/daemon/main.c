@@ -186,8 +186,23 @@ static const char *default_engine(char *buf, size_t size)
 	return SBINDIR "/snapmgr-engine";
 }
 
+/* Others are told these paths, and they are not where we are. NULL: no memory, or no working directory. */
+static char *make_absolute(const char *path)
+{
+	_cleanup_free_ char *here = NULL;
+	char *absolute = NULL;
+
+	if (path[0] == '/')
+		return strdup(path);
+	here = get_current_dir_name();
+	if (!here || asprintf(&absolute, "%s/%s", here, path) < 0)
+		return NULL;
+	return absolute;
+}
+
 int main(int argc, char *argv[])
 {
+	_cleanup_free_ char *config_dir = NULL, *store = NULL, *socket = NULL;
 	char engine[4096];
 	struct manager_options options = {
 		.config_dir = SYSCONFDIR "/snapmgr",
@@ -210,6 +225,13 @@ int main(int argc, char *argv[])
 	if (optind < argc) {
 		fprintf(stderr, "snapmgrd: what is '%s'?\n", argv[optind]);
 		return STATUS_USAGE;
+	}
+	options.config_dir = config_dir = make_absolute(options.config_dir);
+	options.store = store = make_absolute(options.store);
+	options.socket = socket = make_absolute(options.socket);
+	if (!config_dir || !store || !socket) {
+		fprintf(stderr, "snapmgrd: cannot tell where it runs\n");
+		return STATUS_FAILED;
 	}
 	/* The catalog makes private files itself; this is for what is forgotten. */
 	(void)umask(077);
