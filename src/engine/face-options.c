@@ -530,8 +530,8 @@ static const struct option_row rows[] = {
 	REFUSED_ROW("ms", 0, NO_VALUE, false, ACTION_CHECK, NULL),
 
 	/*
-	 * Handed to the engine, which has no use for them yet: namespaces with contents
-	 * are refused or said not to be kept, devices and files are taken by their path.
+	 * Handed to the engine, which has no use for them yet: parents are never punched, namespaces with contents are
+	 * refused, devices and files are taken by their path.
 	 */
 	SWITCH_ROW("auto-dedup", 0, true, TREES, ENGINE(auto_dedup), NULL),
 	TEXT_ROW("freeze-cgroup", 0, DUMPS, ENGINE(freeze_cgroup), NULL),
