@@ -240,6 +240,8 @@ static int bind_hidden(struct restore *rs, int fd, const UnixSkEntry *e)
 
 	if (!mkdtemp(scratch))
 		return fail(rs->failure, -errno, "cannot make a scratch directory in /tmp");
+	if (rs->guard)
+		guard_cover(rs->guard, scratch, GUARD_MOMENTARY);
 	guard_cover(rs->guard, scratch, GUARD_MOMENTARY);
 	pid = (pid_t)SYS_CALL(fork());
 	if (pid == 0) {
@@ -297,6 +299,18 @@ static int path_make_room(struct restore *rs, const UnixSkEntry *e, const char *
 	return 0;
 }
 
+/* A socket without its owner would be left behind, should the restore not come to its end. */
+static void path_cover(struct restore *rs, const UnixSkEntry *e, const char *path)
+{
+	char whole[PATH_MAX];
+	bool relative = path[0] != '/' && e->name_dir;
+	int n = snprintf(whole, sizeof(whole), "%s%s%s", relative ? e->name_dir : "",
+			 relative ? "/" : "", path);
+
+	if (rs->guard && n < (int)sizeof(whole) && whole[0] == '/')
+		guard_cover(rs->guard, whole, GUARD_UNTIL_COMMIT);
+}
+
 /* In the right directory already. */
 static int bind_path(struct restore *rs, int fd, const UnixSkEntry *e)
 {
@@ -308,6 +322,7 @@ static int bind_path(struct restore *rs, int fd, const UnixSkEntry *e)
 	r = path_make_room(rs, e, path);
 	if (r < 0)
 		return r;
+	path_cover(rs, e, path);
 	r = bind_raw(fd, e);
 	if (r < 0)
 		return fail(rs->failure, r, "cannot bind '%s'", path);
