@@ -75,9 +75,9 @@ static int parse_timer(const char **text, PosixTimerEntry *e, uint64_t *ret_targ
 	p += 8;
 	e->it_sigev_notify = strncmp(p, "none", 4) == 0 ? SIGEV_NONE : SIGEV_SIGNAL;
 	p = strchr(p, '/');
-	if (!p)
+	thread = p && strncmp(p, "/tid.", 5) == 0;
+	if (!thread && (!p || strncmp(p, "/pid.", 5) != 0))
 		return -EBADMSG;
-	thread = strncmp(p, "/tid.", 5) == 0;
 	p += 5;
 	if (parse_u64_prefix(&p, 10, &target) < 0)
 		return -EBADMSG;

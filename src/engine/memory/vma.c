@@ -97,7 +97,7 @@ static int classify(const struct proc_map *m)
 
 static void apply_vm_flags(struct vma *v, const char *p, const char *end)
 {
-	for (; p + 1 < end && *p != '\n'; p++) {
+	for (; p + 2 <= end; p++) { /* *end ends the line, or the text */
 		if (*p == ' ' || (p[2] != ' ' && p[2] != '\n'))
 			continue;
 		for (size_t i = 0; i < ARRAY_SIZE(vm_flags); i++) {
@@ -126,14 +126,14 @@ static const char *parse_attributes(struct vma *v, const char *p)
 		const char *end = strchrnul(p, '\n');
 
 		if (strncmp(p, "VmFlags:", 8) == 0)
-			apply_vm_flags(v, p + 8, end + 1);
+			apply_vm_flags(v, p + 8, end);
 		else if (strncmp(p, "KernelPageSize:", 15) == 0) {
 			const char *q = p + 15;
 			uint64_t kb = 0;
 
 			while (*q == ' ')
 				q++;
-			if (parse_u64_prefix(&q, 10, &kb) == 0 && kb > 4)
+			if (parse_u64_prefix(&q, 10, &kb) == 0 && kb > 4 && kb <= UINT32_MAX)
 				v->fdflags = __builtin_ctzll(kb * 1024); /* until resolved: log2 of the page size */
 		}
 		p = *end ? end + 1 : end;
