@@ -143,10 +143,17 @@ static int read_seeds(struct fuzzer *fz, const char *dir)
 	return r;
 }
 
+static unsigned long number_from_env(const char *name, unsigned long otherwise)
+{
+	const char *text = getenv(name);
+
+	return text ? strtoul(text, NULL, 10) : otherwise;
+}
+
 static unsigned long run_mutations(struct fuzzer *fz, unsigned long rounds)
 {
 	static uint8_t data[INPUT_MAX + 1];
-	time_t end = time(NULL) + SECONDS_MAX;
+	time_t end = time(NULL) + (time_t)number_from_env("FUZZ_SECONDS", SECONDS_MAX);
 	unsigned long i;
 
 	for (i = 0; i < rounds && (i % 256 || time(NULL) < end); i++) {
@@ -163,8 +170,7 @@ static unsigned long run_mutations(struct fuzzer *fz, unsigned long rounds)
 
 int main(int argc, char *argv[])
 {
-	const char *rounds = getenv("FUZZ_ROUNDS");
-	struct fuzzer fz = { .random = 0x9e3779b97f4a7c15 };
+	struct fuzzer fz = { .random = 0x9e3779b97f4a7c15 ^ number_from_env("FUZZ_SEED", 0) };
 	unsigned long done;
 	int r;
 
@@ -184,7 +190,7 @@ int main(int argc, char *argv[])
 	}
 	for (size_t i = 0; i < fz.n_seeds; i++)
 		run_one(&fz, fz.seeds[i].data, fz.seeds[i].size);
-	done = run_mutations(&fz, rounds ? strtoul(rounds, NULL, 10) : DEFAULT_ROUNDS);
+	done = run_mutations(&fz, number_from_env("FUZZ_ROUNDS", DEFAULT_ROUNDS));
 
 	(void)printf("%zu seeds, %lu mutations\n", fz.n_seeds, done);
 	(void)sys_unlinkat(AT_FDCWD, crash_file, 0);

@@ -5,8 +5,8 @@
  * fuzz - feed a parser with seeds and what a fixed random sequence makes of them
  *
  * A target is one program: fuzz_one() and fuzz.c. "fuzz-X DIR" runs every file of DIR as it is, then mutations of
- * them; the same inputs on every run and every machine. $FUZZ_ROUNDS says how many mutations (default: what make
- * check has time for). A bug is a crash, a sanitizer's report, or an assertion of fuzz_one(); the input that made it is
+ * them; the same inputs on every run and every machine. $FUZZ_ROUNDS and $FUZZ_SECONDS say how many mutations at most
+ * (default: what make check has time for), $FUZZ_SEED another number which others. A bug is a crash, a sanitizer's report, or an assertion of fuzz_one(); the input that made it is
  * left in fuzz-crash.bin of the current directory.
  */
 
