@@ -6,7 +6,8 @@
  * the number of the context in the kernel's table: the new one's stays.
  *
  * The kernel does not say how many requests are under way. A frozen task adds none, and those to disks complete in a
- * moment, so we wait until the tail is still. A request that waits for an event (IOCB_CMD_POLL) is not seen by that.
+ * moment, so we wait until the tail is still. What takes longer is not seen by that and is lost, its program waits for it in
+ * vain: a read that a throttled disk holds back, a request that waits for an event (IOCB_CMD_POLL).
  */
 #include "engine/memory/aio.h"
 
