@@ -20,7 +20,46 @@
 enum {
 	PAGE = 4096,
 	STUB_GAP = 64, /* zero bytes in front that may belong to what is there */
+	STACK_WORDS = 1024,
+	STACK_BYTES_MAX = 1 << 20, /* of each thread's, from the stack pointer up */
 };
+
+/* Is there a word on the stack of a thread that points into [from, to)? */
+static bool stack_points_into(const struct task *task, const struct thread *th, uint64_t from, uint64_t to)
+{
+	uint64_t at = th->regs.rsp & ~7ull, words[STACK_WORDS];
+	uint64_t end = at + STACK_BYTES_MAX;
+
+	for (size_t i = 0; i < task->n_vmas; i++) {
+		if (task->vmas[i].start <= at && at < task->vmas[i].end)
+			end = MIN(end, task->vmas[i].end);
+	}
+	while (at < end) {
+		size_t size = MIN(end - at, (uint64_t)sizeof(words));
+
+		if (sys_pread_full(task->mem_fd, words, size, at) < 0)
+			return true; /* cannot tell */
+		for (size_t i = 0; i < size / sizeof(words[0]); i++) {
+			if (words[i] >= from && words[i] < to)
+				return true;
+		}
+		at += size;
+	}
+	return false;
+}
+
+/*
+ * May the stub that a dump left which died be written over? Not when a signal met a thread there, on its last steps
+ * home: the handler may be running yet, and returns to it.
+ */
+static bool dead_stub_is_free(const struct task *task, uint64_t at)
+{
+	for (size_t i = 0; i < task->n_threads; i++) {
+		if (stack_points_into(task, &task->threads[i], at, at + remote_stub_size()))
+			return false;
+	}
+	return true;
+}
 
 /* Room for the stub at the end of one mapping. Return: its address, or 0. */
 static uint64_t stub_room(const struct task *task, const struct vma *v)
@@ -30,8 +69,8 @@ static uint64_t stub_room(const struct task *task, const struct vma *v)
 
 	if (sys_pread_full(task->mem_fd, page, PAGE, v->end - PAGE) < 0)
 		return 0;
-	if (remote_stub_is(page + PAGE - need))
-		return v->end - need; /* a dump that died left it, and no thread is in it: tree.c */
+	if (remote_stub_is(page + PAGE - need)) /* no thread is in it: tree.c */
+		return dead_stub_is_free(task, v->end - need) ? v->end - need : 0;
 	while (free_bytes < PAGE && page[PAGE - 1 - free_bytes] == 0)
 		free_bytes++;
 	if (free_bytes < need + STUB_GAP)
