@@ -471,6 +471,7 @@ struct pages_reader {
 	struct restore *rs;
 	struct rtask *task;
 	size_t vma; /* cursor */
+	const VmaEntry *opened; /* the last that was made writable for it */
 	struct sent_file {
 		int fd, number; /* ours, and the task's */
 	} *sent;
@@ -534,6 +535,19 @@ static int pages_number(struct pages_reader *pr, int fd)
 	return number;
 }
 
+/*
+ * Memory that is not writable becomes so only where there is something to read into it, until vma_protect(): a reservation of
+ * terabytes would be refused, because what is writable is charged.
+ */
+static void open_vma(struct pages_reader *pr, const VmaEntry *v)
+{
+	if ((v->prot & PROT_WRITE) || pr->opened == v)
+		return;
+	remote_add(pr->task->remote, "cannot make its memory writable", SYS_mprotect, v->start, v->end - v->start,
+		   v->prot | PROT_WRITE, 0, 0, 0);
+	pr->opened = v;
+}
+
 static int read_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
 {
 	struct pages_reader *pr = userdata;
@@ -550,9 +564,10 @@ static int read_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, u
 		if (!(v->status & VMA_VDSO)) { /* that one is moved, not read */
 			int number = pages_number(pr, fd);
 
-			r = number < 0 ? number : remote_fits(rm, 1, 0) ? 0 : run_reads(pr);
+			r = number < 0 ? number : remote_fits(rm, 2, 0) ? 0 : run_reads(pr);
 			if (r < 0)
 				return r;
+			open_vma(pr, v);
 			remote_add(rm, "cannot read pages", SYS_pread64, number, vaddr, n, offset, 0, 0);
 		}
 		vaddr += n;

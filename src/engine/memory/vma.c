@@ -380,8 +380,6 @@ static int map_one(struct restore *rs, struct rtask *task, struct mapped_files *
 			return fd;
 		flags &= ~(uint32_t)(MAP_ANONYMOUS | MAP_HUGETLB | (0x3fu << HUGETLB_SIZE_SHIFT));
 	}
-	if (vma_is_private(v->status))
-		prot |= PROT_WRITE;
 	r = remote_reserve(task->remote, 1, 0);
 	if (r < 0)
 		return r;

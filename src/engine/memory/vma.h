@@ -55,7 +55,7 @@ static inline bool vma_is_private(uint32_t status)
 
 /* Checks the records of an mm image: sorted, disjoint, page aligned, in the address space. */
 int vma_check(struct restore *rs, const struct rtask *task) _must_check_;
-/* Makes all mappings in an empty task; private ones writable until vma_protect(). */
+/* Makes all mappings in an empty task. What is not writable becomes so while its pages are read, until vma_protect(). */
 int vma_map(struct restore *rs, struct rtask *task) _must_check_;
 /* Final protection, advice and guards. */
 int vma_protect(struct restore *rs, struct rtask *task) _must_check_;
