@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""MariaDB with kernel AIO (io_setup, not io_uring): tables are whole, transactions work, pages are written by its rings."""
+"""MariaDB with kernel AIO (io_setup, not io_uring): tables are whole, transactions work."""
 import os
 import subprocess
 import sys
