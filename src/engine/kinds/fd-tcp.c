@@ -88,6 +88,7 @@ enum {
 	MAX_STREAM_BYTES = 256 << 20,
 	CHUNK_BYTES = 32 << 10,
 	WSCALE_MAX = 14,
+	READ_TRIES = 16,
 	OPTION_MSS = 2, /* numbers of the protocol, as TCP_REPAIR_OPTIONS takes them */
 	OPTION_WSCALE = 3,
 	OPTION_SACK = 4,
@@ -274,6 +275,40 @@ static int stream_read(struct dump *d, int fd, uint32_t state, TcpStreamEntry *t
 	return r == 0 ? negotiated_dump(d, fd, t) : r;
 }
 
+/* Has anything moved since @t was read? Packets that were under way when the lock came are still worked off. */
+static int stream_moved(struct dump *d, int fd, uint32_t state, const TcpStreamEntry *t, bool *ret)
+{
+	TcpStreamEntry now = TCP_STREAM_ENTRY__INIT;
+	void *in = NULL, *out = NULL;
+	int r;
+
+	r = stream_read(d, fd, state, &now, &in, &out);
+	if (r < 0)
+		return r;
+	*ret = now.inq_len != t->inq_len || now.inq_seq != t->inq_seq ||
+	       now.outq_len != t->outq_len || now.outq_seq != t->outq_seq ||
+	       now.unsq_len != t->unsq_len || now.rcv_wup != t->rcv_wup ||
+	       now.snd_wl1 != t->snd_wl1;
+	return 0;
+}
+
+static int stream_read_still(struct dump *d, int fd, uint32_t state, TcpStreamEntry *t,
+			     void **ret_in, void **ret_out)
+{
+	bool moved = true;
+	int r = 0;
+
+	for (int i = 0; r == 0 && moved && i < READ_TRIES; i++) {
+		*t = (TcpStreamEntry)TCP_STREAM_ENTRY__INIT;
+		r = stream_read(d, fd, state, t, ret_in, ret_out);
+		if (r == 0)
+			r = stream_moved(d, fd, state, t, &moved);
+	}
+	if (r == 0 && moved)
+		return fail(d->failure, -EAGAIN, "tcp: its queues do not hold still");
+	return r;
+}
+
 int tcp_stream_dump(struct dump *d, int fd, const InetSkEntry *e)
 {
 	TcpStreamEntry t = TCP_STREAM_ENTRY__INIT;
@@ -285,7 +320,7 @@ int tcp_stream_dump(struct dump *d, int fd, const InetSkEntry *e)
 		return fail(d->failure, r, "cannot read SO_REUSEADDR");
 	r = repair_set(d->failure, fd, TCP_REPAIR_ON);
 	if (r == 0)
-		r = stream_read(d, fd, e->state, &t, &in, &out);
+		r = stream_read_still(d, fd, e->state, &t, &in, &out);
 	tcp_repair_off(fd, reuse != 0);
 	return r == 0 ? stream_put(d, e->ino, &t, in, out) : r;
 }
@@ -440,6 +475,7 @@ static int queues_fill(struct restore *rs, int fd, const struct tcp_stream *s)
 static int window_restore(struct restore *rs, int fd, const struct tcp_stream *s)
 {
 	const TcpStreamEntry *t = s->t;
+	uint32_t rcv_nxt = s->in_seq + t->inq_len;
 	struct tcp_repair_window window = {
 		.snd_wl1 = t->snd_wl1,
 		.snd_wnd = t->snd_wnd,
@@ -456,6 +492,12 @@ static int window_restore(struct restore *rs, int fd, const struct tcp_stream *s
 		window.rcv_wup--;
 		window.rcv_wnd++;
 	}
+	/* The kernel wants the numbers to fit each other; what does not is brought back to what does. */
+	if ((int32_t)(window.rcv_wup - rcv_nxt) > 0)
+		window.rcv_wup = rcv_nxt;
+	if ((int32_t)(window.snd_wl1 - (rcv_nxt + window.rcv_wnd)) > 0)
+		window.snd_wl1 = rcv_nxt;
+	window.max_window = MAX(window.max_window, window.snd_wnd);
 	r = (int)SYS_CALL(
 		setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, sizeof(window)));
 	if (r < 0)
