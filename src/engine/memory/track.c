@@ -151,10 +151,17 @@ static int set_up(int uffd)
 	return SYS_CALL(ioctl(uffd, UFFDIO_API, &api));
 }
 
+/*
+ * Withheld unless asked for: one run of tests/live/chains.py in some dozens had pages of one mapping that were older than
+ * their instant, the cause is not known yet. Until it is, every set is full.
+ */
 bool tracker_available(void)
 {
-	_cleanup_close_ int uffd =
-		SYS_CALL(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));
+	_cleanup_close_ int uffd = -EBADF;
+
+	if (!secure_getenv("SNAPMGR_TRACK_MEM"))
+		return false;
+	uffd = SYS_CALL(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));
 
 	return uffd >= 0 && set_up(uffd) == 0;
 }
@@ -165,6 +172,8 @@ int tracker_adopt(struct dump *d, struct task *task, struct remote *rm)
 	struct tracked item = { .pid = task->pid, .start_time = task->stat.start_time, .uffd = -EBADF };
 	int r;
 
+	if (!tracker_available())
+		return 0;
 	if (!d->tracking)
 		d->tracking = calloc(1, sizeof(*d->tracking));
 	if (!d->tracking)
