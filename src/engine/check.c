@@ -28,9 +28,14 @@ struct feature {
 	enum need need;
 };
 
+static bool can_track(void)
+{
+	return tracker_choose() != NULL;
+}
+
 static const struct feature features[] = {
 	{ "mnt_id", probe_mnt_id, NEED_SOME },
-	{ "mem_dirty_track", tracker_available, NEED_EXPERIMENTAL },
+	{ "mem_dirty_track", can_track, NEED_SOME },
 	{ "aio_remap", probe_aio_remap, NEED_EXPERIMENTAL },
 	{ "timerfd", probe_timerfd, NEED_SOME },
 	{ "tun", probe_tun, NEED_EXPERIMENTAL },

@@ -411,8 +411,9 @@ static int save_memory(struct dump *d, struct task *task)
 {
 	int r;
 
+	tracker_certify(d, task);
 	r = pages_dump_task(d, task);
-	if (r == 0 && d->tracks)
+	if (r == 0)
 		tracker_arm(d, task);
 	return r;
 }
@@ -502,7 +503,7 @@ static int write_inventory(struct dump *d)
 /* The holder of trackers before the inventory: what counts as a whole set has it, or is full for the next. */
 static int finish_set(struct dump *d)
 {
-	int r = tracker_hold(d);
+	int r = tracker_keep(d);
 
 	return r < 0 ? r : write_inventory(d);
 }
@@ -549,7 +550,7 @@ static int pre_save_task(struct dump *d, struct task *task)
 	if (task->state == TASK_DEAD)
 		return 0;
 	r = vma_collect(d, task);
-	if (r == 0)
+	if (r == 0 && d->tracking)
 		r = task_track(d, task);
 	return r < 0 ? r : save_memory(d, task);
 }
@@ -588,6 +589,8 @@ static int checkpoint(struct dump *d)
 	r = remove_stale(d);
 	if (r == 0)
 		r = continue_parent(d);
+	if (r == 0 && d->tracks)
+		r = tracker_start(d);
 	if (r == 0)
 		r = notify(d, "pre-dump");
 	if (r == 0)

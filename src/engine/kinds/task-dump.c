@@ -210,7 +210,7 @@ static int ask_thread(struct thread_query *q)
 	r = ask_kinds(q, slots);
 	if (r == 0)
 		r = put_kinds(q, slots);
-	if (r == 0 && q->leader && d->tracks)
+	if (r == 0 && q->leader)
 		r = tracker_adopt(d, q->task, q->remote);
 	e = remote_end_guest(q->remote);
 	th->away = q->remote->away;
@@ -270,10 +270,13 @@ static int adopt_only(struct dump *d, struct task *task, struct remote *rm)
 
 	r = remote_begin_guest(rm, th->tid, task->mem_fd, task->stub, &th->regs, th->sigmask,
 			       task->status.sig_cgt, d->failure);
-	if (r < 0)
+	if (r < 0) {
+		th->away = rm->away;
 		return r;
+	}
 	r = tracker_adopt(d, task, rm);
 	e = remote_end_guest(rm);
+	th->away = rm->away;
 	return r < 0 ? r : e;
 }
 

@@ -37,14 +37,49 @@ int pages_writer_put_parent(struct pages_writer *w, uint64_t vaddr, uint64_t siz
 int pages_writer_close(struct pages_writer *w) _must_check_;
 void pages_writer_done(struct pages_writer *w); /* after a failure */
 
-/* All private memory of a frozen task; adds guard ranges to its mappings. The stub is not in it any more. */
-int pages_dump_task(struct dump *d, struct task *task) _must_check_;
-
 /*
  * Called for each stored range in ascending order: @size bytes at @offset of the pages file @fd hold the memory
  * at @vaddr.
  */
 typedef int pages_visit_fn(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size);
+
+struct page_range {
+	uint64_t vaddr, size, offset;
+	uint32_t flags;
+};
+
+/* One level of a chain: a pagemap, its pages file, and behind it the parent's, opened when needed. */
+struct page_level {
+	int dir_fd, pages_fd;
+	uint64_t pages_size;
+	struct page_range *ranges;
+	size_t n_ranges;
+	struct page_level *parent;
+};
+
+struct page_chain {
+	struct arena arena;
+	struct failure *failure;
+	enum image_id id;
+	uint64_t key;
+	size_t depth;
+	pages_visit_fn *visit;
+	void *userdata;
+};
+
+/*
+ * page_level_open() - load a pagemap; its parents are opened when needed
+ * @dir_fd_take:	the set's directory, ours from here on
+ *
+ * Return: 0; -ENOENT, without fail(), when there is no such pagemap; -errno after fail(). Memory is the chain's arena's.
+ */
+int page_level_open(struct page_chain *c, int dir_fd_take, struct page_level **ret) _must_check_;
+void page_level_close(struct page_level *l); /* and its parents; NULL is fine */
+/* Index of the first range that ends behind @vaddr. */
+size_t page_level_search(const struct page_level *l, uint64_t vaddr);
+
+/* All private memory of a frozen task; adds guard ranges to its mappings. The stub is not in it any more. */
+int pages_dump_task(struct dump *d, struct task *task) _must_check_;
 
 /* Walks a pagemap through the parent chain. -ENOENT, without fail(), when there is no such pagemap. */
 int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pages_visit_fn *visit,

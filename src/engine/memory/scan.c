@@ -116,6 +116,9 @@ int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *c
 
 int scan_arm(int pagemap_fd, uint64_t start, uint64_t end)
 {
+	/* Without room for results the kernel would mark all of a page table, populated or not. */
+	struct scan_region regions[SCAN_REGIONS];
+
 	while (start < end) {
 		/* Only what is there: arming a sparse mapping would allocate page tables for all of it. */
 		struct scan_arg arg = {
@@ -123,6 +126,8 @@ int scan_arm(int pagemap_fd, uint64_t start, uint64_t end)
 			.flags = SCAN_WP_MATCHING | SCAN_CHECK_WPASYNC,
 			.start = start,
 			.end = end,
+			.vec = (uintptr_t)regions,
+			.vec_len = SCAN_REGIONS,
 			.category_mask = SCAN_WRITTEN,
 			.category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED,
 			.return_mask = SCAN_WRITTEN,
@@ -136,4 +141,21 @@ int scan_arm(int pagemap_fd, uint64_t start, uint64_t end)
 		start = arg.walk_end;
 	}
 	return 0;
+}
+
+bool scan_is_watched(int pagemap_fd, uint64_t at)
+{
+	struct scan_region region;
+	struct scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = SCAN_CHECK_WPASYNC,
+		.start = at,
+		.end = at + PAGE,
+		.vec = (uintptr_t)&region,
+		.vec_len = 1,
+		.category_mask = SCAN_WRITTEN,
+		.return_mask = SCAN_WRITTEN,
+	};
+
+	return SYS_CALL(ioctl(pagemap_fd, PAGEMAP_SCAN_, &arg)) >= 0;
 }

@@ -36,3 +36,6 @@ int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *c
 
 /* Write-protects what is there in a range that is registered for it. */
 int scan_arm(int pagemap_fd, uint64_t start, uint64_t end);
+
+/* Is the mapping at @at registered for asynchronous write protection, by whomever? */
+bool scan_is_watched(int pagemap_fd, uint64_t at);

@@ -4,44 +4,87 @@
 /*
  * track - which pages a task has written since its last snapshot
  *
- * A userfaultfd in asynchronous write-protect mode (Linux 6.7) made inside the task, taken out and closed there: it belongs to the
- * task's memory whoever holds it. Arming write-protects what is there; PAGEMAP_SCAN then tells written pages from others.
- * A page that is not tracked for sure shows as written: never guessed.
+ * One way of tracking is one struct tracker_ops; tracker_choose() takes the best that the kernel has:
  *
- * Between two commands a holder process keeps the descriptors; it hands them to one taker and ends. It is named in the image
- * set that they belong to, so that only a chain on the newest set finds them: any other is stored in full.
+ *   uffd		a userfaultfd in asynchronous write-protect mode (Linux 6.7)		track-uffd.c
+ *
+ * In one freeze: what the tracker of the parent set knows is certified mapping by mapping, the pages are looked at, and
+ * the memory is armed for the next set. A page that is not tracked for sure is stored: never guessed.
+ *
+ * Between two commands a tracker stays with the set that it belongs to (a file of the image directory names it), so that
+ * only a chain on the newest set finds it. Any other is stored in full.
  */
 
 #include "engine/dump.h"
 
 struct remote;
-struct tracker;
+struct vma;
 
-/* Can this kernel track memory so? */
-bool tracker_available(void);
+/* One process of a tracker. */
+struct tracked {
+	pid_t pid;
+	uint64_t start_time; /* with the pid: this very process */
+	int fd;		     /* a userfaultfd, owned; -EBADF where the way of tracking has none */
+};
+
+struct tracker {
+	const struct tracker_ops *ops;
+	struct tracked *items;
+	size_t n, room;
+};
+
+struct tracker_ops {
+	const char *name; /* as in the file of the set */
+	bool (*available)(void);
+	/*
+	 * Begins with a task whose thread is in a guest session (remote list empty); @had is its record with the parent
+	 * set's tracker, or NULL.
+	 * Return: 1 *ret_fd is set (the caller's), 0 this task cannot be tracked, -errno after fail().
+	 */
+	int (*begin)(struct dump *d, struct task *task, struct remote *rm, const struct tracked *had, int *ret_fd);
+	/* Sets vma->tracked of the mappings whose pages, where not written, are as @had saw them last. */
+	void (*certify)(const struct tracked *had, struct task *task);
+	/* From here on every write shows. What cannot be armed stays as it is and shows as written. */
+	void (*arm)(const struct tracked *t, const struct task *task);
+	/* Keeps the tracker for the next command; *ret_note is what that finds it by, at most TRACKER_NOTE_MAX bytes. */
+	int (*keep)(struct dump *d, const struct tracker *t, char **ret_note);
+	/* Finds it again. Not finding it is no failure: what is missing is stored in full. */
+	int (*fetch)(const char *note, struct failure *f, struct tracker *t);
+};
+
+enum { TRACKER_NOTE_MAX = 4 * 1024 * 1024 };
+
+extern const struct tracker_ops tracker_uffd;
+
+/* The best way of this kernel, or NULL. */
+const struct tracker_ops *tracker_choose(void);
 
 /*
- * tracker_fetch() - take over the trackers of the set in @parent_dir_fd
+ * tracker_fetch() - take over the tracker of the set in @parent_dir_fd
  *
- * Return: 0; *ret is NULL when there are none any more (the holder is gone, another set came after).
+ * Return: 0; *ret is NULL when there is none any more (it was lost, or another set came after).
  */
 int tracker_fetch(int parent_dir_fd, struct failure *f, struct tracker **ret) _must_check_;
 
-/* Does the tracker know this very process (its start time counts), so that an unwritten page is the parent's? */
-bool tracker_knows(const struct tracker *t, const struct task *task);
+/* The record of this very process (its start time counts), or NULL. */
+const struct tracked *tracker_find(const struct tracker *t, const struct task *task);
 
-/*
- * tracker_adopt() - descriptors of a task for the next snapshot
- *
- * Moves the one @old has, or makes one in the task (its thread must be in a guest session, remote list empty).
- * A kernel without such tracking, or a task that cannot have it, gets none: that is no failure.
- */
+/* Makes d->tracking, empty, where the kernel can track. */
+int tracker_start(struct dump *d) _must_check_;
+
+/* Begins to track a task for the next set: d->tracking. A task that cannot be tracked is no failure. */
 int tracker_adopt(struct dump *d, struct task *task, struct remote *rm) _must_check_;
 
-/* Write-protects the private memory of a frozen task whose contents have just been stored. */
+/* Which mappings of a frozen task did the parent set's tracker watch all the time? Sets vma->tracked of each. */
+void tracker_certify(struct dump *d, struct task *task);
+
+/* Arms the memory of a frozen task whose pages have been looked at. */
 void tracker_arm(struct dump *d, const struct task *task);
 
-/* Starts the holder for what was adopted and names it in the image directory. */
-int tracker_hold(struct dump *d) _must_check_;
+/* Keeps d->tracking for the next command and notes it in the image directory. */
+int tracker_keep(struct dump *d) _must_check_;
 
+/* Adds a record; takes @item.fd in any case. 0 or -errno. */
+int tracker_add(struct tracker *t, struct tracked item) _must_check_;
 struct tracker *tracker_free(struct tracker *t);
+DEFINE_CLEANUP(struct tracker *, tracker_free)

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/memory/track-holder.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/un.h>
+
+#include "basic/sys.h"
+
+#define SOCKET_PREFIX "snapmgr-tracker-"
+
+enum {
+	NAME_BYTES = 16,
+	NAME_MAX_BYTES = 80, /* with the prefix it fits an address */
+	SOCKETS_TEXT_MAX = 64 * 1024 * 1024,
+};
+
+struct hello {
+	uint64_t start_time;
+	int32_t pid, more;
+};
+
+static socklen_t address_of(const char *name, struct sockaddr_un *ret)
+{
+	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	/* Abstract: gone with the holder, in no file system. */
+	(void)snprintf(ret->sun_path + 1, sizeof(ret->sun_path) - 1, SOCKET_PREFIX "%s", name);
+	return offsetof(struct sockaddr_un, sun_path) + 1 + strlen(ret->sun_path + 1);
+}
+
+static uint64_t read_u64(const unsigned char *p)
+{
+	uint64_t n;
+
+	memcpy(&n, p, sizeof(n));
+	return n;
+}
+
+static void send_all(int sock, const struct tracker *t)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		struct hello h = { t->items[i].start_time, t->items[i].pid, i + 1 < t->n };
+		struct iovec iov = { &h, sizeof(h) };
+		union {
+			struct cmsghdr header;
+			char room[CMSG_SPACE(sizeof(int))];
+		} control = {};
+		struct msghdr msg = {
+			.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+		};
+		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &t->items[i].fd, sizeof(int));
+		if (SYS_CALL(sendmsg(sock, &msg, MSG_NOSIGNAL)) < 0)
+			return;
+	}
+}
+
+/* Root's processes, or our own user's. */
+static bool may_take(int sock)
+{
+	struct ucred cred;
+	socklen_t size = sizeof(cred);
+
+	return SYS_CALL(getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &size)) == 0 &&
+	       (cred.uid == 0 || cred.uid == geteuid());
+}
+
+/* One taker, or the end of every task: whichever comes first. @fds: the socket, then pidfds. Return: the taker, or -1. */
+static int serve(const struct tracker *t, struct pollfd *fds, size_t n)
+{
+	size_t alive = n - 1;
+
+	while (alive > 0) {
+		if (SYS_CALL(poll(fds, n, -1)) < 0)
+			return -1;
+		for (size_t i = 1; i < n; i++) {
+			if (fds[i].fd >= 0 && fds[i].revents) {
+				fds[i].fd = close_fd(fds[i].fd);
+				alive--;
+			}
+		}
+		if (fds[0].revents) {
+			_cleanup_close_ int sock = SYS_CALL(accept4(fds[0].fd, NULL, NULL, SOCK_CLOEXEC));
+
+			if (sock >= 0 && may_take(sock)) {
+				send_all(sock, t);
+				return TAKE_FD(sock);
+			}
+		}
+	}
+	return -1;
+}
+
+/* Nothing of the caller's stays open: somebody may wait for the end of a pipe. */
+static void close_others(const int *keep, size_t n)
+{
+	/* Few enough to mark them, close the rest at exec's hand: without exec, by number. */
+	int last = -1;
+
+	for (size_t i = 0; i < n; i++) {
+		if (keep[i] > last + 1)
+			(void)sys_close_range(last + 1, keep[i] - 1, 0);
+		last = keep[i];
+	}
+	(void)sys_close_range(last + 1, ~0u, 0);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+static _noreturn_ void hold(const struct tracker *t, int listener)
+{
+	struct pollfd *fds = calloc(t->n + 1, sizeof(*fds));
+	int *keep = calloc(2 * t->n + 1, sizeof(*keep));
+	size_t n = 1, n_keep = 0;
+
+	(void)SYS_CALL(setsid());
+	(void)SYS_CALL(prctl(PR_SET_NAME, "snapmgr-holder"));
+	if (!fds || !keep)
+		_exit(1);
+	fds[0] = (struct pollfd){ listener, POLLIN, 0 };
+	keep[n_keep++] = listener;
+	for (size_t i = 0; i < t->n; i++) {
+		int pidfd = sys_pidfd_open(t->items[i].pid, 0);
+
+		keep[n_keep++] = t->items[i].fd;
+		if (pidfd < 0)
+			continue;
+		fds[n++] = (struct pollfd){ pidfd, POLLIN, 0 };
+		keep[n_keep++] = pidfd;
+	}
+	qsort(keep, n_keep, sizeof(*keep), by_value);
+	close_others(keep, n_keep);
+	(void)SYS_CALL(chdir("/"));
+	(void)serve(t, fds, n);
+	/* Who waits for the end of the connection finds them closed. */
+	for (size_t i = 0; i < t->n; i++)
+		close_fd(t->items[i].fd);
+	_exit(0);
+}
+
+static int listen_as(struct dump *d, const char *name)
+{
+	_cleanup_close_ int sock = SYS_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+	struct sockaddr_un addr;
+	socklen_t size = address_of(name, &addr);
+	int r = sock;
+
+	if (r >= 0)
+		r = SYS_CALL(bind(sock, (struct sockaddr *)&addr, size));
+	if (r >= 0)
+		r = SYS_CALL(listen(sock, 1));
+	return r < 0 ? fail(d->failure, r, "cannot make the holder's socket") : TAKE_FD(sock);
+}
+
+/* Twice forked: the holder is nobody's child that waits for its own. */
+static int start_holder(struct dump *d, const struct tracker *t, int listener)
+{
+	int child = SYS_CALL(fork()), status;
+
+	if (child == 0) {
+		if (SYS_CALL(fork()) == 0)
+			hold(t, listener);
+		_exit(0);
+	}
+	if (child > 0)
+		child = SYS_CALL(waitpid(child, &status, 0));
+	return child < 0 ? fail(d->failure, child, "cannot start the holder of trackers") : 0;
+}
+
+/* PID-START-RANDOM: by the first two a holder is found that no set leads to any more. */
+static char *make_name(const struct tracker *t)
+{
+	unsigned char random[NAME_BYTES];
+	char *name;
+
+	if (SYS_CALL(getrandom(random, sizeof(random), 0)) != (int)sizeof(random) ||
+	    asprintf(&name, "%d-%" PRIu64 "-%016" PRIx64 "%016" PRIx64, t->items[0].pid, t->items[0].start_time,
+		     read_u64(random), read_u64(random + 8)) < 0)
+		return NULL;
+	return name;
+}
+
+int holder_keep(struct dump *d, const struct tracker *t, char **ret_note)
+{
+	_cleanup_free_ char *name = make_name(t);
+	_cleanup_close_ int listener = -EBADF;
+	int r;
+
+	if (!name)
+		return fail(d->failure, -ENOMEM, "cannot name the holder of trackers");
+	listener = listen_as(d, name);
+	if (listener < 0)
+		return listener;
+	r = start_holder(d, t, listener);
+	if (r == 0)
+		*ret_note = TAKE_PTR(name);
+	return r;
+}
+
+/* ---- the taker ---- */
+
+/* One tracker. Return: 1 more follow, 0 the last, -errno. */
+static int receive_one(int sock, struct tracker *t)
+{
+	struct hello h;
+	struct iovec iov = { &h, sizeof(h) };
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
+	struct cmsghdr *c;
+	struct tracked item;
+	ssize_t n;
+	int r;
+
+	n = SYS_CALL(recvmsg(sock, &msg, MSG_CMSG_CLOEXEC));
+	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (n != sizeof(h) || !c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
+		return -EBADMSG;
+	item = (struct tracked){ .pid = h.pid, .start_time = h.start_time };
+	memcpy(&item.fd, CMSG_DATA(c), sizeof(int));
+	r = tracker_add(t, item);
+	return r < 0 ? r : h.more != 0;
+}
+
+static bool is_name(const char *text)
+{
+	size_t n = strlen(text);
+
+	return n < NAME_MAX_BYTES && strspn(text, "0123456789abcdef-") == n;
+}
+
+static int connect_to(const char *name)
+{
+	_cleanup_close_ int sock = SYS_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+	struct sockaddr_un addr;
+	socklen_t size = address_of(name, &addr);
+	int r = sock;
+
+	if (r >= 0)
+		r = SYS_CALL(connect(sock, (struct sockaddr *)&addr, size));
+	if (r >= 0 && !may_take(sock))
+		r = -EPERM;
+	return r < 0 ? r : TAKE_FD(sock);
+}
+
+int holder_fetch(const char *note, struct failure *f, struct tracker *t)
+{
+	_cleanup_close_ int sock = is_name(note) ? connect_to(note) : -EINVAL;
+	int r = 1;
+
+	/* Part of them is as good: what is missing is stored in full. */
+	while (sock >= 0 && r > 0)
+		r = receive_one(sock, t);
+	return 0;
+}
+
+/* It hands over to nobody and ends. */
+static void dismiss(const char *name)
+{
+	_cleanup_close_ int sock = connect_to(name);
+	const struct timeval patience = { .tv_usec = 500 * 1000 };
+	char drop[64];
+
+	if (sock < 0 || SYS_CALL(setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience))) < 0)
+		return;
+	while (SYS_CALL(recv(sock, drop, sizeof(drop), 0)) > 0)
+		;
+}
+
+static void dismiss_line(const char *line, const char *wanted)
+{
+	char name[NAME_MAX_BYTES];
+	const char *at = strstr(line, wanted);
+
+	if (!at)
+		return;
+	(void)snprintf(name, sizeof(name), "%s", at + 1 + strlen(SOCKET_PREFIX));
+	if (is_name(name))
+		dismiss(name);
+}
+
+void holder_dismiss(pid_t pid, uint64_t start_time)
+{
+	_cleanup_free_ char *text = NULL, *wanted = NULL;
+	char *save = NULL;
+
+	if (asprintf(&wanted, "@" SOCKET_PREFIX "%d-%" PRIu64 "-", pid, start_time) < 0) {
+		wanted = NULL;
+		return;
+	}
+	if (sys_read_file_at(AT_FDCWD, "/proc/net/unix", SOCKETS_TEXT_MAX, &text, NULL) < 0)
+		return;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		dismiss_line(line, wanted);
+}
