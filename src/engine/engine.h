@@ -52,6 +52,13 @@ enum network_lock { /* the numbers of inventory_entry */
 	NETWORK_LOCK_SKIP,
 };
 
+enum snapshot_mode { /* how memory is taken from a tree that runs on; memory/take.h */
+	SNAPSHOT_STOP_COPY,
+	SNAPSHOT_PRE_COPY,
+	SNAPSHOT_COW,
+	SNAPSHOT_AUTO,
+};
+
 struct engine_options {
 	/* Where. Descriptors are owned by the options; -EBADF when not given. */
 	int images_dir_fd;
@@ -83,6 +90,9 @@ struct engine_options {
 	bool display_stats;
 	uint64_t ghost_limit_bytes;
 	unsigned timeout_sec; /* for stopping the tree; 0: none */
+	enum snapshot_mode snapshot; /* ours, not CRIU's, like the next two */
+	unsigned pre_dumps;	     /* rounds of pre-copy at most */
+	uint64_t max_frozen_usec;    /* auto: a forecast above it is -ETIME; 0: none */
 	char *freeze_cgroup;
 	enum manage_cgroups manage_cgroups;
 	struct strv cgroup_roots; /* "[CTRL:]PATH" */
@@ -138,7 +148,17 @@ struct engine_stats {
 	uint64_t bytes_written; /* whole image set */
 	uint32_t n_tasks;
 	uint32_t n_threads;
+	uint64_t forecast_usec;	  /* of the time frozen, made before it; 0: none was made */
+	uint32_t pre_dump_rounds; /* of pre-copy */
+	uint64_t pre_dump_pages;  /* written by them */
+	const char *snapshot;	  /* how memory was taken: snapshot_mode_name(); static, like the next two */
+	const char *full_reason;  /* why no page is the parent set's; NULL: some may be */
+	const char *fallback;	  /* why memory was not taken as asked for; NULL: it was */
 };
+
+/* "stop-copy" ...; and the other way: -EINVAL for an unknown one. */
+const char *snapshot_mode_name(enum snapshot_mode mode);
+int snapshot_mode_parse(const char *name, enum snapshot_mode *ret) _must_check_;
 
 /*
  * engine_dump() - checkpoint the tree below options->pid into options->images_dir_fd

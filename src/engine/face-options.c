@@ -26,6 +26,7 @@
 
 enum {
 	TIMEOUT_SEC_MAX = 1 << 20,
+	PRE_DUMPS_MAX = 100,
 	FIRST_LONG = 256,    /* getopt's value of a row's option */
 	FIRST_NEGATED = 512, /* of its --no- form */
 };
@@ -161,6 +162,37 @@ static int take_timeout(struct face_options *o, const char *value, struct failur
 	if (r < 0)
 		return bad_value(f, r, "timeout", value);
 	o->engine.timeout_sec = sec;
+	return 0;
+}
+
+static int take_snapshot(struct face_options *o, const char *value, struct failure *f)
+{
+	int r = snapshot_mode_parse(value, &o->engine.snapshot);
+
+	return r < 0 ? bad_value(f, r, "snapshot", value) : 0;
+}
+
+static int take_pre_dumps(struct face_options *o, const char *value, struct failure *f)
+{
+	uint32_t n;
+	int r = parse_u32(value, 10, &n);
+
+	if (r == 0 && n > PRE_DUMPS_MAX)
+		r = -ERANGE;
+	if (r < 0)
+		return bad_value(f, r, "pre-dumps", value);
+	o->engine.pre_dumps = n;
+	return 0;
+}
+
+static int take_max_frozen(struct face_options *o, const char *value, struct failure *f)
+{
+	uint32_t msec;
+	int r = parse_u32(value, 10, &msec);
+
+	if (r < 0)
+		return bad_value(f, r, "max-frozen", value);
+	o->engine.max_frozen_usec = (uint64_t)msec * 1000;
 	return 0;
 }
 
@@ -468,6 +500,12 @@ static const struct option_row rows[] = {
 		   "with --leave-running: note what is written from here on, for the next set"),
 	TEXT_ROW("prev-images-dir", 0, DUMPS, ENGINE(prev_images_dir),
 		 "DIR  set that this one continues, relative to the image directory"),
+	TAKE_ROW("snapshot", 0, NEEDS_VALUE, ACTION_DUMP, take_snapshot,
+		 "MODE  with --leave-running: how memory is taken: stop-copy, pre-copy, cow, auto"),
+	TAKE_ROW("pre-dumps", 0, NEEDS_VALUE, ACTION_DUMP, take_pre_dumps,
+		 "N  rounds of pre-copy at most (3)"),
+	TAKE_ROW("max-frozen", 0, NEEDS_VALUE, ACTION_DUMP, take_max_frozen,
+		 "MSEC  with --snapshot auto: do nothing where the tree would be frozen longer"),
 	SWITCH_ROW("leave-stopped", 's', false, TREES, ENGINE(leave_stopped),
 		   "leave the tree stopped"),
 	SWITCH_ROW("shell-job", 'j', true, BOTH, ENGINE(shell_job),

@@ -6,7 +6,31 @@
 enum {
 	DEFAULT_TIMEOUT_SEC = 10,
 	DEFAULT_GHOST_LIMIT_BYTES = 1 << 20,
+	DEFAULT_PRE_DUMPS = 3,
 };
+
+static const char *const snapshot_modes[] = {
+	[SNAPSHOT_STOP_COPY] = "stop-copy",
+	[SNAPSHOT_PRE_COPY] = "pre-copy",
+	[SNAPSHOT_COW] = "cow",
+	[SNAPSHOT_AUTO] = "auto",
+};
+
+const char *snapshot_mode_name(enum snapshot_mode mode)
+{
+	return snapshot_modes[mode];
+}
+
+int snapshot_mode_parse(const char *name, enum snapshot_mode *ret)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(snapshot_modes); i++) {
+		if (strcmp(snapshot_modes[i], name) == 0) {
+			*ret = i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
 
 void engine_options_init(struct engine_options *o)
 {
@@ -14,6 +38,7 @@ void engine_options_init(struct engine_options *o)
 		.images_dir_fd = -EBADF,
 		.work_dir_fd = -EBADF,
 		.timeout_sec = DEFAULT_TIMEOUT_SEC,
+		.pre_dumps = DEFAULT_PRE_DUMPS,
 		.ghost_limit_bytes = DEFAULT_GHOST_LIMIT_BYTES,
 		.manage_cgroups = MANAGE_CGROUPS_SOFT,
 		.network_lock = NETWORK_LOCK_IPTABLES,

@@ -14,6 +14,7 @@
 
 enum {
 	TIMEOUT_SEC_MAX = 1 << 20,
+	PRE_DUMPS_MAX = 100,
 };
 
 #define OPTION(field) offsetof(struct face_options, field)
@@ -198,6 +199,18 @@ static int fill_numbers(struct face_options *o, const CriuOpts *msg, struct fail
 			return fail(f, -ERANGE, "timeout of %u seconds", msg->timeout);
 		e->timeout_sec = msg->timeout;
 	}
+	if (msg->has_snapmgr_snapshot) {
+		if (msg->snapmgr_snapshot > SNAPSHOT_AUTO)
+			return fail(f, -EINVAL, "unknown snapmgr_snapshot %u", msg->snapmgr_snapshot);
+		e->snapshot = msg->snapmgr_snapshot;
+	}
+	if (msg->has_snapmgr_pre_dumps) {
+		if (msg->snapmgr_pre_dumps > PRE_DUMPS_MAX)
+			return fail(f, -ERANGE, "snapmgr_pre_dumps of %u", msg->snapmgr_pre_dumps);
+		e->pre_dumps = msg->snapmgr_pre_dumps;
+	}
+	if (msg->has_snapmgr_max_frozen_usec)
+		e->max_frozen_usec = msg->snapmgr_max_frozen_usec;
 	if (msg->has_ghost_limit)
 		e->ghost_limit_bytes = msg->ghost_limit;
 	if (msg->has_cpu_cap)

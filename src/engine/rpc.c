@@ -244,7 +244,16 @@ static void put_stats(struct rpc *rpc, const struct engine_stats *s)
 	PUT(pages_written, pages_written);
 	PUT(n_tasks, n_tasks);
 	PUT(n_threads, n_threads);
+	PUT(pages_scanned, pages_scanned);
+	PUT(pages_skipped_parent, pages_skipped_parent);
+	PUT(shpages_written, shpages_written);
+	PUT(forecast_usec, forecast_usec);
+	PUT(pre_dump_rounds, pre_dump_rounds);
+	PUT(pre_dump_pages, pre_dump_pages);
 #undef PUT
+	to->snapshot = (char *)(uintptr_t)s->snapshot;
+	to->full_reason = (char *)(uintptr_t)s->full_reason;
+	to->fallback = (char *)(uintptr_t)s->fallback;
 	rpc->resp.snapmgr_stats = to;
 }
 
@@ -260,7 +269,7 @@ static int serve_dump(struct rpc *rpc)
 	if (r < 0)
 		return r;
 	r = face_dump(&rpc->face, &stats, &rpc->failure);
-	if (r == 0)
+	if (r == 0 || stats.forecast_usec > 0) /* a forecast is the answer where nothing was dumped for it */
 		put_stats(rpc, &stats);
 	return r;
 }
