@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
-#include "catalog/dir.h"
+#include "basic/dir.h"
 #include "catalog/manifest-internal.h"
 #include "catalog/manifest.h"
 

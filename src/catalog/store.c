@@ -17,7 +17,7 @@
 #include <time.h>
 
 #include "basic/sys.h"
-#include "catalog/dir.h"
+#include "basic/dir.h"
 
 #define PARTIAL_SUFFIX ".partial"
 

@@ -14,7 +14,7 @@
 
 #include "basic/sys.h"
 #include "catalog-steps.h"
-#include "catalog/dir.h"
+#include "basic/dir.h"
 #include "catalog/runs.h"
 
 static void child_main(const struct catalog_step *step, const char *path)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
-#include "catalog/dir.h"
+#include "basic/dir.h"
 #include "catalog/runs.h"
 
 int fixture_setup(void **state)

@@ -5,7 +5,7 @@
 
 #include "basic/sys.h"
 #include "catalog-fixture.h"
-#include "catalog/dir.h"
+#include "basic/dir.h"
 #include "catalog/manifest.h"
 
 struct place {

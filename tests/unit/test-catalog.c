@@ -6,7 +6,7 @@
 
 #include "basic/sys.h"
 #include "catalog-fixture.h"
-#include "catalog/dir.h"
+#include "basic/dir.h"
 #include "catalog/migrate.h"
 #include "catalog/policies.h"
 #include "catalog/query.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "catalog/dir.h"
+#include "basic/dir.h"
 
 #include <assert.h>
 #include <dirent.h>
