@@ -44,6 +44,8 @@ static const CriuReqType request_types[] = {
 	[CRIU_REQUEST_CHECK] = CRIU_REQ_TYPE__CHECK,
 	[CRIU_REQUEST_DUMP] = CRIU_REQ_TYPE__DUMP,
 	[CRIU_REQUEST_RESTORE] = CRIU_REQ_TYPE__RESTORE,
+	[CRIU_REQUEST_MERGE] = CRIU_REQ_TYPE__SNAPMGR_MERGE,
+	[CRIU_REQUEST_VERIFY] = CRIU_REQ_TYPE__SNAPMGR_VERIFY,
 };
 
 /* Children of the spawn: descriptors numbered out of each other's way. */
@@ -209,6 +211,10 @@ static void fill_values(CriuOpts *o, const struct criu_request *q)
 		o->has_work_dir_fd = true;
 		o->work_dir_fd = q->work_dir_fd;
 	}
+	if (q->into_dir_fd >= 0) {
+		o->has_snapmgr_into_dir_fd = true;
+		o->snapmgr_into_dir_fd = q->into_dir_fd;
+	}
 	if (q->log_level > 0) {
 		o->has_log_level = true;
 		o->log_level = q->log_level;
@@ -249,6 +255,12 @@ static int send_message(int fd, const CriuReq *req)
 	return n < 0 ? n : 0;
 }
 
+static bool needs_images(enum criu_request_type type)
+{
+	return type == CRIU_REQUEST_DUMP || type == CRIU_REQUEST_RESTORE || type == CRIU_REQUEST_MERGE ||
+	       type == CRIU_REQUEST_VERIFY;
+}
+
 static int send_request(int fd, const struct criu_request *q)
 {
 	CriuOpts opts = CRIU_OPTS__INIT;
@@ -264,7 +276,7 @@ static int send_request(int fd, const struct criu_request *q)
 		SEND_TRUE(&features, pidfd_store, q->features.pidfd_store);
 		req.features = &features;
 	}
-	if (q->type != CRIU_REQUEST_DUMP && q->type != CRIU_REQUEST_RESTORE)
+	if (!needs_images(q->type))
 		return send_message(fd, &req);
 
 	fill_switches(&opts, q);
@@ -295,16 +307,16 @@ int criu_client_start(const char *engine, const struct criu_request *request, in
 							     .null = -EBADF,
 							     .error = -EBADF };
 	_cleanup_close_ int theirs = -EBADF;
-	bool on_tree;
 	int pair[2], r;
 
 	assert(engine);
 	assert(request);
 	assert(ret);
 
-	on_tree = request->type == CRIU_REQUEST_DUMP || request->type == CRIU_REQUEST_RESTORE;
-	if (on_tree && request->images_dir_fd < 0)
+	if (needs_images(request->type) && request->images_dir_fd < 0)
 		return fail(failure, -EINVAL, "no image directory given to '%s'", engine);
+	if (request->type == CRIU_REQUEST_MERGE && request->into_dir_fd < 0)
+		return fail(failure, -EINVAL, "no directory to merge into given to '%s'", engine);
 	if (request->type == CRIU_REQUEST_DUMP && request->pid <= 0)
 		return fail(failure, -EINVAL, "no process given to '%s'", engine);
 	if (request->n_inherit_fds > INHERIT_FDS_MAX)

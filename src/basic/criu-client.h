@@ -18,7 +18,7 @@
  * The engine is our child; its pid is criu_client_pid(). criu_client_free() ends and reaps it, so nobody else
  * may wait for that pid. A tree restored with restore_sibling is our child too and the caller's to reap.
  *
- * The engine opens images_dir_fd and work_dir_fd through /proc/OUR-PID/fd: they must stay open until the
+ * The engine opens images_dir_fd, work_dir_fd and into_dir_fd through /proc/OUR-PID/fd: they must stay open until the
  * result. Descriptors of inherit_fds are handed down instead, and may be closed after the start.
  *
  * Link with libbasic.a libproto.a $(PROTOBUF_C_LIBS).
@@ -40,6 +40,8 @@ enum criu_request_type {
 	CRIU_REQUEST_CHECK,
 	CRIU_REQUEST_DUMP,
 	CRIU_REQUEST_RESTORE,
+	CRIU_REQUEST_MERGE,  /* our engine only, like the next */
+	CRIU_REQUEST_VERIFY,
 };
 
 /* A descriptor of ours that stands for a resource of the image. */
@@ -62,8 +64,9 @@ struct criu_features {
 struct criu_request {
 	enum criu_request_type type;
 
-	int images_dir_fd;	  /* DUMP, RESTORE: required */
-	int work_dir_fd;	  /* log, statistics; -EBADF: the image directory */
+	int images_dir_fd;	  /* DUMP, RESTORE, MERGE, VERIFY: required */
+	int work_dir_fd;	  /* log, statistics; -EBADF: the image directory (MERGE, VERIFY: no log) */
+	int into_dir_fd;	  /* MERGE: required; an empty directory beside the set */
 	int log_level;		  /* 1 errors ... 4 debug; 0: the engine's default */
 	const char *log_file;	  /* in the work directory, no slash; NULL: criu.log */
 	const char *parent_image; /* DUMP: parent set, relative to the image directory */
@@ -99,7 +102,7 @@ struct criu_request {
 
 #define CRIU_REQUEST_INIT(t)                                                                       \
 	{                                                                                          \
-		.type = (t), .images_dir_fd = -EBADF, .work_dir_fd = -EBADF                        \
+		.type = (t), .images_dir_fd = -EBADF, .work_dir_fd = -EBADF, .into_dir_fd = -EBADF                        \
 	}
 
 enum criu_answer_kind {

@@ -169,6 +169,15 @@ static int run_check(struct command *c)
 	return 0;
 }
 
+static int run_merge(struct command *c)
+{
+	struct engine_stats stats = {};
+	int r;
+
+	r = open_face(c);
+	return r < 0 ? r : engine_merge(&c->options.engine, &c->face.context, &stats, &c->failure);
+}
+
 static int run_cpuinfo_dump(struct command *c)
 {
 	int r = open_face(c);
@@ -197,6 +206,8 @@ static const struct action actions[] = {
 	  "      write what this processor can to cpuinfo.img" },
 	{ "cpuinfo", "check", ACTION_CPUINFO_CHECK, run_cpuinfo_check,
 	  "     compare cpuinfo.img with this processor" },
+	{ "merge", NULL, ACTION_MERGE, run_merge,
+	  "-D DIR --into DIR  write a set again without its parent" },
 	{ "swrk", NULL, ACTION_SWRK, NULL,
 	  "FD                 serve CRIU's RPC on an inherited socket" },
 	{ "page-server", NULL, ACTION_PAGE_SERVER, NULL, NULL },

@@ -64,6 +64,7 @@ struct engine_options {
 	int images_dir_fd;
 	int work_dir_fd;	   /* log, stats, pidfile; a dup of images_dir_fd by default */
 	char *prev_images_dir;	   /* parent set, relative to the image directory */
+	int into_dir_fd;	   /* merge: an empty directory beside the set; ours, not CRIU's */
 	char *pidfile;		   /* restore: root pid, decimal, no newline */
 
 	/* What. */
@@ -186,6 +187,16 @@ int engine_pre_dump(const struct engine_options *options, const struct engine_co
 int engine_restore(const struct engine_options *options, const struct engine_context *context,
 		   pid_t *ret_pid, struct engine_stats *stats, struct failure *failure)
 	_must_check_;
+
+/*
+ * engine_merge() - write a set again without its parent
+ *
+ * options->images_dir_fd is the set; options->into_dir_fd gets a whole, equal one that has what it needs of its parent, of
+ * that one's rounds of pre-copy and of its own. Where the parent refers further back, so does the new set. Neither the
+ * set nor a parent is changed. When it fails the new directory is empty; at no time does it look whole without being so.
+ */
+int engine_merge(const struct engine_options *options, const struct engine_context *context,
+		 struct engine_stats *stats, struct failure *failure) _must_check_;
 
 /* engine_check() - can this kernel do what a dump and a restore need? */
 int engine_check(const struct engine_context *context, struct failure *failure) _must_check_;

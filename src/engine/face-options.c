@@ -471,6 +471,7 @@ static const struct option_row rows[] = {
 	TEXT_ROW("images-dir", 'D', ANY, FACE(images_dir), "DIR  image directory (.)"),
 	TEXT_ROW("work-dir", 'W', ANY, FACE(work_dir),
 		 "DIR  log, statistics, pidfile (the image directory)"),
+	TEXT_ROW("into", 0, ACTION_MERGE, FACE(into_dir), "DIR  empty directory beside the set, for the merged one"),
 	TEXT_ROW("log-file", 'o', ANY, FACE(log_file),
 		 "FILE  log, relative to the work directory (standard error)"),
 	TAKE_ROW("verbosity", 'v', MAY_HAVE_VALUE, ANY, take_verbosity,
@@ -648,6 +649,7 @@ void face_options_done(struct face_options *o)
 	engine_options_done(&o->engine);
 	free(o->images_dir);
 	free(o->work_dir);
+	free(o->into_dir);
 	free(o->log_file);
 	free(o->config);
 	strv_done(&o->action_scripts);
@@ -832,6 +834,10 @@ int face_options_check(const struct face_options *o, enum face_action action, st
 
 	if (action & DUMPS && o->engine.pid <= 0)
 		return fail(f, -EINVAL, "no process given: option --tree is missing");
+	if (action == ACTION_MERGE && !o->into_dir)
+		return fail(f, -EINVAL, "no directory to merge into given: option --into is missing");
+	if (action & ACTIONS_ON_SETS && o->log_file && o->log_file[0] != '/' && !o->work_dir)
+		return fail(f, -EINVAL, "option --log-file needs --work-dir here: nothing is written into the set");
 	if (action == ACTION_RESTORE && o->engine.restore_sibling && !o->engine.restore_detached)
 		return fail(f, -EINVAL, "option --restore-sibling needs --restore-detached");
 	if (action == ACTION_RESTORE && o->exec_cmd_wanted && o->engine.restore_detached)

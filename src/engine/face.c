@@ -62,6 +62,8 @@ int face_open(struct face *face, struct face_options *o, const char *default_log
 		if (r < 0)
 			(void)fail(f, r, "cannot keep the image directory open");
 	}
+	if (r >= 0 && o->into_dir)
+		r = open_directory(o->into_dir, "new", &e->into_dir_fd, f);
 	if (r < 0)
 		return r;
 	r = SYS_CALL(fchdir(e->work_dir_fd));

@@ -26,6 +26,10 @@ enum face_action {
 	ACTION_LAZY_PAGES = 1 << 8,
 	ACTION_SERVICE = 1 << 9,
 	ACTION_DEDUP = 1 << 10,
+	ACTION_MERGE = 1 << 11,
+	ACTION_VERIFY = 1 << 12,
+
+	ACTIONS_ON_SETS = ACTION_DEDUP | ACTION_MERGE | ACTION_VERIFY, /* no log or statistics of theirs in one */
 };
 
 /* Bits of --cpu-cap, as in criu_opts.cpu_cap. */
@@ -46,6 +50,7 @@ struct face_options {
 	/* Paths as given; NULL: not. */
 	char *images_dir;
 	char *work_dir;
+	char *into_dir;
 	char *log_file;
 	bool log_to_stderr; /* RPC only: where no log_file is given */
 	int verbosity;	    /* of enum log_level */

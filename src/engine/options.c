@@ -37,6 +37,7 @@ void engine_options_init(struct engine_options *o)
 	*o = (struct engine_options){
 		.images_dir_fd = -EBADF,
 		.work_dir_fd = -EBADF,
+		.into_dir_fd = -EBADF,
 		.timeout_sec = DEFAULT_TIMEOUT_SEC,
 		.pre_dumps = DEFAULT_PRE_DUMPS,
 		.ghost_limit_bytes = DEFAULT_GHOST_LIMIT_BYTES,
@@ -49,6 +50,7 @@ void engine_options_done(struct engine_options *o)
 {
 	close_fd(o->images_dir_fd);
 	close_fd(o->work_dir_fd);
+	close_fd(o->into_dir_fd);
 	free(o->prev_images_dir);
 	free(o->pidfile);
 	free(o->freeze_cgroup);

@@ -136,6 +136,8 @@ static int fill_places(struct face_options *o, const CriuOpts *msg, pid_t peer, 
 		r = replace_with_peer_fd(&o->images_dir, peer, msg->images_dir_fd, f);
 	if (r == 0 && msg->has_work_dir_fd && msg->work_dir_fd >= 0)
 		r = replace_with_peer_fd(&o->work_dir, peer, msg->work_dir_fd, f);
+	if (r == 0 && msg->has_snapmgr_into_dir_fd && msg->snapmgr_into_dir_fd >= 0)
+		r = replace_with_peer_fd(&o->into_dir, peer, msg->snapmgr_into_dir_fd, f);
 	if (r < 0)
 		return r;
 

@@ -165,7 +165,8 @@ static int open_face(struct rpc *rpc, enum face_action action)
 		r = rpc_options_fill(&rpc->options, rpc->req->opts, action, rpc->peer,
 				     &rpc->failure);
 	if (r == 0)
-		r = face_open(&rpc->face, &rpc->options, "criu.log", &rpc->failure);
+		r = face_open(&rpc->face, &rpc->options, action & ACTIONS_ON_SETS ? NULL : "criu.log",
+			      &rpc->failure);
 	if (r < 0) {
 		rpc->options_wrong = true;
 		return r;
@@ -307,6 +308,18 @@ static int serve_restore(struct rpc *rpc)
 	return 0;
 }
 
+static int serve_merge(struct rpc *rpc)
+{
+	struct engine_stats stats = {};
+	int r = open_face(rpc, ACTION_MERGE);
+
+	if (r == 0)
+		r = engine_merge(&rpc->options.engine, &rpc->face.context, &stats, &rpc->failure);
+	if (r == 0)
+		put_stats(rpc, &stats);
+	return r;
+}
+
 static const struct request_row rows[] = {
 	{ CRIU_REQ_TYPE__EMPTY, "EMPTY", false, NULL },
 	{ CRIU_REQ_TYPE__DUMP, "DUMP", false, serve_dump },
@@ -322,6 +335,7 @@ static const struct request_row rows[] = {
 	{ CRIU_REQ_TYPE__FEATURE_CHECK, "FEATURE_CHECK", true, serve_feature_check },
 	{ CRIU_REQ_TYPE__VERSION, "VERSION", true, serve_version },
 	{ CRIU_REQ_TYPE__WAIT_PID, "WAIT_PID", false, NULL },
+	{ CRIU_REQ_TYPE__SNAPMGR_MERGE, "SNAPMGR_MERGE", false, serve_merge },
 };
 
 static const struct request_row *find_row(CriuReqType type)

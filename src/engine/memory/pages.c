@@ -147,7 +147,8 @@ static int level_load(struct page_chain *c, struct page_level *l)
 		return fail(c->failure, -EBADMSG, "pagemap %" PRIu64 " has no head", c->key);
 	if (r < 0)
 		return r;
-	r = image_open(l->dir_fd, IMAGE_PAGES, ((PagemapHead *)msg)->pages_id, c->failure, &pages);
+	l->pages_id = ((PagemapHead *)msg)->pages_id;
+	r = image_open(l->dir_fd, IMAGE_PAGES, l->pages_id, c->failure, &pages);
 	if (r < 0)
 		return fail(c->failure, r, "pagemap %" PRIu64 " has no pages file", c->key);
 	l->pages_size = image_left(pages);

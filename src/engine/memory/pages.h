@@ -52,6 +52,7 @@ struct page_range {
 struct page_level {
 	int dir_fd, pages_fd;
 	uint64_t pages_size;
+	uint32_t pages_id;
 	struct page_range *ranges;
 	size_t n_ranges;
 	struct page_level *parent;

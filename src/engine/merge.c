@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Merging a set with its parent, into a new directory.
+ *
+ * The levels of the chain (image/setchain.h) that are folded in are those inside the set itself (rounds of pre-copy), the
+ * parent, and those inside of that: all that is deleted when the parent is. What they refer to further behind stays a
+ * reference.
+ *
+ *	folded levels  ->  pagemaps that change, with their pages files	(written new)
+ *		       ->  all other images	(cloned, else linked: sets are never changed in place; else copied)
+ *		       ->  the link `parent`
+ *		       ->  everything synced  ->  inventory.img  ->  synced
+ *
+ * A kill at any point leaves a directory without inventory.img, or the whole set; a failure leaves it empty.
+ *
+ * Left behind is what is no image and is written in place by whoever works in a set: logs, the statistics of a restore, the
+ * list of a generation's files.
+ */
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <string.h>
+
+#include "basic/clock.h"
+#include "basic/dir.h"
+#include "basic/sys.h"
+#include "engine/engine.h"
+#include "engine/memory/pagewalk.h"
+
+#include "pagemap.pb-c.h"
+
+enum {
+	PAGE = 4096,
+	NAMES_MAX = 1 << 20,
+	COPY_BYTES = 1 << 20,
+};
+
+#define INVENTORY "inventory.img"
+#define PARENT_LINK "parent"
+
+struct merge {
+	const struct log *log;
+	struct failure *failure;
+	struct engine_stats *stats;
+	struct set_chain sc;
+	size_t n_folded; /* levels that become the new set, from 0 */
+	int into;
+	bool no_clone;		/* the file system cannot */
+	struct dir_names names; /* of level 0 */
+	bool *done;		/* of names: written already */
+};
+
+/* ---- pagemaps ---- */
+
+/* One pagemap of the new set under construction. */
+struct writer {
+	struct merge *m;
+	struct image *pagemap, *pages;
+	uint64_t start, end; /* range under construction */
+	uint32_t flags;
+	int from; /* run of data that is not copied yet */
+	uint64_t from_offset, run_size;
+};
+
+static int copy_by_hand(int from, uint64_t offset, int to, uint64_t size)
+{
+	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
+	int r = buffer ? 0 : -ENOMEM;
+
+	while (r == 0 && size > 0) {
+		size_t n = MIN(size, (uint64_t)COPY_BYTES);
+
+		r = sys_pread_full(from, buffer, n, (off_t)offset);
+		if (r == 0)
+			r = sys_write_full(to, buffer, n);
+		offset += n;
+		size -= n;
+	}
+	return r;
+}
+
+/* The kernel shares the blocks where the file system can. @to is written at its offset. */
+static int copy_data(int from, uint64_t offset, int to, uint64_t size)
+{
+	loff_t at = (loff_t)offset;
+
+	while (size > 0) {
+		ssize_t n = SYS_CALL(copy_file_range(from, &at, to, NULL, size, 0));
+
+		if (n == 0)
+			return -ENODATA;
+		if (n == -EXDEV || n == -EINVAL || n == -EOPNOTSUPP || n == -ENOSYS)
+			return copy_by_hand(from, (uint64_t)at, to, size);
+		if (n < 0)
+			return (int)n;
+		size -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static int put_run(struct writer *w)
+{
+	int r;
+
+	if (w->run_size == 0)
+		return 0;
+	r = copy_data(w->from, w->from_offset, image_fd(w->pages), w->run_size);
+	w->m->stats->pages_written += w->run_size / PAGE;
+	w->run_size = 0;
+	return r < 0 ? fail(w->m->failure, r, "cannot copy pages") : 0;
+}
+
+static int put_entry(struct writer *w)
+{
+	PagemapEntry e = PAGEMAP_ENTRY__INIT;
+
+	if (w->start == w->end)
+		return 0;
+	e.vaddr = w->start;
+	e.has_nr_pages = e.has_flags = true;
+	e.nr_pages = (w->end - w->start) / PAGE;
+	e.compat_nr_pages = MIN(e.nr_pages, (uint64_t)UINT32_MAX); /* readers before CRIU 4.2 */
+	e.flags = w->flags;
+	w->start = w->end = 0;
+	return image_put(w->pagemap, &e.base);
+}
+
+static int put_place(void *userdata, const struct page_place *p)
+{
+	struct writer *w = userdata;
+	int r;
+
+	if (p->vaddr != w->end || p->flags != w->flags) {
+		r = put_entry(w);
+		if (r < 0)
+			return r;
+		w->start = p->vaddr;
+		w->flags = p->flags;
+	}
+	w->end = p->vaddr + p->size;
+	if (!(p->flags & PE_PRESENT)) {
+		w->m->stats->pages_skipped_parent += p->size / PAGE;
+		return 0;
+	}
+	if (p->fd != w->from || p->offset != w->from_offset + w->run_size) {
+		r = put_run(w);
+		if (r < 0)
+			return r;
+		w->from = p->fd;
+		w->from_offset = p->offset;
+	}
+	w->run_size += p->size;
+	return 0;
+}
+
+static int write_pagemap(struct merge *m, struct page_walk *pw, enum image_id id, uint64_t key, uint32_t pages_id)
+{
+	_cleanup_(image_freep) struct image *pagemap = NULL, *pages = NULL;
+	struct writer w = { .m = m, .from = -EBADF };
+	PagemapHead head = PAGEMAP_HEAD__INIT;
+	struct stat st;
+	char name[64];
+	int r;
+
+	if (sys_fstatat(m->into, image_name(IMAGE_PAGES, pages_id, name), &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return fail(m->failure, -EBADMSG, "another pagemap has its pages in %s too", name);
+	head.pages_id = pages_id;
+	r = image_create(m->into, id, key, m->failure, &pagemap);
+	if (r == 0)
+		r = image_put(pagemap, &head.base);
+	if (r == 0)
+		r = image_create(m->into, IMAGE_PAGES, pages_id, m->failure, &pages);
+	if (r < 0)
+		return r;
+	w.pagemap = pagemap;
+	w.pages = pages;
+	r = pagewalk_run(pw, put_place, &w);
+	if (r == 0)
+		r = put_run(&w);
+	if (r == 0)
+		r = put_entry(&w);
+	if (r == 0)
+		r = image_finish(TAKE_PTR(pagemap));
+	if (r == 0)
+		r = image_finish(TAKE_PTR(pages));
+	return r;
+}
+
+static int find_moved(void *userdata, const struct page_place *p)
+{
+	bool *moved = userdata;
+
+	*moved = *moved || (p->level > 0 && (p->flags & PE_PRESENT));
+	return 0;
+}
+
+static void mark_done(struct merge *m, const char *name)
+{
+	for (size_t i = 0; i < m->names.n; i++) {
+		if (strcmp(m->names.items[i], name) == 0)
+			m->done[i] = true;
+	}
+}
+
+/* Writes a pagemap anew if pages of other levels belong into it; a reference that stays one is as good as it was. */
+static int merge_pagemap(struct merge *m, enum image_id id, uint64_t key)
+{
+	_cleanup_(pagewalk_freep) struct page_walk *pw = NULL;
+	const struct page_level *own;
+	bool moved = false;
+	char name[64];
+	int r;
+
+	r = pagewalk_new(&m->sc, m->n_folded, id, key, &pw);
+	if (r == 0)
+		r = pagewalk_run(pw, find_moved, &moved);
+	if (r < 0 || !moved)
+		return r;
+	r = pagewalk_level(pw, 0, &own);
+	if (r == 0)
+		r = write_pagemap(m, pw, id, key, own->pages_id);
+	if (r < 0)
+		return r;
+	mark_done(m, image_name(id, key, name));
+	mark_done(m, image_name(IMAGE_PAGES, own->pages_id, name));
+	return 0;
+}
+
+/* Is @name exactly what an image of this kind is called? */
+static bool name_is_of(const char *name, enum image_id id, const char *prefix, uint64_t *ret_key)
+{
+	size_t n = strlen(prefix);
+	char *end, expected[64];
+	uint64_t key;
+
+	if (strncmp(name, prefix, n) != 0)
+		return false;
+	errno = 0;
+	key = strtoull(name + n, &end, 10);
+	if (errno || end == name + n || strcmp(image_name(id, key, expected), name) != 0)
+		return false;
+	*ret_key = key;
+	return true;
+}
+
+static int merge_pagemaps(struct merge *m)
+{
+	for (size_t i = 0; i < m->names.n; i++) {
+		const char *name = m->names.items[i];
+		uint64_t key;
+		int r = 0;
+
+		if (name_is_of(name, IMAGE_PAGEMAP, "pagemap-", &key))
+			r = merge_pagemap(m, IMAGE_PAGEMAP, key);
+		else if (name_is_of(name, IMAGE_PAGEMAP_SHMEM, "pagemap-shmem-", &key))
+			r = merge_pagemap(m, IMAGE_PAGEMAP_SHMEM, key);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- all other files ---- */
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t n = strlen(name), k = strlen(suffix);
+
+	return n >= k && strcmp(name + n - k, suffix) == 0;
+}
+
+static bool is_left_behind(const char *name)
+{
+	return has_suffix(name, ".log") || has_suffix(name, ".part") || strcmp(name, "manifest") == 0 ||
+	       strcmp(name, "stats-restore") == 0;
+}
+
+static int copy_file(struct merge *m, const char *name, const char *as, bool clone)
+{
+	_cleanup_close_ int from = sys_openat(m->sc.levels[0].dir_fd, name, O_RDONLY | O_NOFOLLOW, 0), to = -EBADF;
+	struct stat st;
+	int r;
+
+	if (from < 0)
+		return from;
+	to = sys_openat(m->into, as, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	if (to < 0)
+		return to;
+	if (clone) {
+		r = SYS_CALL(ioctl(to, FICLONE, from));
+		if (r < 0)
+			(void)sys_unlinkat(m->into, as, 0); /* the next way says so if that failed */
+		return r;
+	}
+	r = sys_fstat(from, &st);
+	return r < 0 ? r : copy_data(from, 0, to, (uint64_t)st.st_size);
+}
+
+/* Only what nobody opens for writing may be shared by a link. */
+static int take_over_file(struct merge *m, const char *name, const char *as, bool may_link)
+{
+	int r = -EOPNOTSUPP;
+
+	if (!m->no_clone) {
+		r = copy_file(m, name, as, /* clone= */ true);
+		m->no_clone = r < 0;
+	}
+	if (r < 0 && r != -ENOSPC && may_link)
+		r = SYS_CALL(linkat(m->sc.levels[0].dir_fd, name, m->into, as, 0));
+	if (r == -EOPNOTSUPP || r == -EXDEV || r == -EPERM || r == -EMLINK || r == -EINVAL || r == -ENOTTY)
+		r = copy_file(m, name, as, /* clone= */ false);
+	return r < 0 ? fail(m->failure, r, "cannot take over %s", name) : 0;
+}
+
+/* A directory: folded in, the rest of a pre-copy that came to nothing, or not ours. */
+static int check_directory(struct merge *m, const char *name)
+{
+	for (size_t i = 1; i < m->n_folded; i++) {
+		if (setchain_is_inside(m->sc.levels[i].path, name))
+			return 0;
+	}
+	if (strncmp(name, "pre-", 4) == 0 && name[4] && strspn(name + 4, "0123456789") == strlen(name + 4))
+		return 0;
+	return fail(m->failure, -EOPNOTSUPP, "%s: a directory that belongs to no image set", name);
+}
+
+static int take_over(struct merge *m, const char *name)
+{
+	struct stat st;
+	int r;
+
+	if (strcmp(name, PARENT_LINK) == 0 || strcmp(name, INVENTORY) == 0 || is_left_behind(name))
+		return 0;
+	r = sys_fstatat(m->sc.levels[0].dir_fd, name, &st, AT_SYMLINK_NOFOLLOW);
+	if (r < 0)
+		return fail(m->failure, r, "cannot look at %s", name);
+	if (S_ISDIR(st.st_mode))
+		return check_directory(m, name);
+	if (!S_ISREG(st.st_mode))
+		return fail(m->failure, -EOPNOTSUPP, "%s: neither a file nor a directory", name);
+	return take_over_file(m, name, name, has_suffix(name, ".img"));
+}
+
+static int take_over_all(struct merge *m)
+{
+	for (size_t i = 0; i < m->names.n; i++) {
+		int r = m->done[i] ? 0 : take_over(m, m->names.items[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- the set ---- */
+
+/* Opens all levels that are folded in, and the one behind them if there is one. */
+static int open_levels(struct merge *m, int dir_fd)
+{
+	const char *set = "";
+	bool parent_seen = false;
+	int r;
+
+	r = setchain_open(&m->sc, dir_fd, m->failure);
+	if (r < 0)
+		return r;
+	for (m->n_folded = 1; (r = setchain_next(&m->sc)) > 0; m->n_folded++) {
+		const char *path = m->sc.levels[m->n_folded].path;
+
+		if (setchain_is_inside(path, set))
+			continue;
+		if (parent_seen)
+			return 0;
+		parent_seen = true;
+		set = path;
+	}
+	return r;
+}
+
+/* The link to what is behind the folded levels: as it is from the set's own directory, which is beside the new one. */
+static int link_parent(struct merge *m)
+{
+	const struct set_level *to;
+	struct stat st;
+	int r;
+
+	if (m->n_folded == m->sc.n)
+		return 0;
+	to = &m->sc.levels[m->n_folded];
+	r = SYS_CALL(symlinkat(to->path, m->into, PARENT_LINK));
+	if (r == 0)
+		r = sys_fstatat(m->into, PARENT_LINK, &st, 0);
+	if (r < 0)
+		return fail(m->failure, r, "cannot link parent set '%s'", to->path);
+	if (st.st_dev != to->dev || st.st_ino != to->ino)
+		return fail(m->failure, -EXDEV, "parent set '%s' is another one as seen from the new directory, "
+			    "which must be beside the set", to->path);
+	return 0;
+}
+
+static int sync_file(struct merge *m, const char *name)
+{
+	_cleanup_close_ int fd = sys_openat(m->into, name, O_RDONLY | O_NOFOLLOW, 0);
+	struct stat st;
+	int r = fd;
+
+	if (fd == -ELOOP) /* the link: the directory has it */
+		return 0;
+	if (fd >= 0)
+		r = sys_fsync(fd);
+	if (r == 0)
+		r = sys_fstat(fd, &st);
+	if (r == 0)
+		m->stats->bytes_written += (uint64_t)st.st_size;
+	return r < 0 ? fail(m->failure, r, "cannot sync %s", name) : 0;
+}
+
+static int sync_directory(struct merge *m)
+{
+	int r = sys_fsync(m->into);
+
+	return r < 0 ? fail(m->failure, r, "cannot sync the new directory") : 0;
+}
+
+/* The new directory is whole from here on. */
+static int commit(struct merge *m)
+{
+	static const char aside[] = INVENTORY ".part";
+	_cleanup_(dir_names_done) struct dir_names names = {};
+	int r;
+
+	r = take_over_file(m, INVENTORY, aside, /* may_link= */ true);
+	if (r < 0)
+		return r;
+	r = dir_list(m->into, NAMES_MAX, &names);
+	if (r < 0)
+		return fail(m->failure, r, "cannot list the new directory");
+	for (size_t i = 0; r == 0 && i < names.n; i++)
+		r = sync_file(m, names.items[i]);
+	if (r == 0)
+		r = sync_directory(m);
+	if (r < 0)
+		return r;
+	r = sys_renameat(m->into, aside, m->into, INVENTORY);
+	return r < 0 ? fail(m->failure, r, "cannot name " INVENTORY) : sync_directory(m);
+}
+
+/* What we made of it; it was empty. Inventory first: half a set must not look whole. */
+static void clear_directory(struct merge *m)
+{
+	_cleanup_(dir_names_done) struct dir_names names = {};
+
+	(void)sys_unlinkat(m->into, INVENTORY, 0);
+	if (dir_list(m->into, NAMES_MAX, &names) < 0)
+		return;
+	for (size_t i = 0; i < names.n; i++)
+		(void)sys_unlinkat(m->into, names.items[i], 0); /* the failure that brought us here is told */
+}
+
+static int check_into(struct merge *m)
+{
+	_cleanup_(dir_names_done) struct dir_names names = {};
+	int r = dir_list(m->into, NAMES_MAX, &names);
+
+	if (r < 0)
+		return fail(m->failure, r, "cannot list the directory to merge into");
+	return names.n > 0 ? fail(m->failure, -ENOTEMPTY, "the directory to merge into has '%s'", names.items[0]) : 0;
+}
+
+static int write_set(struct merge *m)
+{
+	int r;
+
+	r = merge_pagemaps(m);
+	if (r == 0)
+		r = take_over_all(m);
+	if (r == 0)
+		r = link_parent(m);
+	if (r == 0)
+		r = commit(m);
+	if (r < 0)
+		clear_directory(m);
+	return r;
+}
+
+static int merge_set(struct merge *m, int dir_fd)
+{
+	int r;
+
+	r = open_levels(m, dir_fd);
+	if (r == 0)
+		r = check_into(m);
+	if (r < 0)
+		return r;
+	r = dir_list(dir_fd, NAMES_MAX, &m->names);
+	if (r < 0)
+		return fail(m->failure, r, "cannot list the set");
+	m->done = arena_array(&m->sc.arena, bool, m->names.n);
+	if (!m->done)
+		return fail(m->failure, -ENOMEM, "no memory for the names of a set");
+	for (size_t i = 1; i < m->n_folded; i++)
+		log_info(m->log, "merging set '%s'", setchain_name(&m->sc, i));
+	return write_set(m);
+}
+
+int engine_merge(const struct engine_options *options, const struct engine_context *context,
+		 struct engine_stats *stats, struct failure *failure)
+{
+	struct merge m = {
+		.log = context->log, .failure = failure, .stats = stats, .into = options->into_dir_fd
+	};
+	uint64_t start = clock_monotonic_usec();
+	int r;
+
+	if (options->into_dir_fd < 0)
+		return fail(failure, -EINVAL, "no directory to merge into given");
+	*stats = (struct engine_stats){};
+	r = merge_set(&m, options->images_dir_fd);
+	dir_names_done(&m.names);
+	setchain_done(&m.sc);
+	stats->total_usec = clock_monotonic_usec() - start;
+	return r;
+}
