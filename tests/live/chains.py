@@ -27,9 +27,10 @@ def holders():
 
 
 class Chain(Stage):
-    def __init__(self, top, engine):
-        super().__init__(top, engine, 'torture')
+    def __init__(self, top, engine, program='torture'):
+        super().__init__(top, engine, program)
         self.number = 0
+        self.steps = 0
 
     def set(self, number):
         return os.path.join(self.images, str(number))
@@ -49,6 +50,16 @@ class Chain(Stage):
     def pages(self, number):
         return sum(os.path.getsize(os.path.join(self.set(number), name)) for name in os.listdir(self.set(number))
                    if name.startswith('pages-'))
+
+    def step(self):
+        """A program that changes its memory when told to: the next time."""
+        self.steps += 1
+        os.kill(self.pid, signal.SIGUSR1)
+
+        def stepped():
+            path = os.path.join(self.scratch, 'stepped')
+            return os.path.exists(path) and os.path.getsize(path) == self.steps
+        wait_until(f'step {self.steps} is taken', stepped)
 
     def end(self):
         frame.kill_everything()
@@ -143,7 +154,39 @@ def a_stale_parent_link_is_removed(chain):
     chain.restore(2)
 
 
+def every_way_in_which_memory_changes_is_seen(chain):
+    chain.take(parent=0)
+    for _ in range(4):
+        chain.step()
+        chain.take()
+    chain.end()
+    for number in range(1, chain.number + 1):
+        chain.restore(number)
+
+
+every_way_in_which_memory_changes_is_seen.program = 'tracked'
+
+
+def a_process_that_executes_is_full_once(chain):
+    chain.take(parent=0)
+    chain.step()
+    chain.take()
+    chain.take()
+    check(chain.pages(2) > chain.pages(1) * 0.5, 'the set after exec has all memory')
+    check(chain.pages(3) < chain.pages(1) * 0.2, f'the one after it what changed: {chain.pages(3)} of {chain.pages(1)}')
+    chain.step()
+    chain.take()
+    chain.end()
+    for number in range(1, chain.number + 1):
+        chain.restore(number)
+
+
+a_process_that_executes_is_full_once.program = 'tracked exec'
+
+
 SCENARIOS = [
+    every_way_in_which_memory_changes_is_seen,
+    a_process_that_executes_is_full_once,
     every_generation_has_the_memory_of_its_instant,
     a_tree_that_rests_costs_only_its_shared_memory,
     a_lost_holder_makes_the_next_set_full,
@@ -169,7 +212,7 @@ def main():
         if wanted and scenario.__name__ not in wanted:
             continue
         top = frame.make_top()
-        status = frame.run_apart(lambda: scenario(Chain(top, engines[0])), False)
+        status = frame.run_apart(lambda: scenario(Chain(top, engines[0], getattr(scenario, 'program', 'torture'))), False)
         say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
         failed += status != 0
         shutil.rmtree(top, ignore_errors=True)

@@ -7,9 +7,14 @@
  * dump, given to a new one after it succeeded. If the dump fails or we die in between they are closed, the
  * kernel drops the protection, every page shows as written, and the next set is full.
  *
- * Trap: when mremap(2) moves a mapping next to a registered one and the kernel merges the two, both lose their registration
- * but the neighbour's pages keep the mark "protected, not written", and writes do not clear it any more. So
- * nothing is believed of a mapping that is not registered, and marks are cleared when it is registered again.
+ * Trap (tests/live/tracked.c, "merged"): when mremap(2) moves a registered mapping next to another and the kernel merges the two,
+ * both lose the registration but the pages that did not move keep the mark "protected, not written", and writes do not clear it
+ * any more. So nothing is believed of a mapping that is not registered, and marks are cleared when it is
+ * registered again.
+ *
+ * Trap: in a private mapping of a file a marked page that is dropped (MADV_DONTNEED, the file truncated) leaves its mark behind, which
+ * PAGEMAP_SCAN calls swapped and not written: the parent's copy of a page that is the file's again. So these mappings,
+ * small ones as a rule, are not tracked.
  */
 #include <linux/userfaultfd.h>
 #include <string.h>
@@ -96,12 +101,21 @@ static bool available(void)
 	return uffd >= 0 && set_up(uffd) == 0;
 }
 
+/* The memory that it belongs to is gone: the process has executed another program. */
+static bool is_dead(int uffd)
+{
+	/* Any range will do: at worst that page shows as written. */
+	struct uffdio_writeprotect off = { .range = { 64 * 1024, 4096 } };
+
+	return SYS_CALL(ioctl(uffd, UFFDIO_WRITEPROTECT, &off)) == -ESRCH;
+}
+
 static int begin(struct dump *d, struct task *task, struct remote *rm, const struct tracked *had, int *ret_fd)
 {
 	_cleanup_close_ int uffd = -EBADF;
 	int r;
 
-	if (had) {
+	if (had && !is_dead(had->fd)) {
 		/* A copy: what the old one knows is still asked while the memory is stored. */
 		uffd = sys_dup(had->fd);
 	} else {
@@ -123,8 +137,8 @@ static int begin(struct dump *d, struct task *task, struct remote *rm, const str
 
 static bool can_be_tracked(const struct vma *v)
 {
-	return vma_is_private(v->status) && !(v->status & (VMA_VDSO | VMA_AIORING)) && !(v->flags & MAP_HUGETLB) &&
-	       (v->flags & MAP_TYPE) == MAP_PRIVATE;
+	return vma_is_private(v->status) && !(v->status & (VMA_VDSO | VMA_AIORING | VMA_FILE_PRIVATE)) &&
+	       !(v->flags & MAP_HUGETLB) && (v->flags & MAP_TYPE) == MAP_PRIVATE;
 }
 
 /* Idempotent; -EBUSY: it is somebody else's. */
