@@ -231,6 +231,15 @@ static void fill_values(CriuOpts *o, const struct criu_request *q)
 		o->has_ghost_limit = true;
 		o->ghost_limit = q->ghost_limit_bytes;
 	}
+	if (q->snapshot != CRIU_SNAPSHOT_DEFAULT) {
+		o->has_snapmgr_snapshot = o->has_snapmgr_pre_dumps = true;
+		o->snapmgr_snapshot = q->snapshot - CRIU_SNAPSHOT_STOP_COPY;
+		o->snapmgr_pre_dumps = q->pre_dumps;
+	}
+	if (q->max_frozen_usec > 0) {
+		o->has_snapmgr_max_frozen_usec = true;
+		o->snapmgr_max_frozen_usec = q->max_frozen_usec;
+	}
 	o->log_file = borrow(q->log_file);
 	o->parent_img = borrow(q->parent_image);
 	o->root = borrow(q->root);
@@ -364,6 +373,9 @@ void criu_answer_done(struct criu_answer *answer)
 {
 	free(answer->hook);
 	free(answer->text);
+	free(answer->stats.snapshot);
+	free(answer->stats.full_reason);
+	free(answer->stats.fallback);
 	close_fd(answer->fd);
 	*answer = (struct criu_answer)CRIU_ANSWER_INIT;
 }
@@ -438,8 +450,10 @@ static int copy_text(const char *text, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-static void take_stats(const SnapmgrStats *s, struct criu_answer *a)
+static int take_stats(const SnapmgrStats *s, struct criu_answer *a)
 {
+	int r;
+
 	a->has_stats = true;
 	a->stats = (struct criu_stats){
 		.freezing_usec = s->freezing_usec,
@@ -449,7 +463,16 @@ static void take_stats(const SnapmgrStats *s, struct criu_answer *a)
 		.pages_written = s->pages_written,
 		.n_tasks = s->n_tasks,
 		.n_threads = s->n_threads,
+		.pages_scanned = s->pages_scanned,
+		.pages_skipped_parent = s->pages_skipped_parent,
+		.forecast_usec = s->forecast_usec,
+		.pre_dump_rounds = s->pre_dump_rounds,
+		.pre_dump_pages = s->pre_dump_pages,
 	};
+	r = copy_text(s->snapshot, &a->stats.snapshot);
+	if (r == 0)
+		r = copy_text(s->full_reason, &a->stats.full_reason);
+	return r < 0 ? r : copy_text(s->fallback, &a->stats.fallback);
 }
 
 static int take_result(const CriuResp *resp, struct criu_answer *a)
@@ -477,8 +500,11 @@ static int take_result(const CriuResp *resp, struct criu_answer *a)
 		a->pid = resp->restore->pid;
 	if (resp->dump)
 		a->restored = resp->dump->restored;
-	if (resp->snapmgr_stats)
-		take_stats(resp->snapmgr_stats, a);
+	if (resp->snapmgr_stats) {
+		r = take_stats(resp->snapmgr_stats, a);
+		if (r < 0)
+			return r;
+	}
 	if (resp->features) {
 		a->features.mem_track = resp->features->mem_track;
 		a->features.lazy_pages = resp->features->lazy_pages;

@@ -44,6 +44,15 @@ enum criu_request_type {
 	CRIU_REQUEST_VERIFY,
 };
 
+/* How memory is taken from a tree that runs on: our engine's own, not CRIU's. */
+enum criu_snapshot {
+	CRIU_SNAPSHOT_DEFAULT, /* not sent */
+	CRIU_SNAPSHOT_STOP_COPY,
+	CRIU_SNAPSHOT_PRE_COPY,
+	CRIU_SNAPSHOT_COW,
+	CRIU_SNAPSHOT_AUTO,
+};
+
 /* A descriptor of ours that stands for a resource of the image. */
 struct criu_inherit_fd {
 	int fd;
@@ -92,6 +101,11 @@ struct criu_request {
 	unsigned timeout_sec;	    /* DUMP: for stopping the tree; 0: the engine's default */
 	uint32_t ghost_limit_bytes; /* DUMP: 0: the engine's default */
 
+	/* DUMP; a stock criu does not mind them. */
+	enum criu_snapshot snapshot;
+	unsigned pre_dumps;	  /* rounds of pre-copy at most; with @snapshot only */
+	uint64_t max_frozen_usec; /* a forecast above it is -ETIME; 0: none */
+
 	const char *const *external; /* as on the command line */
 	size_t n_external;
 	const struct criu_inherit_fd *inherit_fds;
@@ -110,7 +124,10 @@ enum criu_answer_kind {
 	CRIU_ANSWER_RESULT,
 };
 
-/* What our engine measured. All zero from a stock criu. Bytes and microseconds. */
+/*
+ * What our engine measured. All zero from a stock criu. Bytes and microseconds. Texts belong to the answer; NULL where
+ * there is nothing to say.
+ */
 struct criu_stats {
 	uint64_t freezing_usec;
 	uint64_t frozen_usec;
@@ -119,6 +136,14 @@ struct criu_stats {
 	uint64_t pages_written;
 	uint32_t n_tasks;
 	uint32_t n_threads;
+	uint64_t pages_scanned;
+	uint64_t pages_skipped_parent;
+	uint64_t forecast_usec; /* of the time frozen; 0: none was made */
+	uint32_t pre_dump_rounds;
+	uint64_t pre_dump_pages; /* written by them */
+	char *snapshot;		 /* how memory was taken: "stop-copy" ... */
+	char *full_reason;	 /* why no page is the parent set's; NULL: some may be */
+	char *fallback;		 /* why memory was not taken as asked for */
 };
 
 /* One packet from the engine. Owns its strings and fd: criu_answer_done(). */
@@ -134,7 +159,7 @@ struct criu_answer {
 	int error;     /* negative errno, -EIO where the engine gave none; 0 on success */
 	char *text;    /* why it failed, one sentence; NULL on success */
 	bool restored; /* DUMP of ourselves: we are the restored copy */
-	bool has_stats;
+	bool has_stats; /* also of a dump that failed: the forecast */
 	struct criu_stats stats;
 	struct criu_features features; /* FEATURE_CHECK */
 	int version[3];		       /* VERSION: major, minor, sublevel */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The facts of a generation's row that its manifest repeats. One table for both ways. What changes
- * in the life of a generation (state, tags added later) is not among them: the manifest is never
- * written again.
+ * in the life of a generation (state, tags added later) is not among them: only a merge writes its
+ * manifest again.
  */
 #include <assert.h>
 #include <errno.h>
@@ -55,6 +55,17 @@ static const struct fact facts[] = {
 	FACT("files-bytes", FACT_U64, files_bytes),
 	FACT("frozen-usec", FACT_U64, frozen_usec),
 	FACT("total-usec", FACT_U64, total_usec),
+	FACT("max-frozen-usec", FACT_U64, max_frozen_usec),
+	FACT("increment", FACT_U32, increment),
+	FACT("full-reason", FACT_TEXT, full_reason),
+	FACT("snapshot", FACT_ARRAY, snapshot),
+	FACT("fallback", FACT_TEXT, fallback),
+	FACT("pre-dumps", FACT_U32, n_pre_dumps),
+	FACT("pre-dump-pages", FACT_U64, pre_dump_pages),
+	FACT("pages-scanned", FACT_U64, pages_scanned),
+	FACT("pages-written", FACT_U64, pages_written),
+	FACT("pages-skipped", FACT_U64, pages_skipped),
+	FACT("identity", FACT_ARRAY, identity.hex),
 };
 
 /* The value as text, "" for what is zero: such a fact is left out. */

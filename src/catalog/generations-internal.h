@@ -15,8 +15,16 @@
 	"g.pinned, g.root_pid, g.root_start_ticks, g.exe, g.n_processes, g.n_threads, "            \
 	"g.logical_bytes, g.written_bytes, g.files_bytes, g.frozen_usec, g.total_usec, g.state, "  \
 	"g.code, g.reason, g.state_usec, g.manifest, g.verified_level, g.verified_usec, "          \
-	"coalesce((SELECT p.manifest FROM generations AS p WHERE p.gen = g.parent), '')"
+	"coalesce((SELECT CASE p.identity WHEN '' THEN p.manifest ELSE p.identity END "            \
+	"FROM generations AS p WHERE p.gen = g.parent), ''), "                                     \
+	"g.increment, g.full_reason, g.snapshot, g.fallback, g.max_frozen_usec, g.n_pre_dumps, "   \
+	"g.pre_dump_pages, g.pages_scanned, g.pages_written, g.pages_skipped, "                    \
+	"g.borrowed_bytes IS NOT NULL, coalesce(g.borrowed_bytes, 0), g.identity, "                \
+	"g.merge_manifest, g.merge_parent"
 int generations_read_row(struct query *q, struct generation *ret) _must_check_;
+
+/* What a child's manifest names it by: stays the same when a merge gives it another manifest. */
+const struct manifest_hash *generations_identity(const struct generation *g) _pure_;
 
 /* Texts within their limits, tags and words well formed: else -EINVAL. */
 int generations_check(const struct generation *g, struct failure *f) _must_check_;

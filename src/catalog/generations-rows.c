@@ -38,6 +38,8 @@ void generation_done(struct generation *g)
 	free(g->comment);
 	free(g->tags);
 	free(g->exe);
+	free(g->full_reason);
+	free(g->fallback);
 	free(g->reason);
 	*g = (struct generation){ 0 };
 }
@@ -99,6 +101,11 @@ int generations_check(const struct generation *g, struct failure *f)
 	if (!text_fits(g->kernel) || !text_fits(g->exe))
 		return fail(f, -EINVAL,
 			    "the kernel's release or the name of the program is too long");
+	if (!ARRAY_FITS(g->snapshot) || !text_fits(g->full_reason) || !text_fits(g->fallback))
+		return fail(f, -EINVAL, "what is said of how memory was taken is too long");
+	if (!ARRAY_FITS(g->identity.hex) ||
+	    (g->identity.hex[0] && strspn(g->identity.hex, "0123456789abcdef") != MANIFEST_HASH_LEN))
+		return fail(f, -EINVAL, "its identity is not a hash");
 	if (!text_fits(g->comment))
 		return fail(f, -EINVAL, "a comment has at most %d bytes", GENERATION_TEXT_MAX);
 	if (!text_fits(g->tags) || !tags_are_valid(g->tags))
@@ -108,12 +115,40 @@ int generations_check(const struct generation *g, struct failure *f)
 	return 0;
 }
 
+const struct manifest_hash *generations_identity(const struct generation *g)
+{
+	return g->identity.hex[0] ? &g->identity : &g->manifest;
+}
+
 static int read_state(struct query *q, enum generation_state *ret)
 {
 	const char *text = query_text(q);
 
 	if (generation_state_from_string(text, ret) < 0)
 		return fail(q->f, -EBADMSG, "catalog.db: '%s' is no state", text);
+	return 0;
+}
+
+static int read_chain(struct query *q, struct generation *g)
+{
+	int r;
+
+	g->increment = (uint32_t)query_u64(q);
+	if ((r = query_dup(q, &g->full_reason)) < 0 ||
+	    (r = query_copy(q, g->snapshot, sizeof(g->snapshot))) < 0 || (r = query_dup(q, &g->fallback)) < 0)
+		return r;
+	g->max_frozen_usec = query_u64(q);
+	g->n_pre_dumps = (uint32_t)query_u64(q);
+	g->pre_dump_pages = query_u64(q);
+	g->pages_scanned = query_u64(q);
+	g->pages_written = query_u64(q);
+	g->pages_skipped = query_u64(q);
+	g->borrowed_known = query_i64(q) != 0;
+	g->borrowed_bytes = query_u64(q);
+	if ((r = query_copy(q, g->identity.hex, sizeof(g->identity.hex))) < 0 ||
+	    (r = query_copy(q, g->merge_manifest.hex, sizeof(g->merge_manifest.hex))) < 0)
+		return r;
+	g->merge_parent = query_i64(q);
 	return 0;
 }
 
@@ -156,7 +191,8 @@ int generations_read_row(struct query *q, struct generation *ret)
 	    (r = query_copy(q, g.verified_level, sizeof(g.verified_level))) < 0)
 		return r;
 	g.verified_usec = query_u64(q);
-	if ((r = query_copy(q, g.parent_manifest.hex, sizeof(g.parent_manifest.hex))) < 0)
+	if ((r = query_copy(q, g.parent_manifest.hex, sizeof(g.parent_manifest.hex))) < 0 ||
+	    (r = read_chain(q, &g)) < 0)
 		return r;
 
 	*ret = g;
@@ -256,7 +292,10 @@ int generations_update(struct catalog *c, const struct generation *g, struct fai
 		   " ELSE chain END, restored_from = ?2, backend = ?3, kernel = ?4, root_pid = ?5,"
 		   " root_start_ticks = ?6, exe = ?7, n_processes = ?8, n_threads = ?9,"
 		   " logical_bytes = ?10, written_bytes = ?11, files_bytes = ?12,"
-		   " frozen_usec = ?13, total_usec = ?14, manifest = ?15 WHERE gen = ?16");
+		   " frozen_usec = ?13, total_usec = ?14, manifest = ?15, increment = ?16,"
+		   " full_reason = ?17, snapshot = ?18, fallback = ?19, max_frozen_usec = ?20,"
+		   " n_pre_dumps = ?21, pre_dump_pages = ?22, pages_scanned = ?23,"
+		   " pages_written = ?24, pages_skipped = ?25, identity = ?26 WHERE gen = ?27");
 	bind_number_or_null(&q, g->parent);
 	query_bind_i64(&q, g->restored_from);
 	query_bind_text(&q, g->backend);
@@ -272,6 +311,17 @@ int generations_update(struct catalog *c, const struct generation *g, struct fai
 	query_bind_u64(&q, g->frozen_usec);
 	query_bind_u64(&q, g->total_usec);
 	query_bind_text(&q, g->manifest.hex);
+	query_bind_i64(&q, g->increment);
+	query_bind_text(&q, g->full_reason);
+	query_bind_text(&q, g->snapshot);
+	query_bind_text(&q, g->fallback);
+	query_bind_u64(&q, g->max_frozen_usec);
+	query_bind_i64(&q, g->n_pre_dumps);
+	query_bind_u64(&q, g->pre_dump_pages);
+	query_bind_u64(&q, g->pages_scanned);
+	query_bind_u64(&q, g->pages_written);
+	query_bind_u64(&q, g->pages_skipped);
+	query_bind_text(&q, g->identity.hex);
 	query_bind_i64(&q, g->gen);
 	return query_run(&q);
 }
@@ -452,6 +502,23 @@ int generations_latest(struct catalog *c, const char *policy, size_t skip, struc
 	*ret = list.items[0];
 	list.items[0] = (struct generation){ 0 };
 	return 0;
+}
+
+int generations_newest(struct catalog *c, const char *policy, struct failure *f, struct generation *ret)
+{
+	_cleanup_(query_done) struct query q;
+	int r;
+
+	query_init(&q, c->db, f,
+		   "SELECT " GENERATION_COLUMNS " FROM generations AS g"
+		   " WHERE g.policy = ? AND g.manifest <> '' ORDER BY g.gen DESC LIMIT 1");
+	query_bind_text(&q, policy);
+	r = query_step(&q);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return fail(f, -ENOENT, "%s has no generation", policy);
+	return generations_read_row(&q, ret);
 }
 
 int generations_forget(struct catalog *c, uint64_t before_usec, struct failure *f)

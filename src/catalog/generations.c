@@ -35,6 +35,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "basic/parse.h"
 #include "basic/sys.h"
 #include "catalog/generations-internal.h"
 
@@ -86,7 +87,7 @@ static int check_parent(struct catalog *c, struct generation *g, struct failure 
 	 */
 	if (strcmp(parent.boot_id, g->boot_id) != 0)
 		return fail(f, -EINVAL, "parent %" PRId64 " is of another boot", g->parent);
-	g->parent_manifest = parent.manifest;
+	g->parent_manifest = *generations_identity(&parent);
 	return 0;
 }
 
@@ -143,28 +144,44 @@ int generations_begin(struct catalog *c, struct generation *g, struct failure *f
 	return r;
 }
 
-/* A link left from another chain would make the restore read the wrong pages. */
+/*
+ * A link left from another chain would make the restore read the wrong pages. From the set down through what was
+ * stored before the freeze: "pre-2", its "../pre-1", and that one's "../../PARENT" (without any: "../PARENT").
+ */
 static int check_link(const struct manifest *m, struct failure *f)
 {
-	char wanted[32];
+	const char *target = manifest_link(m, MANIFEST_LINK);
+	char wanted[32] = "", name[32];
+	size_t n_links = 0, n_seen = 0;
+	uint32_t pre = 0;
 
-	(void)snprintf(wanted, sizeof(wanted), "../%" PRId64, m->parent);
-	for (size_t i = 0; i < m->n_entries; i++) {
-		const char *target = m->entries[i].link;
-
-		if (!target)
-			continue;
-		if (m->parent == 0)
-			return fail(f, -EBADMSG, "a link to %s in a generation without a parent",
-				    target);
-		if (strcmp(target, wanted) != 0)
-			return fail(f, -EBADMSG, "the link leads to %s, the parent is %s", target,
-				    wanted);
-		return 0;
+	for (size_t i = 0; i < m->n_entries; i++)
+		n_links += m->entries[i].link != NULL;
+	if (target && manifest_dir_is_valid(target)) {
+		n_seen++;
+		if (parse_u32(target + strlen(MANIFEST_PRE), 10, &pre) < 0)
+			return fail(f, -EBADMSG, "the link leads to %s", target);
+		for (; pre > 1; pre--, n_seen++) {
+			(void)snprintf(name, sizeof(name), MANIFEST_PRE "%u/" MANIFEST_LINK, pre);
+			(void)snprintf(wanted, sizeof(wanted), "../" MANIFEST_PRE "%u", pre - 1);
+			target = manifest_link(m, name);
+			if (!target || strcmp(target, wanted) != 0)
+				return fail(f, -EBADMSG, "%s leads to %s, must lead to %s", name,
+					    target ? target : "nothing", wanted);
+		}
+		target = manifest_link(m, MANIFEST_PRE "1/" MANIFEST_LINK);
 	}
-	if (m->parent)
-		return fail(f, -EBADMSG, "the link to its parent %" PRId64 " is missing",
-			    m->parent);
+	n_seen += target != NULL;
+	if (n_links != n_seen)
+		return fail(f, -EBADMSG, "it has a link that is not of its chain");
+
+	(void)snprintf(wanted, sizeof(wanted), "%s../%" PRId64, pre ? "../" : "", m->parent);
+	if (target && m->parent == 0)
+		return fail(f, -EBADMSG, "a link to %s in a generation without a parent", target);
+	if (target && strcmp(target, wanted) != 0)
+		return fail(f, -EBADMSG, "the link leads to %s, the parent is %s", target, wanted);
+	if (!target && m->parent)
+		return fail(f, -EBADMSG, "the link to its parent %" PRId64 " is missing", m->parent);
 	return 0;
 }
 

@@ -85,7 +85,18 @@ struct generation {
 	uint64_t written_bytes; /* sum of its files; set by generations_commit() */
 	uint64_t files_bytes;	/* captured files */
 	uint64_t frozen_usec;	/* how long the tree stood still */
+	uint64_t max_frozen_usec; /* what the policy allowed; 0: anything */
 	uint64_t total_usec;	/* the whole operation */
+
+	uint32_t increment; /* so many since memory was last stored in full; 0: it was, for this one */
+	char *full_reason;  /* why it was; "" for an increment */
+	char snapshot[GENERATION_WORD_MAX + 1]; /* how memory was taken: "stop-copy" ...; "": not known */
+	char *fallback;	       /* why not as the policy asks; "": it was */
+	uint32_t n_pre_dumps;  /* rounds before the freeze */
+	uint64_t pre_dump_pages; /* written in them */
+	uint64_t pages_scanned;
+	uint64_t pages_written;
+	uint64_t pages_skipped; /* the parent's stand for them */
 
 	/* Kept by the catalog. */
 	enum generation_state state;
@@ -94,7 +105,12 @@ struct generation {
 	char *reason;		       /* why it is in this state; "" for writing and ok */
 	uint64_t state_usec;	       /* since when */
 	struct manifest_hash manifest; /* "" until committed */
-	struct manifest_hash parent_manifest;	      /* set by generations_begin() */
+	struct manifest_hash identity;	      /* what children know it by, if not by its manifest */
+	struct manifest_hash parent_manifest; /* the parent's identity; set by generations_begin() */
+	bool borrowed_known;		      /* borrowed_bytes has been counted */
+	uint64_t borrowed_bytes;	      /* of the parent's own files, what this one reads */
+	struct manifest_hash merge_manifest;  /* of the directory that is about to replace its own; "": none */
+	int64_t merge_parent;		      /* its parent then; 0: none */
 	char verified_level[GENERATION_WORD_MAX + 1]; /* "", "quick", "full" */
 	uint64_t verified_usec;
 };
@@ -210,6 +226,10 @@ int generations_list(struct catalog *c, const struct generation_filter *filter, 
 
 /* The newest "ok" or "proven" one, @skip before it for latest~N. -ENOENT: none. */
 int generations_latest(struct catalog *c, const char *policy, size_t skip, struct failure *f,
+		       struct generation *ret) _must_check_;
+
+/* The newest that was ever whole, in whatever state it is by now, deleted too. -ENOENT: none. */
+int generations_newest(struct catalog *c, const char *policy, struct failure *f,
 		       struct generation *ret) _must_check_;
 
 /*

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A manifest against the directory it lies in. */
+/*
+ * A manifest against the directory it lies in. A file of a directory below is reached by a descriptor of that directory,
+ * so that no symbolic link is followed on the way.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +39,11 @@ static int open_file(int dir_fd, const char *name)
 	return sys_openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 }
 
+static int open_dir(int dir_fd, const char *name)
+{
+	return sys_openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+}
+
 DEFINE_CLEANUP(XXH3_state_t *, XXH3_freeState)
 
 static int hash_file(int fd, uint64_t *ret_size, struct manifest_hash *ret)
@@ -62,84 +71,140 @@ static int hash_file(int fd, uint64_t *ret_size, struct manifest_hash *ret)
 	return 0;
 }
 
-static int scan_file(struct manifest *m, int dir_fd, const char *name, struct failure *f)
+/* Where a scan is: the set itself (prefix ""), or a directory of it ("pre-1/"). */
+struct scan {
+	struct manifest *m;
+	int dir_fd;
+	const char *prefix;
+	struct failure *f;
+};
+
+static int add_scanned(const struct scan *s, const char *name, struct manifest_entry *entry)
+{
+	int r;
+
+	if (asprintf(&entry->name, "%s%s", s->prefix, name) < 0)
+		entry->name = NULL;
+	r = entry->name ? manifest_add_entry(s->m, entry) : -ENOMEM;
+	return r < 0 ? fail(s->f, r, "cannot be listed in the manifest") : 0;
+}
+
+static int scan_file(const struct scan *s, const char *name)
 {
 	_cleanup_(manifest_entry_done) struct manifest_entry entry = { 0 };
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
 	if (!manifest_name_is_valid(name))
-		return fail(f, -EOPNOTSUPP, "a name that no image set has");
-	fd = open_file(dir_fd, name);
+		return fail(s->f, -EOPNOTSUPP, "a name that no image set has");
+	fd = open_file(s->dir_fd, name);
 	if (fd < 0)
-		return fail(f, fd, "cannot be opened");
+		return fail(s->f, fd, "cannot be opened");
 	r = sys_fchmod(fd, 0600);
 	if (r < 0)
-		return fail(f, r, "cannot be made private");
+		return fail(s->f, r, "cannot be made private");
 	if (name_is_log(name))
 		return 0;
 	r = hash_file(fd, &entry.size, &entry.hash);
 	if (r < 0)
-		return fail(f, r, "cannot be read");
+		return fail(s->f, r, "cannot be read");
 	r = sys_fsync(fd);
 	if (r < 0)
-		return fail(f, r, "cannot be synced");
-
-	entry.name = strdup(name);
-	r = entry.name ? manifest_add_entry(m, &entry) : -ENOMEM;
-	if (r < 0)
-		return fail(f, r, "cannot be listed in the manifest");
-	return 0;
+		return fail(s->f, r, "cannot be synced");
+	return add_scanned(s, name, &entry);
 }
 
-static int scan_link(struct manifest *m, int dir_fd, const char *name, struct failure *f)
+static int scan_link(const struct scan *s, const char *name)
 {
 	_cleanup_(manifest_entry_done) struct manifest_entry entry = { 0 };
 	char target[MANIFEST_VALUE_MAX];
 	int r;
 
 	if (strcmp(name, MANIFEST_LINK) != 0)
-		return fail(f, -EOPNOTSUPP, "a symbolic link");
-	r = sys_readlinkat(dir_fd, name, target, sizeof(target));
+		return fail(s->f, -EOPNOTSUPP, "a symbolic link");
+	r = sys_readlinkat(s->dir_fd, name, target, sizeof(target));
 	if (r < 0)
-		return fail(f, r, "cannot be read");
-	entry.name = strdup(name);
+		return fail(s->f, r, "cannot be read");
 	entry.link = strdup(target);
-	r = entry.name && entry.link ? manifest_add_entry(m, &entry) : -ENOMEM;
-	if (r < 0)
-		return fail(f, r, "cannot be listed in the manifest");
-	return 0;
+	if (!entry.link)
+		return fail(s->f, -ENOMEM, "cannot be listed in the manifest");
+	return add_scanned(s, name, &entry);
 }
 
-int manifest_scan(struct manifest *m, int dir_fd, struct failure *f)
+static int scan_dir(const struct scan *s);
+
+static int scan_below(const struct scan *s, const char *name)
+{
+	char prefix[MANIFEST_NAME_MAX + 2];
+	_cleanup_close_ int fd = -EBADF;
+	struct scan sub = { .m = s->m, .prefix = prefix, .f = s->f };
+	int r;
+
+	if (s->prefix[0] || !manifest_dir_is_valid(name))
+		return fail(s->f, -EOPNOTSUPP, "a directory that no image set has");
+	(void)snprintf(prefix, sizeof(prefix), "%s/", name);
+	fd = open_dir(s->dir_fd, name);
+	if (fd < 0)
+		return fail(s->f, fd, "cannot be opened");
+	sub.dir_fd = fd;
+	r = scan_dir(&sub);
+	if (r < 0)
+		return r;
+	r = sys_fchmod(fd, 0700);
+	if (r >= 0)
+		r = sys_fsync(fd);
+	return r < 0 ? fail(s->f, r, "cannot be synced") : 0;
+}
+
+static int scan_dir(const struct scan *s)
 {
 	_cleanup_(dir_names_done) struct dir_names names = { 0 };
 	int r;
 
-	assert(m->n_entries == 0);
-
-	r = dir_list(dir_fd, N_NAMES_MAX, &names);
+	r = dir_list(s->dir_fd, N_NAMES_MAX, &names);
 	if (r < 0)
-		return fail(f, r, "cannot be listed");
+		return fail(s->f, r, "cannot be listed");
 
 	for (size_t i = 0; i < names.n; i++) {
-		FAILURE_SCOPE(f, "%s", names.items[i]);
+		FAILURE_SCOPE(s->f, "%s", names.items[i]);
 		struct stat st;
 
 		if (strcmp(names.items[i], MANIFEST_NAME) == 0)
-			return fail(f, -EEXIST, "the image set has been sealed before");
-		r = sys_fstatat(dir_fd, names.items[i], &st, AT_SYMLINK_NOFOLLOW);
+			return fail(s->f, -EEXIST, "the image set has been sealed before");
+		r = sys_fstatat(s->dir_fd, names.items[i], &st, AT_SYMLINK_NOFOLLOW);
 		if (r < 0)
-			return fail(f, r, "cannot be looked at");
+			return fail(s->f, r, "cannot be looked at");
 		if (S_ISREG(st.st_mode))
-			r = scan_file(m, dir_fd, names.items[i], f);
+			r = scan_file(s, names.items[i]);
 		else if (S_ISLNK(st.st_mode))
-			r = scan_link(m, dir_fd, names.items[i], f);
+			r = scan_link(s, names.items[i]);
+		else if (S_ISDIR(st.st_mode))
+			r = scan_below(s, names.items[i]);
 		else
-			r = fail(f, -EOPNOTSUPP, "neither a file nor a link");
+			r = fail(s->f, -EOPNOTSUPP, "neither a file nor a link");
 		if (r < 0)
 			return r;
 	}
+	return 0;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+	return strcmp(((const struct manifest_entry *)a)->name, ((const struct manifest_entry *)b)->name);
+}
+
+int manifest_scan(struct manifest *m, int dir_fd, struct failure *f)
+{
+	const struct scan s = { .m = m, .dir_fd = dir_fd, .prefix = "", .f = f };
+	int r;
+
+	assert(m->n_entries == 0);
+
+	r = scan_dir(&s);
+	if (r < 0)
+		return r;
+	if (m->n_entries > 1)
+		qsort(m->entries, m->n_entries, sizeof(*m->entries), compare_entries);
 	return 0;
 }
 
@@ -228,7 +293,7 @@ static int verify_link(const struct manifest_entry *e, int dir_fd, const struct 
 
 	if (!S_ISLNK(st->st_mode))
 		return fail(f, -EBADMSG, "not a symbolic link any more");
-	r = sys_readlinkat(dir_fd, e->name, target, sizeof(target));
+	r = sys_readlinkat(dir_fd, manifest_base_name(e->name), target, sizeof(target));
 	if (r < 0 && r != -ENAMETOOLONG)
 		return fail(f, r, "cannot be read");
 	if (r < 0 || strcmp(target, e->link) != 0)
@@ -252,7 +317,7 @@ static int verify_file(const struct manifest_entry *e, int dir_fd, const struct 
 	if (level == MANIFEST_QUICK)
 		return 0;
 
-	fd = open_file(dir_fd, e->name);
+	fd = open_file(dir_fd, manifest_base_name(e->name));
 	if (fd < 0)
 		return fail(f, fd, "cannot be opened");
 	r = hash_file(fd, &size, &hash);
@@ -263,14 +328,33 @@ static int verify_file(const struct manifest_entry *e, int dir_fd, const struct 
 	return 0;
 }
 
-static int verify_entry(const struct manifest_entry *e, int dir_fd, enum manifest_level level,
+/* The directory an entry lies in: @dir_fd, or one below it that is opened into @ret_below. */
+static int dir_of(const char *name, int dir_fd, int *ret_below)
+{
+	char dir[MANIFEST_NAME_MAX + 1];
+	size_t len = manifest_base_name(name) - name;
+
+	if (len == 0)
+		return dir_fd;
+	(void)snprintf(dir, sizeof(dir), "%.*s", (int)len - 1, name);
+	*ret_below = open_dir(dir_fd, dir);
+	return *ret_below;
+}
+
+static int verify_entry(const struct manifest_entry *e, int set_fd, enum manifest_level level,
 			struct failure *f)
 {
 	FAILURE_SCOPE(f, "%s", e->name);
+	const char *name = manifest_base_name(e->name);
+	_cleanup_close_ int below = -EBADF;
+	int dir_fd = dir_of(e->name, set_fd, &below), r;
 	struct stat st;
-	int r;
 
-	r = sys_fstatat(dir_fd, e->name, &st, AT_SYMLINK_NOFOLLOW);
+	if (dir_fd == -ENOENT || dir_fd == -ENOTDIR || dir_fd == -ELOOP)
+		return fail(f, -EBADMSG, "its directory is missing");
+	if (dir_fd < 0)
+		return fail(f, dir_fd, "its directory cannot be opened");
+	r = sys_fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW);
 	if (r == -ENOENT)
 		return fail(f, -EBADMSG, "is missing");
 	if (r < 0)
@@ -280,28 +364,34 @@ static int verify_entry(const struct manifest_entry *e, int dir_fd, enum manifes
 	return verify_file(e, dir_fd, &st, level, f);
 }
 
-static int compare_entry(const void *key, const void *item)
-{
-	return strcmp(key, ((const struct manifest_entry *)item)->name);
-}
-
 /* A file more can change what a restore does just as one less. */
-static int verify_no_strangers(const struct manifest *m, int dir_fd, struct failure *f)
+static int verify_no_strangers(const struct manifest *m, int dir_fd, const char *prefix, struct failure *f)
 {
 	_cleanup_(dir_names_done) struct dir_names names = { 0 };
 	int r;
 
 	r = dir_list(dir_fd, N_NAMES_MAX, &names);
 	if (r < 0)
-		return fail(f, r, "cannot be listed");
+		return fail(f, r, "%scannot be listed", prefix);
 	for (size_t i = 0; i < names.n; i++) {
+		char path[2 * MANIFEST_NAME_MAX + 4];
 		const char *name = names.items[i];
 
+		(void)snprintf(path, sizeof(path), "%s%s", prefix, name);
+		if (!prefix[0] && manifest_dir_is_valid(name)) {
+			_cleanup_close_ int below = open_dir(dir_fd, name);
+
+			(void)snprintf(path, sizeof(path), "%s/", name);
+			r = below < 0 ? fail(f, -EBADMSG, "%s: is no directory that can be opened", name)
+				      : verify_no_strangers(m, below, path, f);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		if (!has_suffix(name, ".img") && strcmp(name, MANIFEST_LINK) != 0)
 			continue;
-		if (m->n_entries == 0 ||
-		    !bsearch(name, m->entries, m->n_entries, sizeof(*m->entries), compare_entry))
-			return fail(f, -EBADMSG, "%s: was not there when it was written", name);
+		if (!manifest_entry_find(m, path))
+			return fail(f, -EBADMSG, "%s: was not there when it was written", path);
 	}
 	return 0;
 }
@@ -316,5 +406,5 @@ int manifest_verify(const struct manifest *m, int dir_fd, enum manifest_level le
 		if (r < 0)
 			return r;
 	}
-	return verify_no_strangers(m, dir_fd, f);
+	return verify_no_strangers(m, dir_fd, "", f);
 }

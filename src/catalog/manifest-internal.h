@@ -11,6 +11,11 @@
 bool manifest_key_is_valid(const char *key) _pure_;
 bool manifest_name_is_valid(const char *name) _pure_;
 
+/* Behind the directory, if it has one. */
+const char *manifest_base_name(const char *name) _pure_;
+/* NULL: none of that name. The entries are sorted. */
+const struct manifest_entry *manifest_entry_find(const struct manifest *m, const char *name) _pure_;
+
 /* Takes over what is in @entry, on success. */
 int manifest_add_entry(struct manifest *m, struct manifest_entry *entry) _must_check_;
 void manifest_entry_done(struct manifest_entry *entry);

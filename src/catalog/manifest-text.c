@@ -270,7 +270,7 @@ static int parse_entry(struct reader *rd, struct manifest *m, bool is_link)
 		return r;
 	if (!manifest_name_is_valid(name))
 		return reader_fail(rd, "not a name for a file of an image set");
-	if (is_link && strcmp(name, MANIFEST_LINK) != 0)
+	if (is_link && strcmp(manifest_base_name(name), MANIFEST_LINK) != 0)
 		return reader_fail(rd, "a link that is not 'parent'");
 	if (m->n_entries > 0 && strcmp(m->entries[m->n_entries - 1].name, name) >= 0)
 		return reader_fail(rd, "the names are not in order");

@@ -7,9 +7,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "catalog/manifest-internal.h"
+
+enum { PRE_DIGITS_MAX = 4 };
 
 struct manifest *manifest_free(struct manifest *m)
 {
@@ -52,7 +56,18 @@ bool manifest_key_is_valid(const char *key)
 	       strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }
 
-bool manifest_name_is_valid(const char *name)
+bool manifest_dir_is_valid(const char *name)
+{
+	const char *digits = name + strlen(MANIFEST_PRE);
+	size_t n;
+
+	if (strncmp(name, MANIFEST_PRE, strlen(MANIFEST_PRE)) != 0)
+		return false;
+	n = strnlen(digits, PRE_DIGITS_MAX + 1);
+	return n > 0 && n <= PRE_DIGITS_MAX && digits[0] != '0' && strspn(digits, "0123456789") == n;
+}
+
+static bool base_name_is_valid(const char *name)
 {
 	size_t len = strnlen(name, MANIFEST_NAME_MAX + 1);
 
@@ -60,6 +75,45 @@ bool manifest_name_is_valid(const char *name)
 	       strcmp(name, MANIFEST_NAME) != 0 &&
 	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 			    "0123456789._+@:,=-") == len;
+}
+
+bool manifest_name_is_valid(const char *name)
+{
+	const char *slash = strchr(name, '/');
+	char dir[sizeof(MANIFEST_PRE) + PRE_DIGITS_MAX];
+
+	if (!slash)
+		return base_name_is_valid(name);
+	if ((size_t)(slash - name) >= sizeof(dir))
+		return false;
+	(void)snprintf(dir, sizeof(dir), "%.*s", (int)(slash - name), name);
+	return manifest_dir_is_valid(dir) && base_name_is_valid(slash + 1);
+}
+
+const char *manifest_base_name(const char *name)
+{
+	const char *slash = strchr(name, '/');
+
+	return slash ? slash + 1 : name;
+}
+
+static int compare_entry(const void *key, const void *item)
+{
+	return strcmp(key, ((const struct manifest_entry *)item)->name);
+}
+
+const struct manifest_entry *manifest_entry_find(const struct manifest *m, const char *name)
+{
+	if (m->n_entries == 0)
+		return NULL;
+	return bsearch(name, m->entries, m->n_entries, sizeof(*m->entries), compare_entry);
+}
+
+const char *manifest_link(const struct manifest *m, const char *name)
+{
+	const struct manifest_entry *e = manifest_entry_find(m, name);
+
+	return e ? e->link : NULL;
 }
 
 int manifest_add_fact(struct manifest *m, const char *key, const char *value)

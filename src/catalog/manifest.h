@@ -21,8 +21,9 @@
  * XXH3-128 of the whole file is the generation's hash; a child holds its parent's in the "parent"
  * line: a chain of hashes. (They find damage, not forgery.)
  *
- * Every image set is flat: regular files, and one link named "parent". Files named *.log belong to
- * no manifest. A manifest is input from outside: every length and count is bounded, and what is not
+ * An image set is regular files, and one link named "parent"; the memory that was stored while the
+ * tree still ran is in sets of their own below it, in directories "pre-1", "pre-2", ... Their files are
+ * listed as "pre-1/pages-1.img". Files named *.log belong to no manifest. A manifest is input from outside: every length and count is bounded, and what is not
  * exactly of this form is -EBADMSG.
  *
  * Errors     0 or -errno, and fail() was called.
@@ -47,6 +48,7 @@ enum {
 
 #define MANIFEST_NAME "manifest"
 #define MANIFEST_LINK "parent" /* the one symbolic link of an image set */
+#define MANIFEST_PRE  "pre-"   /* and a number: a directory of an image set */
 
 struct manifest_hash {
 	char hex[MANIFEST_HASH_LEN + 1]; /* "" means none */
@@ -87,6 +89,9 @@ bool manifest_hash_equal(const struct manifest_hash *a, const struct manifest_ha
 
 /* An empty one. NULL: out of memory. */
 struct manifest *manifest_new(int64_t gen, const char *policy);
+/* The target of that link ("parent", "pre-2/parent"), or NULL. */
+const char *manifest_link(const struct manifest *m, const char *name) _pure_;
+
 /* An empty value is no fact: nothing is added. -EINVAL: malformed, twice or too many. */
 int manifest_add_fact(struct manifest *m, const char *key, const char *value) _must_check_;
 /* NULL when there is none. */
@@ -123,6 +128,9 @@ int manifest_read(int dir_fd, struct failure *f, struct manifest **ret,
  */
 int manifest_verify(const struct manifest *m, int dir_fd, enum manifest_level level,
 		    struct failure *f) _must_check_;
+
+/* Is this the name of a directory that an image set may have? */
+bool manifest_dir_is_valid(const char *name) _pure_;
 
 /* Sum of the sizes of the files. */
 uint64_t manifest_bytes(const struct manifest *m) _pure_;

@@ -294,7 +294,7 @@ static int read_orphan(struct reconcile *rc, const struct found_dir *d, struct f
 		if (strcmp(parent.policy, g.policy) != 0)
 			return fail(found, -EBADMSG, "its parent %" PRId64 " is %s's", g.parent,
 				    parent.policy);
-		g.parent_manifest = parent.manifest;
+		g.parent_manifest = *generations_identity(&parent);
 	}
 	r = generations_check_manifest(&g, m, dir_fd, found);
 	if (r < 0)

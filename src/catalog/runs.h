@@ -53,6 +53,7 @@ struct run {
 	int error;    /* negative errno of a failure, else 0 */
 	char *reason; /* the failure's text, or another sentence; "" when there is nothing to say */
 	int32_t pid;  /* root of the tree concerned; 0: none */
+	uint64_t forecast_usec; /* of the time frozen, for which a dump was skipped; 0: none */
 };
 
 struct run_list {

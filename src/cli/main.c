@@ -17,7 +17,7 @@ static const struct verb verbs[] = {
 	  "[POLICY] [--latest N] [--state STATE] [--tag TAG] [--all] [--columns A,B] [--no-headers]",
 	  "generations" },
 	{ "show", NULL, verb_show, "GEN", "one generation in full" },
-	{ "create", NULL, verb_create, "POLICY [-t TAG] [-m COMMENT] [--stop]",
+	{ "create", NULL, verb_create, "POLICY [-t TAG] [-m COMMENT] [--full] [--stop]",
 	  "take a generation now" },
 	{ "restore", NULL, verb_restore, "GEN [--replace] [--dry-run]", "bring a generation back" },
 	{ "delete", "rm", verb_delete, "GEN | A..B [--dry-run]", "delete generations" },

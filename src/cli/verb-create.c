@@ -12,7 +12,7 @@ enum { TAGS_MAX = 32 };
 struct create_options {
 	const char *policy, *comment;
 	char *tags[TAGS_MAX + 1];
-	bool stop;
+	bool stop, full;
 };
 
 static sd_bus_message *make_call(struct client *c, struct create_options *o)
@@ -21,7 +21,7 @@ static sd_bus_message *make_call(struct client *c, struct create_options *o)
 
 	if (m && (sd_bus_message_append(m, "s", o->policy) < 0 ||
 		  sd_bus_message_append_strv(m, o->tags) < 0 ||
-		  sd_bus_message_append(m, "sb", o->comment, (int)o->stop) < 0))
+		  sd_bus_message_append(m, "sbb", o->comment, (int)o->stop, (int)o->full) < 0))
 		m = sd_bus_message_unref(m);
 	return m;
 }
@@ -54,10 +54,12 @@ static int create(struct cli *cli, struct create_options *o)
 
 int verb_create(struct cli *cli, int argc, char *argv[])
 {
+	enum { STOP = CLI_OPTION_VERB, FULL };
 	static const struct option longs[] = {
 		{ "tag", required_argument, NULL, 't' },
 		{ "comment", required_argument, NULL, 'm' },
-		{ "stop", no_argument, NULL, CLI_OPTION_VERB },
+		{ "stop", no_argument, NULL, STOP },
+		{ "full", no_argument, NULL, FULL },
 		{},
 	};
 	struct create_options o = { .comment = "" };
@@ -74,8 +76,11 @@ int verb_create(struct cli *cli, int argc, char *argv[])
 		case 'm':
 			o.comment = optarg;
 			break;
-		case CLI_OPTION_VERB:
+		case STOP:
 			o.stop = true;
+			break;
+		case FULL:
+			o.full = true;
 			break;
 		default:
 			return cli_usage(cli, option);

@@ -23,6 +23,8 @@ static const struct column columns[] = {
 	{ "COMMENT", "comment", COLUMN_TEXT, false, true },
 };
 
+enum { PAGE_BYTES = 4096 }; /* of the numbers of pages in an image set */
+
 struct list_options {
 	const char *policy, *state, *tag, *columns;
 	uint64_t limit;
@@ -153,23 +155,63 @@ static void print_state(const struct cli *cli, const struct record *row)
 		       format_moment(cli, record_moment(row, "verified.at"), moment));
 }
 
+/* "increment 3 of 24 on 118", "full (the first)" */
+static void print_chain_place(const struct record *row)
+{
+	uint64_t parent = record_number(row, "parent"), every = record_number(row, "full_every");
+	const char *reason = record_text(row, "full_reason");
+
+	if (parent == 0) {
+		/* An increment that has become whole when what it stood on was deleted. */
+		if (record_number(row, "increment") > 0)
+			reason = "merged";
+		printf("full%s%s%s\n", reason[0] ? " (" : "", reason, reason[0] ? ")" : "");
+		return;
+	}
+	printf("increment %" PRIu64, record_number(row, "increment"));
+	if (every > 0)
+		printf(" of %" PRIu64, every);
+	printf(" on %" PRIu64 ", parent %" PRIu64 "\n", record_number(row, "full"), parent);
+}
+
+static void print_memory(const struct record *row)
+{
+	uint64_t logical = record_number(row, "bytes.logical"), written = record_number(row, "bytes.written");
+	uint64_t max_frozen = record_number(row, "times_us.max_frozen");
+	const char *fallback = record_text(row, "memory.fallback");
+	char text[OUTPUT_TEXT_MAX];
+
+	printf("Memory       %s, ", format_size(logical, text));
+	printf("written %s", format_size(written, text));
+	if (logical > 0)
+		printf(" (%.1f %%)", 100.0 * (double)written / (double)logical);
+	if (record_number(row, "memory.pre_dumps") > 0)
+		printf(", pre-dumps %" PRIu64 " (%s)", record_number(row, "memory.pre_dumps"),
+		       format_size(record_number(row, "memory.pre_dump_pages") * PAGE_BYTES, text));
+	printf(", frozen %s", format_span(record_number(row, "times_us.frozen"), text));
+	if (max_frozen > 0)
+		printf(" of %s", format_span(max_frozen, text));
+	printf(", %s in all\n", format_span(record_number(row, "times_us.total"), text));
+	if (record_text(row, "memory.snapshot")[0])
+		printf("             %s%s%s; pages: %" PRIu64 " looked at, %" PRIu64 " written, %" PRIu64
+		       " unchanged\n",
+		       record_text(row, "memory.snapshot"), fallback[0] ? ": " : "", fallback,
+		       record_number(row, "memory.pages_scanned"), record_number(row, "memory.pages_written"),
+		       record_number(row, "memory.pages_skipped"));
+}
+
 static void print_generation(const struct cli *cli, const struct record *row)
 {
-	char moment[OUTPUT_TEXT_MAX], logical[OUTPUT_TEXT_MAX], written[OUTPUT_TEXT_MAX],
-		frozen[OUTPUT_TEXT_MAX], total[OUTPUT_TEXT_MAX];
+	char moment[OUTPUT_TEXT_MAX];
 
-	printf("Generation   %" PRIu64 " (%s), %s\n", record_number(row, "gen"),
-	       record_text(row, "policy"), record_text(row, "type"));
+	printf("Generation   %" PRIu64 " (%s), ", record_number(row, "gen"), record_text(row, "policy"));
+	print_chain_place(row);
 	printf("Created      %s %s, boot %.8s, trigger %s, %s engine\n",
 	       format_moment(cli, record_moment(row, "created"), moment), format_zone(cli),
 	       record_text(row, "boot_id"), record_text(row, "trigger"),
 	       record_text(row, "backend"));
 	print_tree(row);
-	printf("Memory       %s, written %s, frozen %s of %s\n",
-	       format_size(record_number(row, "bytes.logical"), logical),
-	       format_size(record_number(row, "bytes.written"), written),
-	       format_span(record_number(row, "times_us.frozen"), frozen),
-	       format_span(record_number(row, "times_us.total"), total));
+	print_memory(row);
 	print_state(cli, row);
 	if (*record_texts(row, "tags")) {
 		printf("Tags        ");

@@ -22,6 +22,13 @@ static bool runs_from(struct manager *m, const struct generation *g)
 	return s.root.pid > 0 && s.restored_from == g->gen;
 }
 
+static unsigned full_every(const struct manager *m, const struct generation *g)
+{
+	struct keeper *k = manager_find_keeper(m, g->policy);
+
+	return k ? keeper_policy(k)->engine.full_every : 0;
+}
+
 /* Why it stays, by the policy in force: "" when there is none or nothing keeps it. */
 static void find_kept_by(struct manager *m, const struct generation *g, char buf[KEPT_BY_MAX])
 {
@@ -55,7 +62,8 @@ static void find_kept_by(struct manager *m, const struct generation *g, char buf
 
 static int put_generation(sd_bus_message *reply, struct manager *m, const struct generation *g)
 {
-	struct bus_generation_extra extra = { .running_from = runs_from(m, g) };
+	struct bus_generation_extra extra = { .running_from = runs_from(m, g),
+					      .full_every = full_every(m, g) };
 
 	return bus_put_generation(reply, g, &extra);
 }
@@ -132,6 +140,7 @@ int bus_method_generation(sd_bus_message *msg, void *userdata, sd_bus_error *err
 		return bus_fail(error, &failure);
 	find_kept_by(m, &g, kept_by);
 	extra.running_from = runs_from(m, &g);
+	extra.full_every = full_every(m, &g);
 	extra.kept_by = kept_by;
 	r = sd_bus_message_new_method_return(msg, &reply);
 	if (r >= 0)

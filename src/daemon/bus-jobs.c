@@ -79,13 +79,13 @@ int bus_method_create(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	struct failure failure = {};
 	const char *policy, *comment;
 	struct keeper *k;
-	int stop, r;
+	int stop, full, r;
 
 	r = sd_bus_message_read(msg, "s", &policy);
 	if (r >= 0)
 		r = sd_bus_message_read_strv(msg, &tags);
 	if (r >= 0)
-		r = sd_bus_message_read(msg, "sb", &comment, &stop);
+		r = sd_bus_message_read(msg, "sbb", &comment, &stop, &full);
 	if (r < 0)
 		return r;
 	r = bus_find_keeper(m, policy, error, &k);
@@ -94,7 +94,7 @@ int bus_method_create(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	joined = join_tags(tags);
 	if (!joined)
 		return -ENOMEM;
-	how = (struct keeper_create){ .tags = joined, .comment = comment, .stop = stop };
+	how = (struct keeper_create){ .tags = joined, .comment = comment, .stop = stop, .full = full };
 	r = keeper_create(k, &how, on_created, sd_bus_message_ref(msg), &failure);
 	if (r < 0) {
 		sd_bus_message_unref(msg);

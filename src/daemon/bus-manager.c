@@ -70,8 +70,8 @@ const sd_bus_vtable bus_manager_vtable[] = {
 	SD_BUS_METHOD("Runs", "sbtt", "aa{sv}", bus_method_runs, 0),
 	/* GEN or A..B, only say so; the numbers */
 	SD_BUS_METHOD("Delete", "sb", "at", bus_method_delete, 0),
-	/* policy, tags, comment, stop; the generation */
-	SD_BUS_METHOD("Create", "sassb", "t", bus_method_create, 0),
+	/* policy, tags, comment, stop, no increment; the generation */
+	SD_BUS_METHOD("Create", "sassbb", "t", bus_method_create, 0),
 	/* GEN, replace, only say so; the generation, the root's pid, what was or would be done */
 	SD_BUS_METHOD("Restore", "sbb", "tus", bus_method_restore, 0),
 	/* policy; generation to resume from (0: start), its directory, backend's engine, tcp, command */

@@ -58,7 +58,8 @@ int bus_put_words(sd_bus_message *m, const char *key, const char *words)
 	return bus_put_texts(m, key, list);
 }
 
-static int put_identity(sd_bus_message *m, const struct generation *g)
+static int put_identity(sd_bus_message *m, const struct generation *g,
+			const struct bus_generation_extra *extra)
 {
 	int r;
 
@@ -71,6 +72,12 @@ static int put_identity(sd_bus_message *m, const struct generation *g)
 		r = bus_put_number(m, "parent", g->parent);
 	if (r >= 0)
 		r = bus_put_number(m, "full", g->full);
+	if (r >= 0)
+		r = bus_put_number(m, "increment", g->increment);
+	if (r >= 0)
+		r = bus_put_number(m, "full_every", extra->full_every);
+	if (r >= 0)
+		r = bus_put_text(m, "full_reason", g->full_reason);
 	if (r >= 0)
 		r = bus_put_text(m, "boot_id", g->boot_id);
 	if (r >= 0)
@@ -105,7 +112,28 @@ static int put_measures(sd_bus_message *m, const struct generation *g)
 		r = bus_put_number(m, "bytes.files", g->files_bytes);
 	if (r >= 0)
 		r = bus_put_number(m, "times_us.frozen", g->frozen_usec);
+	if (r >= 0)
+		r = bus_put_number(m, "times_us.max_frozen", g->max_frozen_usec);
 	return r >= 0 ? bus_put_number(m, "times_us.total", g->total_usec) : r;
+}
+
+/* How its memory was taken. */
+static int put_memory(sd_bus_message *m, const struct generation *g)
+{
+	int r;
+
+	r = bus_put_text(m, "memory.snapshot", g->snapshot);
+	if (r >= 0)
+		r = bus_put_text(m, "memory.fallback", g->fallback);
+	if (r >= 0)
+		r = bus_put_number(m, "memory.pre_dumps", g->n_pre_dumps);
+	if (r >= 0)
+		r = bus_put_number(m, "memory.pre_dump_pages", g->pre_dump_pages);
+	if (r >= 0)
+		r = bus_put_number(m, "memory.pages_scanned", g->pages_scanned);
+	if (r >= 0)
+		r = bus_put_number(m, "memory.pages_written", g->pages_written);
+	return r >= 0 ? bus_put_number(m, "memory.pages_skipped", g->pages_skipped) : r;
 }
 
 static int put_state(sd_bus_message *m, const struct generation *g,
@@ -144,9 +172,11 @@ int bus_put_generation(sd_bus_message *m, const struct generation *g,
 
 	r = sd_bus_message_open_container(m, 'a', "{sv}");
 	if (r >= 0)
-		r = put_identity(m, g);
+		r = put_identity(m, g, extra);
 	if (r >= 0)
 		r = put_measures(m, g);
+	if (r >= 0)
+		r = put_memory(m, g);
 	if (r >= 0)
 		r = put_state(m, g, extra);
 	return r >= 0 ? sd_bus_message_close_container(m) : r;
@@ -177,6 +207,8 @@ int bus_put_run(sd_bus_message *m, const struct run *run)
 		r = bus_put_number(m, "errno", run->error < 0 ? -run->error : 0);
 	if (r >= 0)
 		r = bus_put_text(m, "reason", run->reason);
+	if (r >= 0)
+		r = bus_put_number(m, "forecast_us", run->forecast_usec);
 	if (r >= 0)
 		r = bus_put_number(m, "pid", run->pid > 0 ? run->pid : 0);
 	return r >= 0 ? sd_bus_message_close_container(m) : r;

@@ -25,6 +25,7 @@ int bus_put_words(sd_bus_message *m, const char *key, const char *words);
 
 struct bus_generation_extra {
 	bool running_from;
+	unsigned full_every; /* of the policy in force; 0: unknown */
 	const char *kept_by; /* words separated by ", " */
 };
 int bus_put_generation(sd_bus_message *m, const struct generation *g,

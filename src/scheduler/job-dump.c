@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The steps of a dump, each a function that starts what the next one waits for. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,6 +10,7 @@
 
 enum { GHOST_LIMIT_BYTES = 256 << 20 };
 
+static void dump_ask_engine(struct job *j);
 static void dump_take(struct job *j);
 static void dump_thawed(struct job *j);
 static void dump_seal(struct job *j);
@@ -27,7 +30,7 @@ static void on_pre_freeze(void *userdata, const struct failure *failure)
 	if (failure->error < 0)
 		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, 0, "%s, going on",
 		       failure->text);
-	dump_take(j);
+	dump_ask_engine(j);
 }
 
 void job_dump_begin(struct job *j)
@@ -40,7 +43,7 @@ void job_dump_begin(struct job *j)
 		return;
 	}
 	if (!hook_exists(j->q.policy, POLICY_HOOK_PRE_FREEZE)) {
-		dump_take(j);
+		dump_ask_engine(j);
 		return;
 	}
 	job_set_phase(j, "running the pre-freeze hook");
@@ -49,6 +52,73 @@ void job_dump_begin(struct job *j)
 		       &j->failure, &j->hook) < 0)
 		job_end_failed(j);
 }
+
+/* ---- upon what ---- */
+
+static void on_features(struct job *j, const struct criu_answer *a)
+{
+	/* What cannot answer cannot track; that it cannot dump, the dump will say. */
+	j->can_track = a && a->success && a->features.mem_track;
+	failure_clear(&j->failure);
+	dump_take(j);
+}
+
+/* Ours tracks or says why not; a stock CRIU would fail where its kernel cannot. */
+static void dump_ask_engine(struct job *j)
+{
+	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_FEATURE_CHECK);
+
+	j->can_track = j->q.policy->engine.backend == POLICY_BACKEND_NATIVE;
+	if (j->can_track || j->q.full || j->q.policy->engine.full_every == 0) {
+		dump_take(j);
+		return;
+	}
+	q.features.mem_track = true;
+	if (job_start_engine(j, &q, on_features) < 0)
+		on_features(j, NULL);
+}
+
+/* Was the newest generation the last dump but this? Said no when in doubt. */
+static bool newest_ran_last(struct job *j, int64_t newest)
+{
+	const struct run_filter filter = { .policy = j->q.policy->name,
+					   .kinds = 1U << RUN_DUMP,
+					   .limit = 2 };
+	_cleanup_(run_list_done) struct run_list runs = {};
+	struct failure ignored = {};
+
+	if (runs_list(j->c->catalog, &filter, &ignored, &runs) < 0 || runs.n != 2)
+		return false;
+	return runs.items[0].outcome == RUN_OK && runs.items[0].gen == newest;
+}
+
+static int choose_parent(struct job *j)
+{
+	_cleanup_(generation_done) struct generation newest = {};
+	struct chain_facts facts = {
+		.boot_id = j->c->boot_id,
+		.root_pid = j->q.root.pid,
+		.root_start_ticks = j->q.root.start_ticks,
+		.restored_from = j->q.restored_from,
+		.full_asked = j->q.full,
+		.can_track = j->can_track,
+	};
+	struct failure found = {};
+	int r;
+
+	r = generations_newest(j->c->catalog, j->q.policy->name, &found, &newest);
+	if (r < 0 && r != -ENOENT)
+		return fail(&j->failure, r, "%s", found.text);
+	if (r == 0) {
+		facts.newest = &newest;
+		facts.newest_ran_last = newest_ran_last(j, newest.gen);
+	}
+	j->g.parent = chain_decide(j->q.policy, &facts, j->full_reason);
+	j->g.increment = j->g.parent > 0 ? newest.increment + 1 : 0;
+	return 0;
+}
+
+/* ---- the generation ---- */
 
 /* What the tree is, as far as /proc tells. */
 static int describe_tree(struct job *j)
@@ -86,12 +156,16 @@ static int begin_generation(struct job *j)
 	int r;
 
 	*g = (struct generation){ .created_usec = now_usec(), .restored_from = j->q.restored_from };
+	if (j->q.policy->engine.max_frozen != NSEC_INFINITY)
+		g->max_frozen_usec = j->q.policy->engine.max_frozen / NSEC_PER_USEC;
 	(void)strncpy(g->policy, j->q.policy->name, sizeof(g->policy) - 1);
 	memcpy(g->boot_id, j->c->boot_id, sizeof(j->c->boot_id));
 	(void)strncpy(g->trigger, j->q.trigger, sizeof(g->trigger) - 1);
 	(void)strncpy(g->backend, policy_backend_to_string(j->q.policy->engine.backend),
 		      sizeof(g->backend) - 1);
 	r = describe_tree(j);
+	if (r == 0)
+		r = choose_parent(j);
 	if (r < 0)
 		return r;
 	r = generations_begin(j->c->catalog, g, &j->failure, &j->dir_fd);
@@ -103,21 +177,105 @@ static int begin_generation(struct job *j)
 	return runs_set_gen(j->c->catalog, j->run.id, g->gen, &j->failure);
 }
 
+static int copy_text(char **to, const char *from)
+{
+	free(*to);
+	*to = strdup(from ? from : "");
+	return *to ? 0 : -ENOMEM;
+}
+
+/* A chain that the engine could not go on with: what it wrote needs no parent, so that it has none. */
+static int drop_parent(struct job *j)
+{
+	int r;
+
+	r = sys_unlinkat(j->dir_fd, j->g.n_pre_dumps > 0 ? MANIFEST_PRE "1/" MANIFEST_LINK : MANIFEST_LINK, 0);
+	if (r < 0 && r != -ENOENT)
+		return fail(&j->failure, r, "cannot remove the link to the parent %" PRId64, j->g.parent);
+	j->g.parent = 0;
+	j->g.increment = 0;
+	j->g.parent_manifest.hex[0] = '\0';
+	return 0;
+}
+
+/* What was measured, into the generation's row to be. */
+static int take_stats(struct job *j, const struct criu_stats *s)
+{
+	struct generation *g = &j->g;
+	const char *why = j->full_reason;
+	int r = 0;
+
+	g->frozen_usec = s->frozen_usec;
+	if (s->n_threads > 0)
+		g->n_threads = s->n_threads;
+	g->n_pre_dumps = s->pre_dump_rounds;
+	g->pre_dump_pages = s->pre_dump_pages;
+	g->pages_scanned = s->pages_scanned;
+	g->pages_written = s->pages_written;
+	g->pages_skipped = s->pages_skipped_parent;
+	(void)snprintf(g->snapshot, sizeof(g->snapshot), "%.*s", GENERATION_WORD_MAX, s->snapshot ? s->snapshot : "");
+	if (g->parent > 0 && s->full_reason) {
+		why = s->full_reason;
+		r = drop_parent(j);
+	}
+	if (r == 0 && (copy_text(&g->fallback, s->fallback) < 0 ||
+		       copy_text(&g->full_reason, g->parent > 0 ? "" : why) < 0))
+		r = fail(&j->failure, -ENOMEM, "cannot note what was measured");
+	return r;
+}
+
+/* More frozen time than the policy allows: nothing was done, and nothing has failed. */
+static bool was_skipped(struct job *j, const struct criu_answer *a)
+{
+	char forecast[TIMESPAN_TEXT_MAX], limit[TIMESPAN_TEXT_MAX];
+
+	if (!a || a->success || a->error != -ETIME || a->stats.forecast_usec == 0)
+		return false;
+	failure_clear(&j->failure);
+	j->skipped = true;
+	j->run.forecast_usec = a->stats.forecast_usec;
+	(void)fail(&j->failure, -ETIME, "it would be frozen for %s, max-frozen is %s",
+		   timespan_format(a->stats.forecast_usec * NSEC_PER_USEC, forecast, sizeof(forecast)),
+		   timespan_format(j->q.policy->engine.max_frozen, limit, sizeof(limit)));
+	return true;
+}
+
 static void on_dumped(struct job *j, const struct criu_answer *a)
 {
-	j->taken = a && a->success;
-	if (j->taken) {
-		j->g.frozen_usec = a->stats.frozen_usec;
-		if (a->has_stats && a->stats.n_threads > 0)
-			j->g.n_threads = a->stats.n_threads;
-		j->stopped_tree = j->q.stop;
-	}
+	j->taken = a && a->success && take_stats(j, &a->stats) == 0;
+	/* The tree is gone even if its generation cannot be kept. */
+	j->stopped_tree = a && a->success && j->q.stop;
+	if (!j->taken)
+		(void)was_skipped(j, a);
 	dump_thawed(j);
+}
+
+/* The policy's words as the engine's. */
+static void fill_memory(const struct job *j, struct criu_request *q, const char *parent)
+{
+	static const enum criu_snapshot modes[POLICY_SNAPSHOT_N_] = {
+		[POLICY_SNAPSHOT_AUTO] = CRIU_SNAPSHOT_AUTO,
+		[POLICY_SNAPSHOT_STOP_COPY] = CRIU_SNAPSHOT_STOP_COPY,
+		[POLICY_SNAPSHOT_PRE_COPY] = CRIU_SNAPSHOT_PRE_COPY,
+		[POLICY_SNAPSHOT_COW] = CRIU_SNAPSHOT_COW,
+	};
+	const struct policy *p = j->q.policy;
+
+	q->track_mem = j->can_track && p->engine.full_every > 0;
+	if (j->g.parent > 0)
+		q->parent_image = parent;
+	if (p->engine.backend != POLICY_BACKEND_NATIVE || j->q.stop)
+		return;
+	q->snapshot = modes[p->engine.snapshot];
+	q->pre_dumps = p->engine.pre_dumps;
+	if (p->engine.max_frozen != NSEC_INFINITY)
+		q->max_frozen_usec = p->engine.max_frozen / NSEC_PER_USEC;
 }
 
 static void dump_take(struct job *j)
 {
 	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_DUMP);
+	char parent[32];
 	int r;
 
 	job_set_phase(j, "freezing and copying");
@@ -133,6 +291,9 @@ static void dump_take(struct job *j)
 	q.shell_job = j->q.root.sid != j->q.root.pid;
 	q.log_file = "dump.log";
 	q.ghost_limit_bytes = GHOST_LIMIT_BYTES;
+	/* A sibling, also once GEN.partial is GEN. */
+	(void)snprintf(parent, sizeof(parent), "../%" PRId64, j->g.parent);
+	fill_memory(j, &q, parent);
 	r = job_start_engine(j, &q, on_dumped);
 	if (r < 0)
 		dump_thawed(j);
@@ -193,7 +354,10 @@ static void on_sealed(void *userdata, const struct seal_result *result)
 static void dump_seal(struct job *j)
 {
 	if (!j->taken) {
-		job_end_failed(j);
+		if (j->skipped)
+			job_end(j, RUN_SKIPPED);
+		else
+			job_end_failed(j);
 		return;
 	}
 	job_set_phase(j, "writing to disk");

@@ -5,6 +5,7 @@
 
 #include "basic/criu-client.h"
 #include "catalog/generations.h"
+#include "scheduler/chain.h"
 #include "scheduler/hooks.h"
 #include "scheduler/job.h"
 #include "scheduler/seal.h"
@@ -36,6 +37,9 @@ struct job {
 	bool generation_open; /* begun, neither committed nor aborted */
 	bool pre_freeze_ran;
 	bool taken; /* the engine has succeeded */
+	bool skipped; /* too long a freeze was forecast */
+	bool can_track; /* CRIU: it has said so */
+	char full_reason[CHAIN_REASON_MAX];
 	bool stopped_tree;
 
 	/* RESTORE */

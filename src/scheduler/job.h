@@ -29,6 +29,7 @@ struct job_request {
 	struct process root;
 	int64_t restored_from; /* what the tree was restored from; 0: nothing */
 	bool stop;	       /* the tree ends with its checkpoint */
+	bool full;	       /* no increment, whatever the chain would allow */
 	const char *tags;      /* separated by blanks; or NULL */
 	const char *comment;   /* or NULL */
 

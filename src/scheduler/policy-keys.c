@@ -265,6 +265,7 @@ static int set_number(struct loader *l, const struct key *key, const struct yaml
 		return 0;                                                                          \
 	}
 DEFINE_SET_WORD(policy_backend, POLICY_BACKEND_N_)
+DEFINE_SET_WORD(policy_snapshot, POLICY_SNAPSHOT_N_)
 DEFINE_SET_WORD(policy_tcp, POLICY_TCP_N_)
 DEFINE_SET_WORD(policy_on_crash, POLICY_ON_CRASH_N_)
 DEFINE_SET_WORD(policy_on_boot, POLICY_ON_BOOT_N_)
@@ -411,6 +412,7 @@ static int set_section(struct loader *l, const struct key *key, const struct yam
 static const struct span_limits any_span = { 0, NSEC_INFINITY };
 static const struct span_limits every_span = { 10 * NSEC_PER_MSEC, 400 * NSEC_PER_DAY };
 static const struct span_limits timeout_span = { 10 * NSEC_PER_MSEC, 7 * NSEC_PER_DAY };
+static const struct span_limits frozen_span = { NSEC_PER_MSEC, NSEC_INFINITY };
 static const struct span_limits wait_span = { 0, NSEC_PER_DAY };
 static const struct span_limits loop_span = { NSEC_PER_SEC, 30 * NSEC_PER_DAY };
 
@@ -476,7 +478,10 @@ static const struct key engine_keys[] = {
 	KEY("backend", set_policy_backend, engine.backend),
 	KEY("timeout", set_span, engine.timeout, &timeout_span),
 	KEY("tcp", set_policy_tcp, engine.tcp),
-	LATER("snapshot"), LATER("pre-dumps"), LATER("max-frozen"), LATER("full-every"),
+	KEY("snapshot", set_policy_snapshot, engine.snapshot),
+	KEY("pre-dumps", set_number, engine.pre_dumps, &(const struct number_limits){ 0, 100 }),
+	KEY("max-frozen", set_span, engine.max_frozen, &frozen_span),
+	KEY("full-every", set_number, engine.full_every, &(const struct number_limits){ 0, 1000 }),
 	LATER("file-locks"),
 };
 static const struct section engine_section = SECTION("engine", engine_keys);

@@ -30,6 +30,11 @@
 DEFINE_WORDS(policy_backend, POLICY_BACKEND_N_,
 	[POLICY_BACKEND_NATIVE] = "native",
 	[POLICY_BACKEND_CRIU] = "criu")
+DEFINE_WORDS(policy_snapshot, POLICY_SNAPSHOT_N_,
+	[POLICY_SNAPSHOT_AUTO] = "auto",
+	[POLICY_SNAPSHOT_STOP_COPY] = "stop-copy",
+	[POLICY_SNAPSHOT_PRE_COPY] = "pre-copy",
+	[POLICY_SNAPSHOT_COW] = "cow")
 DEFINE_WORDS(policy_tcp, POLICY_TCP_N_,
 	[POLICY_TCP_REFUSE] = "refuse",
 	[POLICY_TCP_CLOSE] = "close",
@@ -75,6 +80,10 @@ static void policy_set_defaults(struct policy *p, bool has_command)
 	p->engine.backend = POLICY_BACKEND_NATIVE;
 	p->engine.tcp = POLICY_TCP_CLOSE;
 	p->engine.timeout = 2 * NSEC_PER_MIN;
+	p->engine.snapshot = POLICY_SNAPSHOT_AUTO;
+	p->engine.pre_dumps = 3;
+	p->engine.max_frozen = NSEC_INFINITY;
+	p->engine.full_every = 24;
 	p->retain.keep_last = 5;
 
 	p->restore.on_crash = has_command ? POLICY_ON_CRASH_ON_FAILURE : POLICY_ON_CRASH_NEVER;

@@ -30,6 +30,15 @@ enum policy_backend {
 	POLICY_BACKEND_N_,
 };
 
+/* How memory is taken from a tree that runs on. */
+enum policy_snapshot {
+	POLICY_SNAPSHOT_AUTO, /* as the forecast has it, against max-frozen */
+	POLICY_SNAPSHOT_STOP_COPY,
+	POLICY_SNAPSHOT_PRE_COPY,
+	POLICY_SNAPSHOT_COW,
+	POLICY_SNAPSHOT_N_,
+};
+
 /* What becomes of established TCP connections. */
 enum policy_tcp {
 	POLICY_TCP_REFUSE,	/* a tree that has any is not dumped */
@@ -96,6 +105,8 @@ enum policy_hook_on_error {
 /* Words as in the YAML file. to_string: NULL for a value that is none. from_string: -EINVAL. */
 const char *policy_backend_to_string(enum policy_backend v);
 int policy_backend_from_string(const char *text, enum policy_backend *ret);
+const char *policy_snapshot_to_string(enum policy_snapshot v);
+int policy_snapshot_from_string(const char *text, enum policy_snapshot *ret);
 const char *policy_tcp_to_string(enum policy_tcp v);
 int policy_tcp_from_string(const char *text, enum policy_tcp *ret);
 const char *policy_on_crash_to_string(enum policy_on_crash v);
@@ -163,6 +174,10 @@ struct policy {
 		enum policy_backend backend;
 		enum policy_tcp tcp;
 		nsec_t timeout; /* of a whole dump or restore */
+		enum policy_snapshot snapshot;
+		unsigned pre_dumps;  /* rounds of pre-copy at most */
+		nsec_t max_frozen;   /* a forecast above it: the run is skipped; NSEC_INFINITY: no limit */
+		unsigned full_every; /* so many increments at most follow a full one; 0: all are full */
 	} engine;
 
 	struct {

@@ -40,6 +40,7 @@ int keeper_create(struct keeper *k, const struct keeper_create *how, keeper_done
 	const struct job_request q = { .kind = JOB_DUMP,
 				       .trigger = "manual",
 				       .stop = how->stop,
+				       .full = how->full,
 				       .tags = how->tags,
 				       .comment = how->comment };
 	int r;

@@ -42,6 +42,7 @@ struct keeper_create {
 	const char *tags;    /* or NULL */
 	const char *comment; /* or NULL */
 	bool stop;
+	bool full; /* no increment */
 };
 /* -ESRCH there is no tree; -EBUSY a job is under way. */
 int keeper_create(struct keeper *k, const struct keeper_create *how, keeper_done_fn *done,

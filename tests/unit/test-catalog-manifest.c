@@ -140,7 +140,7 @@ static void what_no_image_set_has_is_refused_by_its_name(void **state)
 	_cleanup_(manifest_freep) struct manifest *m = manifest_new(1, "solver");
 
 	assert_int_equal(sys_mkdirat(pl->fd, "sub", 0700), 0);
-	assert_fails(pl, manifest_scan(m, pl->fd, &pl->failure), -EOPNOTSUPP, "sub: neither");
+	assert_fails(pl, manifest_scan(m, pl->fd, &pl->failure), -EOPNOTSUPP, "sub: a directory");
 	assert_int_equal(dir_remove(pl->fd, "sub"), 0);
 
 	assert_int_equal(mkfifoat(pl->fd, "fifo", 0600), 0);
@@ -153,6 +153,49 @@ static void what_no_image_set_has_is_refused_by_its_name(void **state)
 
 	place_write(pl, "a b", "x");
 	assert_fails(pl, manifest_scan(m, pl->fd, &pl->failure), -EOPNOTSUPP, "a b");
+}
+
+static void what_was_stored_before_the_freeze_is_part_of_it(void **state)
+{
+	struct place *pl = *state;
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	_cleanup_close_ int below = -EBADF;
+
+	assert_int_equal(sys_mkdirat(pl->fd, "pre-1", 0755), 0);
+	place_write(pl, "pre-1/pages-1.img", "pages");
+	assert_int_equal(symlinkat("../../132", pl->fd, "pre-1/parent"), 0);
+	m = place_seal(pl);
+	assert_string_equal(manifest_link(m, "parent"), "../132");
+	assert_string_equal(manifest_link(m, "pre-1/parent"), "../../132");
+	assert_ok(pl, place_verify(pl, m, MANIFEST_FULL));
+
+	place_write(pl, "pre-1/core-2.img", "core");
+	assert_fails(pl, place_verify(pl, m, MANIFEST_QUICK), -EBADMSG, "pre-1/core-2.img");
+	assert_int_equal(sys_unlinkat(pl->fd, "pre-1/core-2.img", 0), 0);
+	place_write(pl, "pre-1/pages-1.img", "PAGES");
+	assert_ok(pl, place_verify(pl, m, MANIFEST_QUICK));
+	assert_fails(pl, place_verify(pl, m, MANIFEST_FULL), -EBADMSG, "pre-1/pages-1.img");
+
+	/* Nothing is read by way of a link in place of the directory. */
+	assert_int_equal(sys_renameat(pl->fd, "pre-1", pl->fd, "elsewhere"), 0);
+	assert_int_equal(symlinkat("elsewhere", pl->fd, "pre-1"), 0);
+	assert_fails(pl, place_verify(pl, m, MANIFEST_QUICK), -EBADMSG, "pre-1");
+}
+
+static void a_directory_below_a_directory_is_refused(void **state)
+{
+	struct place *pl = *state;
+	_cleanup_(manifest_freep) struct manifest *m = manifest_new(1, "solver");
+
+	assert_int_equal(sys_mkdirat(pl->fd, "pre-1", 0700), 0);
+	assert_int_equal(sys_mkdirat(pl->fd, "pre-1/pre-1", 0700), 0);
+	assert_fails(pl, manifest_scan(m, pl->fd, &pl->failure), -EOPNOTSUPP, "a directory");
+	for (size_t i = 0; i < 5; i++) {
+		static const char *const names[] = { "pre-", "pre-0", "pre-01", "pre-x", "pre-99999" };
+
+		assert_false(manifest_dir_is_valid(names[i]));
+	}
+	assert_true(manifest_dir_is_valid("pre-17"));
 }
 
 static void a_manifest_that_is_a_fifo_or_a_link_does_not_hold_us_up(void **state)
@@ -275,6 +318,8 @@ int main(void)
 		TEST(every_change_of_a_file_is_noticed_and_named),
 		TEST(a_strange_image_is_noticed_and_a_strange_log_is_not),
 		TEST(what_no_image_set_has_is_refused_by_its_name),
+		TEST(what_was_stored_before_the_freeze_is_part_of_it),
+		TEST(a_directory_below_a_directory_is_refused),
 		TEST(a_manifest_that_is_a_fifo_or_a_link_does_not_hold_us_up),
 		TEST(only_the_one_form_of_a_manifest_is_taken),
 		TEST(a_manifest_cut_anywhere_or_with_a_flipped_bit_is_refused),

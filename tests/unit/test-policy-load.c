@@ -73,6 +73,10 @@ static void a_policy_of_a_match_and_an_interval_gets_the_defaults(void **state)
 	assert_int_equal(p->engine.backend, POLICY_BACKEND_NATIVE);
 	assert_int_equal(p->engine.tcp, POLICY_TCP_CLOSE);
 	assert_int_equal(p->engine.timeout, 2 * NSEC_PER_MIN);
+	assert_int_equal(p->engine.snapshot, POLICY_SNAPSHOT_AUTO);
+	assert_int_equal(p->engine.pre_dumps, 3);
+	assert_true(p->engine.max_frozen == NSEC_INFINITY);
+	assert_int_equal(p->engine.full_every, 24);
 	assert_int_equal(p->retain.keep_last, 5);
 	assert_int_equal(p->restore.on_crash, POLICY_ON_CRASH_NEVER);
 	assert_int_equal(p->restore.on_boot, POLICY_ON_BOOT_NEVER);
@@ -125,7 +129,8 @@ static void every_key_of_a_command_is_stored(void **state)
 		"  output: append:/var/log/cfd.log\n"
 		"  isolate: pid\n"
 		"schedule: {every: 1h 30s}\n"
-		"engine: {backend: native, timeout: 30s, tcp: established}\n"
+		"engine: {backend: native, timeout: 30s, tcp: established, snapshot: pre-copy,\n"
+		"  pre-dumps: 7, max-frozen: 200ms, full-every: 0}\n"
 		"retain: {keep-last: 12}\n"
 		"restore:\n"
 		"  on-crash: on-abnormal\n"
@@ -161,6 +166,10 @@ static void every_key_of_a_command_is_stored(void **state)
 	assert_int_equal(p->engine.backend, POLICY_BACKEND_NATIVE);
 	assert_int_equal(p->engine.timeout, 30 * NSEC_PER_SEC);
 	assert_int_equal(p->engine.tcp, POLICY_TCP_ESTABLISHED);
+	assert_int_equal(p->engine.snapshot, POLICY_SNAPSHOT_PRE_COPY);
+	assert_int_equal(p->engine.pre_dumps, 7);
+	assert_int_equal(p->engine.max_frozen, 200 * NSEC_PER_MSEC);
+	assert_int_equal(p->engine.full_every, 0);
 	assert_int_equal(p->retain.keep_last, 12);
 	assert_int_equal(p->restore.on_crash, POLICY_ON_CRASH_ON_ABNORMAL);
 	assert_int_equal(p->restore.on_boot, POLICY_ON_BOOT_PROVEN);
@@ -260,7 +269,7 @@ static void a_key_of_a_later_version_is_refused_by_name(void **state)
 	static const struct mistake list[] = {
 		{ MATCH "schedule: {on-calendar: weekly}\n",
 		  "3:12: 'on-calendar' is not supported yet" },
-		{ MATCH "engine: {snapshot: cow}\n", "3:10: 'snapshot' is not supported yet" },
+		{ MATCH "engine: {file-locks: true}\n", "3:10: 'file-locks' is not supported yet" },
 		{ MATCH "retain: {keep-hourly: 24}\n", "3:10: 'keep-hourly' is not supported yet" },
 		{ MATCH "restore: {health: {exec: /a}}\n", "3:11: 'health' is not supported yet" },
 	};
