@@ -28,6 +28,7 @@
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/pages.h"
+#include "engine/memory/shmem-parent.h"
 #include "engine/memory/track.h"
 #include "engine/memory/vma.h"
 
@@ -579,6 +580,8 @@ static int continue_parent(struct dump *d)
 	r = tracker_fetch(d->parent_fd, d->failure, &d->tracked);
 	if (r == 0 && !d->tracked && (d->options->track_mem || d->memory_only))
 		dump_note(d, "nobody tracked memory since the parent set: this one is full");
+	if (r == 0)
+		shmem_parent_prefetch(d);
 	return r;
 }
 

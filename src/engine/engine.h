@@ -145,6 +145,7 @@ struct engine_stats {
 	uint64_t pages_written;
 	uint64_t pages_restored;
 	uint64_t shpages_scanned;
+	uint64_t shpages_skipped_parent; /* compared with the parent set, and the same */
 	uint64_t shpages_written;
 	uint64_t bytes_written; /* whole image set */
 	uint32_t n_tasks;

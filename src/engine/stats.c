@@ -27,6 +27,7 @@ int stats_write_dump(int work_dir_fd, const struct engine_stats *s, struct failu
 	dump.has_shpages_scanned = dump.has_shpages_skipped_parent = dump.has_shpages_written =
 		true;
 	dump.shpages_scanned = s->shpages_scanned;
+	dump.shpages_skipped_parent = s->shpages_skipped_parent;
 	dump.shpages_written = s->shpages_written;
 	entry.dump = &dump;
 	return image_write_one(work_dir_fd, IMAGE_STATS_DUMP, /* key= */ 0, &entry.base, f);
@@ -57,13 +58,15 @@ void stats_print_dump(FILE *out, const struct engine_stats *s)
 		      "Memory pages scanned: %" PRIu64 "\n"
 		      "Memory pages skipped from parent: %" PRIu64 "\n"
 		      "Memory pages written: %" PRIu64 "\n"
+		      "Shared memory pages scanned: %" PRIu64 "\n"
+		      "Shared memory pages skipped from parent: %" PRIu64 "\n"
 		      "Shared memory pages written: %" PRIu64 "\n"
 		      "Bytes written: %" PRIu64 "\n"
 		      "Tasks: %" PRIu32 "\n"
 		      "Threads: %" PRIu32 "\n",
 		      s->freezing_usec, s->frozen_usec, s->memdump_usec, s->memwrite_usec,
 		      s->total_usec, s->pages_scanned, s->pages_skipped_parent, s->pages_written,
-		      s->shpages_written, s->bytes_written, s->n_tasks, s->n_threads);
+		      s->shpages_scanned, s->shpages_skipped_parent, s->shpages_written, s->bytes_written, s->n_tasks, s->n_threads);
 }
 
 void stats_print_restore(FILE *out, const struct engine_stats *s)

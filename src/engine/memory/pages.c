@@ -252,6 +252,11 @@ static int level_visit(struct page_chain *c, struct page_level *l, uint64_t star
 	return 0;
 }
 
+int page_level_visit(struct page_chain *c, struct page_level *l, uint64_t start, uint64_t end)
+{
+	return level_visit(c, l, start, end, /* must_be_whole= */ false);
+}
+
 int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pages_visit_fn *visit,
 	       void *userdata)
 {
@@ -266,7 +271,7 @@ int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pa
 		return fail(f, fd, "cannot use the image directory");
 	r = page_level_open(&c, fd, &top);
 	if (r == 0) {
-		r = level_visit(&c, top, 0, UINT64_MAX, false);
+		r = page_level_visit(&c, top, 0, UINT64_MAX);
 		page_level_close(top);
 	}
 	arena_done(&c.arena);

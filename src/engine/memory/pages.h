@@ -76,6 +76,8 @@ struct page_chain {
  */
 int page_level_open(struct page_chain *c, int dir_fd_take, struct page_level **ret) _must_check_;
 void page_level_close(struct page_level *l); /* and its parents; NULL is fine */
+/* Visits what the level and its parents have of [@start, @end). */
+int page_level_visit(struct page_chain *c, struct page_level *l, uint64_t start, uint64_t end) _must_check_;
 /* Index of the first range that ends behind @vaddr. */
 size_t page_level_search(const struct page_level *l, uint64_t vaddr);
 

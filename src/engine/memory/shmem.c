@@ -2,6 +2,9 @@
 /*
  * Objects are dumped through a descriptor of ours of the shmem file itself (map_files, a copied memfd), so that pages
  * nobody has mapped are seen too. They are filled through a mapping, because hugetlbfs knows no write(2).
+ *
+ * Nothing tracks who writes to shared memory: there may be mappers outside of the tree, and write(2). A set that continues
+ * another therefore compares each page with what that has, and refers to it where they are the same.
  */
 #include "engine/memory/shmem.h"
 
@@ -12,36 +15,58 @@
 #include "basic/sys.h"
 #include "engine/kinds/ipc-sysv.h"
 #include "engine/memory/pages.h"
+#include "engine/memory/shmem-parent.h"
 
 enum {
 	PAGE = 4096,
-	COPY_BYTES = 1 << 20,
+	BLOCK_BYTES = 256 * 1024,
+	BLOCK_PAGES = BLOCK_BYTES / PAGE,
 	HUGETLB_SIZE_SHIFT = 26,
 };
 
 #define OBJECT_MAX_BYTES (1ull << 46)
 
 struct shmem_dump {
-	uint64_t *ids; /* objects already written */
+	struct shmem_seen {
+		uint64_t shmid;
+		dev_t dev;
+	} *seen; /* objects already written */
 	size_t n;
 };
 
-static bool dumped_already(struct dump *d, uint64_t shmid)
-{
-	for (size_t i = 0; d->shmem && i < d->shmem->n; i++) {
-		if (d->shmem->ids[i] == shmid)
-			return true;
-	}
-	return false;
-}
+/* One object on its way into the set. */
+struct storing {
+	struct dump *d;
+	int fd;
+	struct pages_writer w;
+	struct shmem_parent parent;
+	uint8_t now[BLOCK_BYTES], before[BLOCK_BYTES];
+	bool had[BLOCK_PAGES]; /* pages of @before that the parent has */
+};
 
-static int mark_dumped(struct dump *d, uint64_t shmid)
+/* What becomes of a page. */
+enum fate {
+	FATE_HOLE,   /* zero: not stored */
+	FATE_PARENT, /* as in the parent set */
+	FATE_STORE,
+};
+
+/* Return: 1 for an object that is written already, 0 for a new one, or -errno after fail(). */
+static int mark_dumped(struct dump *d, uint64_t shmid, dev_t dev)
 {
 	if (!d->shmem)
 		d->shmem = arena_new(&d->arena, struct shmem_dump);
-	if (!d->shmem || arena_grow(&d->arena, &d->shmem->ids, d->shmem->n) < 0)
+	for (size_t i = 0; d->shmem && i < d->shmem->n; i++) {
+		if (d->shmem->seen[i].shmid != shmid)
+			continue;
+		/* Inode numbers of hugetlbfs and of shmem are counted apart, and the format has 32 bits for both. */
+		if (d->shmem->seen[i].dev != dev)
+			return fail(d->failure, -EOPNOTSUPP, "another object has the same number");
+		return 1;
+	}
+	if (!d->shmem || arena_grow(&d->arena, &d->shmem->seen, d->shmem->n) < 0)
 		return fail(d->failure, -ENOMEM, "no memory for shared memory");
-	d->shmem->ids[d->shmem->n++] = shmid;
+	d->shmem->seen[d->shmem->n++] = (struct shmem_seen){ shmid, dev };
 	return 0;
 }
 
@@ -50,55 +75,81 @@ static bool is_zero(const uint8_t *p, size_t n)
 	return p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
 }
 
-/* Stores the pages of one run of data that are not all zero. */
-static int store_run(struct dump *d, struct pages_writer *w, int fd, uint8_t *buffer, uint64_t start,
-		     uint64_t end)
+static enum fate fate_of(const struct storing *s, size_t page)
 {
-	while (start < end) {
-		size_t n = MIN(end - start, (uint64_t)COPY_BYTES);
-		ssize_t got = SYS_CALL(pread(fd, buffer, n, start));
+	const uint8_t *now = s->now + page * PAGE;
 
-		if (got < 0)
-			return fail(d->failure, got, "cannot read shared memory");
-		if (got == 0)
-			break;
-		/* The last page of a memfd may be cut short. */
-		memset(buffer + got, 0, n - got);
-		n = (got + PAGE - 1) / PAGE * PAGE;
-		for (size_t at = 0; at < n; at += PAGE) {
-			int r;
+	if (s->had[page] && memcmp(now, s->before + page * PAGE, PAGE) == 0)
+		return FATE_PARENT;
+	return is_zero(now, PAGE) ? FATE_HOLE : FATE_STORE;
+}
 
-			if (is_zero(buffer + at, PAGE))
-				continue;
-			r = pages_writer_put(w, start + at, buffer + at, PAGE);
-			if (r < 0)
-				return r;
+/* The first @n_pages of the block, which is at @start of the object. */
+static int store_block(struct storing *s, uint64_t start, size_t n_pages)
+{
+	size_t n;
+
+	shmem_parent_read(&s->parent, start, n_pages, s->before, s->had);
+	s->d->stats->shpages_scanned += n_pages;
+	for (size_t at = 0; at < n_pages; at += n) {
+		enum fate fate = fate_of(s, at);
+		uint64_t offset = start + at * PAGE;
+		int r = 0;
+
+		for (n = 1; at + n < n_pages && fate_of(s, at + n) == fate;)
+			n++;
+		if (fate == FATE_STORE)
+			r = pages_writer_put(&s->w, offset, s->now + at * PAGE, n * PAGE);
+		else if (fate == FATE_PARENT) {
+			r = pages_writer_put_parent(&s->w, offset, n * PAGE);
+			s->d->stats->shpages_skipped_parent += n;
 		}
-		start += n;
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
 
-static int store_data(struct dump *d, struct pages_writer *w, int fd, uint64_t size)
+/* One run of data: pages that are all zero are no part of the set. */
+static int store_run(struct storing *s, uint64_t start, uint64_t end)
 {
-	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
+	while (start < end) {
+		size_t n = MIN(end - start, (uint64_t)BLOCK_BYTES), n_pages;
+		ssize_t got = SYS_CALL(pread(s->fd, s->now, n, start));
+		int r;
+
+		if (got < 0)
+			return fail(s->d->failure, got, "cannot read shared memory");
+		if (got == 0)
+			break;
+		/* The last page of a memfd may be cut short. */
+		n_pages = (got + PAGE - 1) / PAGE;
+		memset(s->now + got, 0, n_pages * PAGE - got);
+		r = store_block(s, start, n_pages);
+		if (r < 0)
+			return r;
+		start += n_pages * PAGE;
+	}
+	return 0;
+}
+
+static int store_data(struct storing *s, uint64_t size)
+{
 	uint64_t at = 0;
 	int r;
 
-	if (!buffer)
-		return fail(d->failure, -ENOMEM, "no memory for a copy buffer");
 	while (at < size) {
-		off_t data = sys_lseek(fd, at, SEEK_DATA), hole;
+		off_t data = sys_lseek(s->fd, at, SEEK_DATA), hole;
 
 		if (data == -ENXIO)
 			break;
 		if (data < 0)
 			data = at; /* no such seek here (hugetlbfs): look at everything */
-		hole = sys_lseek(fd, data, SEEK_HOLE);
+		hole = sys_lseek(s->fd, data, SEEK_HOLE);
 		if (hole <= data)
 			hole = size;
 		data = data / PAGE * PAGE;
-		r = store_run(d, w, fd, buffer, data, MIN((uint64_t)hole, size));
+		r = store_run(s, data, MIN((uint64_t)hole, size));
 		if (r < 0)
 			return r;
 		at = hole;
@@ -106,31 +157,49 @@ static int store_data(struct dump *d, struct pages_writer *w, int fd, uint64_t s
 	return 0;
 }
 
-int shmem_dump_object(struct dump *d, int fd, uint64_t shmid, uint64_t size_bytes)
+static int store_object(struct storing *s, uint64_t shmid, uint64_t size)
 {
-	struct pages_writer w;
-	off_t pos;
+	/* The descriptor may be a copy of the task's: its offset is not ours to change. */
+	off_t pos = sys_lseek(s->fd, 0, SEEK_CUR);
 	int r;
 
-	if (size_bytes == 0 || dumped_already(d, shmid))
-		return 0;
-	FAILURE_SCOPE(d->failure, "shared memory %" PRIu64, shmid);
-	r = mark_dumped(d, shmid);
-	if (r < 0)
-		return r;
-	/* The descriptor may be a copy of the task's: its offset is not ours to change. */
-	pos = sys_lseek(fd, 0, SEEK_CUR);
-	r = pages_writer_open(&w, d, IMAGE_PAGEMAP_SHMEM, shmid);
-	if (r == 0)
-		r = store_data(d, &w, fd, size_bytes);
+	r = pages_writer_open(&s->w, s->d, IMAGE_PAGEMAP_SHMEM, shmid);
+	if (r == 0) {
+		shmem_parent_open(&s->parent, s->d, shmid);
+		r = store_data(s, size);
+		shmem_parent_close(&s->parent);
+	}
 	if (pos >= 0)
-		(void)sys_lseek(fd, pos, SEEK_SET);
+		(void)sys_lseek(s->fd, pos, SEEK_SET);
 	if (r < 0) {
-		pages_writer_done(&w);
+		pages_writer_done(&s->w);
 		return r;
 	}
-	d->stats->shpages_written += w.n_pages;
-	return pages_writer_close(&w);
+	s->d->stats->shpages_written += s->w.n_pages;
+	return pages_writer_close(&s->w);
+}
+
+int shmem_dump_object(struct dump *d, int fd, uint64_t shmid, uint64_t size_bytes)
+{
+	_cleanup_free_ struct storing *s = NULL;
+	struct stat st;
+	int r;
+
+	if (size_bytes == 0)
+		return 0;
+	FAILURE_SCOPE(d->failure, "shared memory %" PRIu64, shmid);
+	r = sys_fstat(fd, &st);
+	if (r < 0)
+		return fail(d->failure, r, "cannot stat it");
+	r = mark_dumped(d, shmid, st.st_dev);
+	if (r != 0)
+		return MIN(r, 0);
+	s = malloc(sizeof(*s));
+	if (!s)
+		return fail(d->failure, -ENOMEM, "no memory for a copy buffer");
+	s->d = d;
+	s->fd = fd;
+	return store_object(s, shmid, size_bytes);
 }
 
 int shmem_dump_mapping(struct dump *d, struct task *task, struct vma *v)

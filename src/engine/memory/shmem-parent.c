@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The comparison is made in the freeze, and a parent that has to come from the disk would take longer there than storing
+ * everything: so it is read beforehand. Objects are opened one at a time, because there may be thousands.
+ */
+#include "engine/memory/shmem-parent.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "basic/parse.h"
+#include "basic/sys.h"
+
+enum {
+	PAGE = 4096,
+	TOUCH_BYTES = 128 * 1024, /* one byte of each such piece is waited for */
+	MEMINFO_MAX = 64 * 1024,
+};
+
+bool shmem_parent_is_used(const struct dump *d)
+{
+	return d->parent_fd >= 0 && d->tracked;
+}
+
+/* ---- before the freeze ---- */
+
+struct prefetch {
+	uint64_t left; /* bytes that may still be read */
+	bool touch;
+};
+
+/* Half of what can be had without swapping. */
+static uint64_t room_bytes(void)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t kib = 0;
+	const char *at;
+
+	if (sys_read_file_at(AT_FDCWD, "/proc/meminfo", MEMINFO_MAX, &text, NULL) < 0)
+		return 0;
+	at = strstr(text, "MemAvailable:");
+	if (!at)
+		return 0;
+	at += strlen("MemAvailable:");
+	at += strspn(at, " ");
+	return parse_u64_prefix(&at, 10, &kib) < 0 || kib > UINT64_MAX / 1024 ? 0 : kib * 1024 / 2;
+}
+
+/* All is asked for first and waited for afterwards, so that the disk sees one long queue. */
+static int prefetch_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+{
+	struct prefetch *p = userdata;
+	uint8_t byte;
+
+	(void)vaddr;
+	if (p->touch) {
+		for (uint64_t at = 0; at < size; at += TOUCH_BYTES)
+			(void)SYS_CALL(pread(fd, &byte, 1, offset + MIN(at + TOUCH_BYTES, size) - 1));
+		return 0;
+	}
+	if (size > p->left)
+		return -ENOSPC;
+	p->left -= size;
+	(void)posix_fadvise(fd, offset, size, POSIX_FADV_WILLNEED);
+	return 0;
+}
+
+static void prefetch_object(const struct dump *d, uint64_t key, struct prefetch *p)
+{
+	for (int pass = 0, r = 0; r >= 0 && pass < 2; pass++) {
+		p->touch = pass == 1;
+		r = pages_walk(d->parent_fd, IMAGE_PAGEMAP_SHMEM, key, NULL, prefetch_range, p);
+	}
+}
+
+static bool parse_name(const char *name, uint64_t *ret_key)
+{
+	static const char prefix[] = "pagemap-shmem-";
+	const char *at = name + sizeof(prefix) - 1;
+
+	return strncmp(name, prefix, sizeof(prefix) - 1) == 0 && parse_u64_prefix(&at, 10, ret_key) == 0 &&
+	       strcmp(at, ".img") == 0;
+}
+
+void shmem_parent_prefetch(struct dump *d)
+{
+	struct prefetch p = { .left = room_bytes() };
+	const struct dirent *e;
+	DIR *dir;
+	int fd;
+
+	if (!shmem_parent_is_used(d))
+		return;
+	fd = sys_openat(d->parent_fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir) {
+		close_fd(fd);
+		return;
+	}
+	while ((e = readdir(dir))) {
+		uint64_t key;
+
+		if (parse_name(e->d_name, &key))
+			prefetch_object(d, key, &p);
+	}
+	(void)closedir(dir);
+}
+
+/* ---- in the freeze ---- */
+
+static void give_up(struct shmem_parent *p)
+{
+	page_level_close(p->level);
+	p->level = NULL;
+	dump_note(p->dump, "shared memory %" PRIu64 " is stored in full: %s", p->chain.key,
+		  p->failure.error ? p->failure.text : "its parent cannot be read");
+}
+
+static int take_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+{
+	struct shmem_parent *p = userdata;
+	int r;
+
+	r = sys_pread_full(fd, p->to + (vaddr - p->start), size, offset);
+	if (r < 0)
+		return fail(&p->failure, r, "cannot read pages of the parent set");
+	memset(p->have + (vaddr - p->start) / PAGE, true, size / PAGE);
+	return 0;
+}
+
+void shmem_parent_open(struct shmem_parent *p, struct dump *d, uint64_t key)
+{
+	int fd, r;
+
+	*p = (struct shmem_parent){ .dump = d };
+	if (!shmem_parent_is_used(d))
+		return;
+	p->chain = (struct page_chain){ .failure = &p->failure,
+					.id = IMAGE_PAGEMAP_SHMEM,
+					.key = key,
+					.visit = take_range,
+					.userdata = p };
+	fd = sys_dup(d->parent_fd);
+	r = fd < 0 ? fail(&p->failure, fd, "cannot use the parent set") : page_level_open(&p->chain, fd, &p->level);
+	if (r < 0 && r != -ENOENT)
+		give_up(p);
+}
+
+void shmem_parent_read(struct shmem_parent *p, uint64_t start, size_t n_pages, uint8_t *to, bool *have)
+{
+	memset(have, false, n_pages);
+	if (!p->level)
+		return;
+	p->start = start;
+	p->to = to;
+	p->have = have;
+	if (page_level_visit(&p->chain, p->level, start, start + n_pages * PAGE) < 0)
+		give_up(p);
+}
+
+void shmem_parent_close(struct shmem_parent *p)
+{
+	page_level_close(p->level);
+	p->level = NULL;
+	arena_done(&p->chain.arena);
+}

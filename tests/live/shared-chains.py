@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Chains of image sets of a tree whose shared memory does not hold still (shared-churn.c).
+
+Every set, restored in turn by us and, across, by a CRIU, must have exactly the shared memory of its instant.
+"""
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+import chains  # noqa: E402
+import frame  # noqa: E402
+import observe  # noqa: E402
+from frame import others, say, wait_until  # noqa: E402
+from operations import check  # noqa: E402
+
+GENERATIONS = int(os.environ.get('LIVE_GENERATIONS', '8'))
+PAGE = 4096
+
+
+def stop_all():
+    for pid in others():
+        os.kill(pid, signal.SIGSTOP)
+    wait_until('all are stopped', lambda: all(observe.state(pid) == 'T' for pid in others()))
+
+
+def go_on():
+    for pid in others():
+        os.kill(pid, signal.SIGCONT)
+
+
+def shared_bytes(directory):
+    """Sizes of the pagemaps of shared memory, and of the pages files that belong to no task's pagemap."""
+    tasks = len(glob.glob(os.path.join(directory, 'mm-*.img')))
+    sizes = {int(path.rsplit('-', 1)[1][:-4]): os.path.getsize(path)
+             for path in glob.glob(os.path.join(directory, 'pages-*.img'))}
+    objects = len(glob.glob(os.path.join(directory, 'pagemap-shmem-*.img')))
+    # Shared memory is written first.
+    check(len(sizes) == tasks + objects, f'{len(sizes)} pages files, {tasks} tasks, {objects} shared objects')
+    return sum(sizes[number] for number in sorted(sizes)[:objects])
+
+
+def every_generation_has_the_shared_memory_of_its_instant(chain):
+    chain.take(parent=0)
+    for _ in range(GENERATIONS - 1):
+        time.sleep(0.05)
+        chain.take()
+    chain.end()
+    check(shared_bytes(chain.set(chain.number)) < shared_bytes(chain.set(1)) / 2,
+          f'{shared_bytes(chain.set(chain.number))} bytes in the last set, {shared_bytes(chain.set(1))} in the first')
+    for number in range(1, chain.number + 1):
+        chain.restore(number)
+
+
+def shared_memory_that_rests_is_not_stored_again(chain):
+    stop_all()
+    chain.take(parent=0)
+    chain.take()
+    chain.take()
+    check(shared_bytes(chain.set(1)) > 100 * PAGE, 'the first set has shared memory')
+    check(shared_bytes(chain.set(3)) == 0, f'{shared_bytes(chain.set(3))} bytes of it again')
+    go_on()
+    chain.end()
+    chain.restore(3)
+
+
+def a_set_without_tracker_is_full_and_needs_no_parent(chain):
+    chain.take(parent=0)
+    wait_until('there is a holder', lambda: len(chains.holders()) == 1)
+    os.kill(chains.holders()[0], signal.SIGKILL)
+    wait_until('it is gone', lambda: (frame.reap(), not chains.holders())[1])
+    chain.take()
+    chain.end()
+    shutil.rmtree(chain.set(1))
+    chain.restore(2)
+
+
+def a_damaged_parent_costs_only_room(chain):
+    chain.take(parent=0)
+    for path in glob.glob(os.path.join(chain.set(1), 'pagemap-shmem-*.img')):
+        with open(path, 'r+b') as file:
+            file.truncate(os.path.getsize(path) - 1)
+    chain.take()
+    check(shared_bytes(chain.set(2)) > 100 * PAGE, 'all shared memory is stored')
+    chain.end()
+    chain.restore(2)
+
+
+def criu_restores_sets_that_continue_others(chain, criu):
+    chain.take(parent=0)
+    chain.take()
+    time.sleep(0.05)
+    chain.take()
+    chain.end()
+    check(shared_bytes(chain.set(3)) < shared_bytes(chain.set(1)) / 2, 'the third set is an increment')
+    chain.engine = criu
+    for number in (1, 2, 3):
+        chain.restore(number)
+
+
+SCENARIOS = [
+    every_generation_has_the_shared_memory_of_its_instant,
+    shared_memory_that_rests_is_not_stored_again,
+    a_set_without_tracker_is_full_and_needs_no_parent,
+    a_damaged_parent_costs_only_room,
+]
+
+
+def run_one(scenario, engine, program, *more):
+    top = frame.make_top()
+    status = frame.run_apart(lambda: scenario(chains.Chain(top, engine, program), *more), False)
+    say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
+    shutil.rmtree(top, ignore_errors=True)
+    return status != 0
+
+
+def main():
+    wanted = sys.argv[1:]
+    ours = [engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip]
+    peers = [peer for label, _, peer, skip in frame.modes({}) if label == 'our dump, CRIU restores' and not skip]
+    if not ours:
+        say('SKIP: there is no engine')
+        return frame.SKIP
+    if subprocess.run([ours[0].path, 'check', '--feature', 'mem_dirty_track'], check=False,
+                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
+        say('SKIP: this kernel cannot track memory')
+        return frame.SKIP
+    failed = sum(run_one(scenario, ours[0], 'shared-churn') for scenario in SCENARIOS
+                 if not wanted or scenario.__name__ in wanted)
+    if peers and (not wanted or 'across' in wanted):
+        # CRIU restores SysV segments in an IPC namespace of the tree only.
+        failed += run_one(criu_restores_sets_that_continue_others, ours[0], 'shared-churn without-segment', peers[0])
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
