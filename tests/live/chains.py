@@ -22,8 +22,16 @@ from operations import Stage, check, errors  # noqa: E402
 GENERATIONS = int(os.environ.get('LIVE_GENERATIONS', '12'))
 
 
+def command_of(pid):
+    try:
+        with open(f'/proc/{pid}/comm', encoding='ascii') as file:
+            return file.read().strip()
+    except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+        return None
+
+
 def holders():
-    return [pid for pid in others() if open(f'/proc/{pid}/comm', encoding='ascii').read().strip() == 'snapmgr-holder']
+    return [pid for pid in others() if command_of(pid) == 'snapmgr-holder']
 
 
 class Chain(Stage):

@@ -102,7 +102,7 @@ static int store_range(void *userdata, uint64_t start, uint64_t end, uint64_t ca
 static int dump_mappings(struct task_pages *tp)
 {
 	_cleanup_close_ int pagemap_fd = sys_openat(tp->task->proc_fd, "pagemap", O_RDONLY, 0);
-	struct scan_caps caps = SCAN_CAPS_INIT;
+	struct scan_caps caps = tracker_scan_caps(tp->d->tracked);
 	int r;
 
 	if (pagemap_fd < 0)

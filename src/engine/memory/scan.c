@@ -24,11 +24,12 @@ enum {
 	SCAN_CHECK_WPASYNC = 1 << 1,
 };
 
-/* Bits of an entry of /proc/PID/pagemap. */
-#define PAGEMAP_GUARD	(1ull << 58)
-#define PAGEMAP_FILE	(1ull << 61)
-#define PAGEMAP_SWAPPED (1ull << 62)
-#define PAGEMAP_PRESENT (1ull << 63)
+/* More bits of an entry of /proc/PID/pagemap; the lowest 55 are the number of the page frame, 0 for who may not know. */
+#define PAGEMAP_FRAME	  ((1ull << 55) - 1)
+#define PAGEMAP_EXCLUSIVE (1ull << 56) /* mapped once; never so the zero pages */
+#define PAGEMAP_GUARD	  (1ull << 58)
+
+#define FRAME_IS_ZERO (1ull << 24) /* of /proc/kpageflags: a zero page, large or small */
 
 static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, bool *guards,
 			 scan_visit_fn *visit, void *userdata)
@@ -66,38 +67,106 @@ static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, bool *gua
 	return 0;
 }
 
-static uint64_t categories_of(uint64_t entry)
+/* ---- by reading ---- */
+
+struct reader {
+	bool soft_dirty;
+	int frames_fd; /* /proc/kpageflags; -EBADF: not opened yet; other negative: we may not */
+	scan_visit_fn *visit;
+	void *userdata;
+	uint64_t start, end, categories; /* not told yet */
+};
+
+/* Return: 1 it is, 0 not, -errno nobody tells us. */
+static int is_zero_page(struct reader *rd, uint64_t entry)
+{
+	uint64_t flags, frame = entry & PAGEMAP_FRAME;
+	int r;
+
+	if (rd->frames_fd == -EBADF)
+		rd->frames_fd = sys_open("/proc/kpageflags", O_RDONLY, 0);
+	if (frame == 0 || rd->frames_fd < 0)
+		return -EACCES;
+	r = sys_pread_full(rd->frames_fd, &flags, sizeof(flags), frame * sizeof(flags));
+	return r < 0 ? r : (flags & FRAME_IS_ZERO) != 0;
+}
+
+/*
+ * A page that was dropped (MADV_DONTNEED) and then only read is the zero page, and that has no soft-dirty bit. Where the
+ * frame cannot be asked, whatever is mapped more than once may be it and counts as written.
+ */
+static uint64_t since_soft_dirty(struct reader *rd, uint64_t entry)
+{
+	int zero;
+
+	if (entry & SCAN_ENTRY_SOFT_DIRTY)
+		return SCAN_WRITTEN;
+	if (!(entry & SCAN_ENTRY_PRESENT) || (entry & (SCAN_ENTRY_FILE | PAGEMAP_EXCLUSIVE)))
+		return 0;
+	zero = is_zero_page(rd, entry);
+	return zero < 0 ? SCAN_WRITTEN : zero ? SCAN_WRITTEN | SCAN_PFNZERO : 0;
+}
+
+static uint64_t categories_of(struct reader *rd, uint64_t entry)
 {
 	uint64_t c = 0;
 
-	c |= (entry & PAGEMAP_PRESENT) ? SCAN_PRESENT : 0;
-	c |= (entry & PAGEMAP_GUARD) ? SCAN_GUARD : (entry & PAGEMAP_SWAPPED) ? SCAN_SWAPPED : 0;
-	c |= (entry & PAGEMAP_FILE) ? SCAN_FILE : 0;
-	return c ? c | SCAN_WRITTEN : 0;
+	c |= (entry & SCAN_ENTRY_PRESENT) ? SCAN_PRESENT : 0;
+	c |= (entry & PAGEMAP_GUARD) ? SCAN_GUARD : (entry & SCAN_ENTRY_SWAPPED) ? SCAN_SWAPPED : 0;
+	c |= (entry & SCAN_ENTRY_FILE) ? SCAN_FILE : 0;
+	if (c)
+		c |= rd->soft_dirty ? since_soft_dirty(rd, entry) : SCAN_WRITTEN;
+	return c;
 }
 
-static int scan_by_reading(int pagemap_fd, uint64_t start, uint64_t end, scan_visit_fn *visit,
-			   void *userdata)
+static int tell(struct reader *rd)
+{
+	uint64_t start = rd->start;
+
+	rd->start = rd->end;
+	return start < rd->end && rd->categories ? rd->visit(rd->userdata, start, rd->end, rd->categories) : 0;
+}
+
+static int read_range(struct reader *rd, int pagemap_fd, uint64_t start, uint64_t end)
 {
 	uint64_t entries[SCAN_REGIONS];
-	int r;
+	int r = 0;
 
-	while (start < end) {
-		size_t n = MIN((end - start) / PAGE, (uint64_t)SCAN_REGIONS);
+	rd->start = rd->end = start;
+	while (r == 0 && rd->end < end) {
+		size_t n = MIN((end - rd->end) / PAGE, (uint64_t)SCAN_REGIONS);
 
-		r = sys_pread_full(pagemap_fd, entries, n * sizeof(entries[0]), start / PAGE * 8);
-		if (r < 0)
-			return r;
-		for (size_t i = 0; i < n; i++) {
-			uint64_t c = categories_of(entries[i]);
+		r = scan_entries(pagemap_fd, rd->end, entries, n);
+		for (size_t i = 0; r == 0 && i < n; i++) {
+			uint64_t c = categories_of(rd, entries[i]);
 
-			r = c ? visit(userdata, start + i * PAGE, start + (i + 1) * PAGE, c) : 0;
-			if (r < 0)
-				return r;
+			if (c != rd->categories)
+				r = tell(rd);
+			rd->categories = c;
+			rd->end += PAGE;
 		}
-		start += n * PAGE;
 	}
-	return 0;
+	return r < 0 ? r : tell(rd);
+}
+
+static int scan_by_reading(int pagemap_fd, uint64_t start, uint64_t end, bool soft_dirty, scan_visit_fn *visit,
+			   void *userdata)
+{
+	struct reader rd = {
+		.soft_dirty = soft_dirty,
+		.frames_fd = -EBADF,
+		.visit = visit,
+		.userdata = userdata,
+	};
+	int r = read_range(&rd, pagemap_fd, start, end);
+
+	close_fd(rd.frames_fd);
+	return r;
+}
+
+int scan_entries(int pagemap_fd, uint64_t start, uint64_t *ret_entries, size_t n)
+{
+	return sys_pread_full(pagemap_fd, ret_entries, n * sizeof(*ret_entries), start / PAGE * sizeof(*ret_entries));
 }
 
 int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps,
@@ -111,7 +180,7 @@ int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *c
 			return r;
 		caps->by_ioctl = false;
 	}
-	return scan_by_reading(pagemap_fd, start, end, visit, userdata);
+	return scan_by_reading(pagemap_fd, start, end, caps->soft_dirty, visit, userdata);
 }
 
 int scan_arm(int pagemap_fd, uint64_t start, uint64_t end)

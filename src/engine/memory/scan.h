@@ -25,14 +25,26 @@ enum scan_category {
 /* What this kernel can, found out on the way. Initialise with SCAN_CAPS_INIT. */
 struct scan_caps {
 	bool by_ioctl, guards;
+	bool soft_dirty; /* SCAN_WRITTEN is asked of the soft-dirty bit: see tracker_scan_caps() */
 };
-#define SCAN_CAPS_INIT ((struct scan_caps){ true, true })
+#define SCAN_CAPS_INIT ((struct scan_caps){ .by_ioctl = true, .guards = true })
+#define SCAN_CAPS_SOFT_DIRTY ((struct scan_caps){ .soft_dirty = true })
 
-/* A negative return ends the scan with it. */
+/* Neighbours of the same categories come together. A negative return ends the scan with it. */
 typedef int scan_visit_fn(void *userdata, uint64_t start, uint64_t end, uint64_t categories);
 
 int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps,
 	       scan_visit_fn *visit, void *userdata) _must_check_;
+
+/*
+ * What /proc/PID/pagemap says of one page, undigested. SCAN_ENTRY_SOFT_DIRTY is always 0 in a kernel without
+ * CONFIG_MEM_SOFT_DIRTY.
+ */
+#define SCAN_ENTRY_SOFT_DIRTY (1ull << 55)
+#define SCAN_ENTRY_FILE	      (1ull << 61)
+#define SCAN_ENTRY_SWAPPED    (1ull << 62)
+#define SCAN_ENTRY_PRESENT    (1ull << 63)
+int scan_entries(int pagemap_fd, uint64_t start, uint64_t *ret_entries, size_t n) _must_check_;
 
 /* Write-protects what is there in a range that is registered for it. */
 int scan_arm(int pagemap_fd, uint64_t start, uint64_t end);

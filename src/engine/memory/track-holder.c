@@ -20,7 +20,7 @@ enum {
 };
 
 struct hello {
-	uint64_t start_time;
+	uint64_t start_time, canary;
 	int32_t pid, more;
 };
 
@@ -43,7 +43,12 @@ static uint64_t read_u64(const unsigned char *p)
 static void send_all(int sock, const struct tracker *t)
 {
 	for (size_t i = 0; i < t->n; i++) {
-		struct hello h = { t->items[i].start_time, t->items[i].pid, i + 1 < t->n };
+		struct hello h = {
+			.start_time = t->items[i].start_time,
+			.canary = t->items[i].canary,
+			.pid = t->items[i].pid,
+			.more = i + 1 < t->n,
+		};
 		struct iovec iov = { &h, sizeof(h) };
 		union {
 			struct cmsghdr header;
@@ -231,7 +236,7 @@ static int receive_one(int sock, struct tracker *t)
 	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 	if (n != sizeof(h) || !c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
 		return -EBADMSG;
-	item = (struct tracked){ .pid = h.pid, .start_time = h.start_time };
+	item = (struct tracked){ .pid = h.pid, .start_time = h.start_time, .canary = h.canary };
 	memcpy(&item.fd, CMSG_DATA(c), sizeof(int));
 	r = tracker_add(t, item);
 	return r < 0 ? r : h.more != 0;

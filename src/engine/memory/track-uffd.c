@@ -25,6 +25,7 @@
 #include "engine/memory/scan.h"
 #include "engine/memory/track.h"
 #include "engine/memory/track-holder.h"
+#include "engine/memory/track-uffd.h"
 #include "engine/memory/vma.h"
 
 #ifndef UFFD_FEATURE_WP_UNPOPULATED
@@ -84,21 +85,18 @@ static int make_in(struct dump *d, struct task *task, struct remote *rm, int *re
 	return r;
 }
 
-static int set_up(int uffd)
+static int set_up(int uffd, uint64_t features)
 {
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC,
-	};
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | features };
 
 	return SYS_CALL(ioctl(uffd, UFFDIO_API, &api));
 }
 
-static bool available(void)
+bool uffd_available(uint64_t features)
 {
 	_cleanup_close_ int uffd = SYS_CALL(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));
 
-	return uffd >= 0 && set_up(uffd) == 0;
+	return uffd >= 0 && set_up(uffd, features) == 0;
 }
 
 /* The memory that it belongs to is gone: the process has executed another program. */
@@ -110,7 +108,8 @@ static bool is_dead(int uffd)
 	return SYS_CALL(ioctl(uffd, UFFDIO_WRITEPROTECT, &off)) == -ESRCH;
 }
 
-static int begin(struct dump *d, struct task *task, struct remote *rm, const struct tracked *had, int *ret_fd)
+int uffd_begin(struct dump *d, struct task *task, struct remote *rm, const struct tracked *had, uint64_t features,
+	       int *ret_fd)
 {
 	_cleanup_close_ int uffd = -EBADF;
 	int r;
@@ -124,8 +123,8 @@ static int begin(struct dump *d, struct task *task, struct remote *rm, const str
 		r = make_in(d, task, rm, &uffd);
 		if (r < 0)
 			return r;
-		if (uffd >= 0 && set_up(uffd) < 0)
-			return 0; /* before 6.7 */
+		if (uffd >= 0 && set_up(uffd, features) < 0)
+			return 0;
 	}
 	if (uffd < 0)
 		return 0;
@@ -135,14 +134,13 @@ static int begin(struct dump *d, struct task *task, struct remote *rm, const str
 
 /* ---- what it knows, and arming ---- */
 
-static bool can_be_tracked(const struct vma *v)
+bool uffd_can_watch(const struct vma *v)
 {
 	return vma_is_private(v->status) && !(v->status & (VMA_VDSO | VMA_AIORING | VMA_FILE_PRIVATE)) &&
 	       !(v->flags & MAP_HUGETLB) && (v->flags & MAP_TYPE) == MAP_PRIVATE;
 }
 
-/* Idempotent; -EBUSY: it is somebody else's. */
-static int enlist(int uffd, const struct vma *v)
+int uffd_enlist(int uffd, const struct vma *v)
 {
 	struct uffdio_register reg = {
 		.range = { v->start, v->end - v->start },
@@ -160,7 +158,8 @@ static void certify(const struct tracked *had, struct task *task)
 		struct vma *v = &task->vmas[i];
 
 		/* Registered at all? Then ours, or enlisting fails. */
-		v->tracked = can_be_tracked(v) && scan_is_watched(pagemap_fd, v->start) && enlist(had->fd, v) == 0;
+		v->tracked = uffd_can_watch(v) && scan_is_watched(pagemap_fd, v->start) &&
+			     uffd_enlist(had->fd, v) == 0;
 	}
 }
 
@@ -172,18 +171,28 @@ static int clear_marks(int uffd, const struct vma *v)
 	return SYS_CALL(ioctl(uffd, UFFDIO_WRITEPROTECT, &off));
 }
 
-static void arm(const struct tracked *t, const struct task *task)
+static void arm(struct tracked *t, const struct task *task)
 {
 	_cleanup_close_ int pagemap_fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
 
 	for (size_t i = 0; pagemap_fd >= 0 && i < task->n_vmas; i++) {
 		const struct vma *v = &task->vmas[i];
 
-		if (!can_be_tracked(v) || (!v->tracked && enlist(t->fd, v) < 0))
+		if (!uffd_can_watch(v) || (!v->tracked && uffd_enlist(t->fd, v) < 0))
 			continue;
 		if (v->tracked || clear_marks(t->fd, v) == 0)
 			(void)scan_arm(pagemap_fd, v->start, v->end);
 	}
+}
+
+static bool available(void)
+{
+	return uffd_available(UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC);
+}
+
+static int begin(struct dump *d, struct task *task, struct remote *rm, const struct tracked *had, int *ret_fd)
+{
+	return uffd_begin(d, task, rm, had, UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC, ret_fd);
 }
 
 const struct tracker_ops tracker_uffd = {

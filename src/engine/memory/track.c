@@ -10,15 +10,22 @@
 
 enum { TRACKED_MAX = 65536 };
 
-static const struct tracker_ops *const ways[] = { &tracker_uffd };
+static const struct tracker_ops *const ways[] = { &tracker_uffd, &tracker_softdirty };
 
 const struct tracker_ops *tracker_choose(void)
 {
+	const char *wanted = secure_getenv("SNAPMGR_TRACKER");
+
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
-		if (ways[i]->available())
+		if ((!wanted || strcmp(wanted, ways[i]->name) == 0) && ways[i]->available())
 			return ways[i];
 	}
 	return NULL;
+}
+
+struct scan_caps tracker_scan_caps(const struct tracker *t)
+{
+	return t && t->ops->soft_dirty ? SCAN_CAPS_SOFT_DIRTY : SCAN_CAPS_INIT;
 }
 
 struct tracker *tracker_free(struct tracker *t)
@@ -31,13 +38,18 @@ struct tracker *tracker_free(struct tracker *t)
 	return NULL;
 }
 
-const struct tracked *tracker_find(const struct tracker *t, const struct task *task)
+static struct tracked *find(const struct tracker *t, const struct task *task)
 {
 	for (size_t i = 0; t && i < t->n; i++) {
 		if (t->items[i].pid == task->pid && t->items[i].start_time == task->stat.start_time)
 			return &t->items[i];
 	}
 	return NULL;
+}
+
+const struct tracked *tracker_find(const struct tracker *t, const struct task *task)
+{
+	return find(t, task);
 }
 
 int tracker_add(struct tracker *t, struct tracked item)
@@ -100,7 +112,7 @@ void tracker_certify(struct dump *d, struct task *task)
 
 void tracker_arm(struct dump *d, const struct task *task)
 {
-	const struct tracked *t = tracker_find(d->tracking, task);
+	struct tracked *t = find(d->tracking, task);
 
 	if (t)
 		d->tracking->ops->arm(t, task);

@@ -7,6 +7,7 @@
  * One way of tracking is one struct tracker_ops; tracker_choose() takes the best that the kernel has:
  *
  *   uffd		a userfaultfd in asynchronous write-protect mode (Linux 6.7)		track-uffd.c
+ *   softdirty	the soft-dirty bits, and a userfaultfd that only watches the mappings	track-softdirty.c
  *
  * In one freeze: what the tracker of the parent set knows is certified mapping by mapping, the pages are looked at, and
  * the memory is armed for the next set. A page that is not tracked for sure is stored: never guessed.
@@ -16,6 +17,7 @@
  */
 
 #include "engine/dump.h"
+#include "engine/memory/scan.h"
 
 struct remote;
 struct vma;
@@ -24,7 +26,8 @@ struct vma;
 struct tracked {
 	pid_t pid;
 	uint64_t start_time; /* with the pid: this very process */
-	int fd;		     /* a userfaultfd, owned; -EBADF where the way of tracking has none */
+	int fd;		     /* a userfaultfd, owned */
+	uint64_t canary;     /* softdirty: address of the page that shows whether the bits are ours; 0: they are not */
 };
 
 struct tracker {
@@ -34,7 +37,8 @@ struct tracker {
 };
 
 struct tracker_ops {
-	const char *name; /* as in the file of the set */
+	const char *name;  /* as in the file of the set */
+	bool soft_dirty;   /* "written" is the soft-dirty bit: tracker_scan_caps() */
 	bool (*available)(void);
 	/*
 	 * Begins with a task whose thread is in a guest session (remote list empty); @had is its record with the parent
@@ -45,7 +49,7 @@ struct tracker_ops {
 	/* Sets vma->tracked of the mappings whose pages, where not written, are as @had saw them last. */
 	void (*certify)(const struct tracked *had, struct task *task);
 	/* From here on every write shows. What cannot be armed stays as it is and shows as written. */
-	void (*arm)(const struct tracked *t, const struct task *task);
+	void (*arm)(struct tracked *t, const struct task *task);
 	/* Keeps the tracker for the next command; *ret_note is what that finds it by, at most TRACKER_NOTE_MAX bytes. */
 	int (*keep)(struct dump *d, const struct tracker *t, char **ret_note);
 	/* Finds it again. Not finding it is no failure: what is missing is stored in full. */
@@ -54,9 +58,9 @@ struct tracker_ops {
 
 enum { TRACKER_NOTE_MAX = 4 * 1024 * 1024 };
 
-extern const struct tracker_ops tracker_uffd;
+extern const struct tracker_ops tracker_uffd, tracker_softdirty;
 
-/* The best way of this kernel, or NULL. */
+/* The best way of this kernel, or the one named by $SNAPMGR_TRACKER (for tests) if it is available; NULL: none. */
 const struct tracker_ops *tracker_choose(void);
 
 /*
@@ -65,6 +69,9 @@ const struct tracker_ops *tracker_choose(void);
  * Return: 0; *ret is NULL when there is none any more (it was lost, or another set came after).
  */
 int tracker_fetch(int parent_dir_fd, struct failure *f, struct tracker **ret) _must_check_;
+
+/* How scan_pages() has to look for what was written since @t was armed. NULL: any way. */
+struct scan_caps tracker_scan_caps(const struct tracker *t);
 
 /* The record of this very process (its start time counts), or NULL. */
 const struct tracked *tracker_find(const struct tracker *t, const struct task *task);

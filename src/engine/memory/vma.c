@@ -109,6 +109,8 @@ static void apply_vm_flags(struct vma *v, const char *p, const char *end)
 		}
 		if (p[0] == 's' && p[1] == 's')
 			v->status |= VMA_SHSTK;
+		if (p[0] == 'u' && p[1] == 'w')
+			v->watched = true;
 		p++;
 	}
 }

@@ -39,6 +39,7 @@ struct vma {
 	uint32_t fdflags;	    /* O_RDONLY or O_RDWR of a mapped file */
 	uint64_t madv;		    /* bit n: advice n */
 	uint64_t dev;		    /* of a mapped socket, while it has no id */
+	bool watched;		    /* registered with a userfaultfd, whosever */
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
 };
 
