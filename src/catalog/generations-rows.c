@@ -400,23 +400,9 @@ int generations_get(struct catalog *c, int64_t gen, struct failure *f, struct ge
 	return generations_read_row(&q, ret);
 }
 
-static int list_add(struct generation_list *list, struct query *q)
+static int read_item(struct query *q, void *item)
 {
-	int r;
-
-	if ((list->n & (list->n - 1)) == 0) {
-		size_t room = list->n ? list->n * 2 : 1;
-		struct generation *items = reallocarray(list->items, room, sizeof(*items));
-
-		if (!items)
-			return fail(q->f, -ENOMEM, "cannot list the generations");
-		list->items = items;
-	}
-	r = generations_read_row(q, &list->items[list->n]);
-	if (r < 0)
-		return r;
-	list->n++;
-	return 0;
+	return generations_read_row(q, item);
 }
 
 /* ",name,name," for instr(): a bound text instead of SQL put together. */
@@ -467,11 +453,7 @@ int generations_list(struct catalog *c, const struct generation_filter *filter, 
 	query_bind_i64(&q, filter->limit ? (int64_t)filter->limit : -1);
 	query_bind_u64(&q, filter->skip);
 
-	while ((r = query_step(&q)) > 0) {
-		r = list_add(&list, &q);
-		if (r < 0)
-			return r;
-	}
+	r = query_list(&q, read_item, sizeof(*list.items), (void **)&list.items, &list.n);
 	if (r < 0)
 		return r;
 

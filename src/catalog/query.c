@@ -111,6 +111,35 @@ int query_run(struct query *q)
 	return r;
 }
 
+/* The array has room for a power of two items. */
+static int list_grow(struct query *q, size_t item_size, void **items, size_t n)
+{
+	void *bigger;
+
+	if ((n & (n - 1)) != 0)
+		return 0;
+	bigger = reallocarray(*items, n ? n * 2 : 1, item_size);
+	if (!bigger)
+		return fail(q->f, -ENOMEM, "no memory for the rows of the catalog");
+	*items = bigger;
+	return 0;
+}
+
+int query_list(struct query *q, int (*read)(struct query *q, void *item), size_t item_size, void **items, size_t *n)
+{
+	int r;
+
+	while ((r = query_step(q)) > 0) {
+		r = list_grow(q, item_size, items, *n);
+		if (r == 0)
+			r = read(q, (char *)*items + *n * item_size);
+		if (r < 0)
+			return r;
+		(*n)++;
+	}
+	return r;
+}
+
 int64_t query_i64(struct query *q)
 {
 	return sqlite3_column_int64(q->stmt, q->column++);

@@ -191,23 +191,9 @@ static int read_run(struct query *q, struct run *ret)
 	return 0;
 }
 
-static int list_add(struct run_list *list, struct query *q)
+static int read_item(struct query *q, void *item)
 {
-	int r;
-
-	if ((list->n & (list->n - 1)) == 0) {
-		size_t room = list->n ? list->n * 2 : 1;
-		struct run *items = reallocarray(list->items, room, sizeof(*items));
-
-		if (!items)
-			return fail(q->f, -ENOMEM, "cannot list the runs");
-		list->items = items;
-	}
-	r = read_run(q, &list->items[list->n]);
-	if (r < 0)
-		return r;
-	list->n++;
-	return 0;
+	return read_run(q, item);
 }
 
 /* ",name,name," for instr(); "" for any. */
@@ -249,11 +235,7 @@ int runs_list(struct catalog *c, const struct run_filter *filter, struct failure
 	query_bind_u64(&q, filter->since_usec);
 	query_bind_i64(&q, filter->limit ? (int64_t)filter->limit : -1);
 
-	while ((r = query_step(&q)) > 0) {
-		r = list_add(&list, &q);
-		if (r < 0)
-			return r;
-	}
+	r = query_list(&q, read_item, sizeof(*list.items), (void **)&list.items, &list.n);
 	if (r < 0)
 		return r;
 

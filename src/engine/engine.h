@@ -116,6 +116,9 @@ struct engine_options {
 void engine_options_init(struct engine_options *o);
 void engine_options_done(struct engine_options *o);
 int strv_push(struct strv *v, const char *text); /* copies; 0 or -ENOMEM */
+/* The same with fail(). */
+int strv_add(struct strv *v, const char *text, struct failure *f) _must_check_;
+int strv_addf(struct strv *v, struct failure *f, const char *fmt, ...) _printf_(3, 4) _must_check_;
 void strv_done(struct strv *v);
 
 /*

@@ -81,29 +81,6 @@ static int replace_text(char **target, const char *value, struct failure *f)
 	return 0;
 }
 
-static int push_text(struct strv *v, const char *value, struct failure *f)
-{
-	int r = strv_push(v, value);
-
-	return r < 0 ? fail(f, r, "no memory for an option") : 0;
-}
-
-static _printf_(3, 4) int push_formatted(struct strv *v, struct failure *f, const char *fmt, ...)
-{
-	_cleanup_free_ char *text = NULL;
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	if (n < 0) {
-		text = NULL;
-		return fail(f, -ENOMEM, "no memory for an option");
-	}
-	return push_text(v, text, f);
-}
-
 /* Position of @value among @names, or -EINVAL. */
 static int find_choice(const char *value, const char *const names[], size_t n)
 {
@@ -289,7 +266,7 @@ static int take_ext_unix_sk(struct face_options *o, const char *value, struct fa
 
 		if (r < 0 || inode == 0 || (*p && *p != ','))
 			return bad_value(f, r < 0 ? r : -EINVAL, "ext-unix-sk", value);
-		r = push_formatted(&o->engine.external_unix_inodes, f, "%ju", (uintmax_t)inode);
+		r = strv_addf(&o->engine.external_unix_inodes, f, "%ju", (uintmax_t)inode);
 		if (r < 0)
 			return r;
 		value = *p ? p + 1 : p;
@@ -303,11 +280,10 @@ static int take_ext_mount_map(struct face_options *o, const char *value, struct 
 	const char *colon = strrchr(value, ':');
 
 	if (strcmp(value, "auto") == 0)
-		return push_text(&o->engine.external, "mnt[]", f);
+		return strv_add(&o->engine.external, "mnt[]", f);
 	if (!colon || colon == value || !colon[1])
 		return bad_value(f, -EINVAL, "ext-mount-map", value);
-	return push_formatted(&o->engine.external, f, "mnt[%.*s]:%s", (int)(colon - value), value,
-			      colon + 1);
+	return strv_addf(&o->engine.external, f, "mnt[%.*s]:%s", (int)(colon - value), value, colon + 1);
 }
 
 static int take_veth_pair(struct face_options *o, const char *value, struct failure *f)
@@ -316,8 +292,7 @@ static int take_veth_pair(struct face_options *o, const char *value, struct fail
 
 	if (!eq || eq == value || !eq[1])
 		return bad_value(f, -EINVAL, "veth-pair", value);
-	return push_formatted(&o->engine.external, f, "veth[%.*s]:%s", (int)(eq - value), value,
-			      eq + 1);
+	return strv_addf(&o->engine.external, f, "veth[%.*s]:%s", (int)(eq - value), value, eq + 1);
 }
 
 /* fd[N]:KEY, or debug[N]:TEXT which only writes TEXT to N. */
@@ -671,7 +646,7 @@ static int apply(struct face_options *o, size_t i, const char *value, struct fai
 		r = replace_text(target, value, f);
 		break;
 	case TEXTS:
-		r = push_text(target, value, f);
+		r = strv_add(target, value, f);
 		break;
 	case CUSTOM:
 		r = row->take(o, value, f);

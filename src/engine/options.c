@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine/engine.h"
@@ -81,6 +83,29 @@ int strv_push(struct strv *v, const char *text)
 	v->items = bigger;
 	v->items[v->n++] = copy;
 	return 0;
+}
+
+int strv_add(struct strv *v, const char *text, struct failure *f)
+{
+	int r = strv_push(v, text);
+
+	return r < 0 ? fail(f, r, "no memory for an option") : 0;
+}
+
+int strv_addf(struct strv *v, struct failure *f, const char *fmt, ...)
+{
+	_cleanup_free_ char *text = NULL;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0) {
+		text = NULL;
+		return fail(f, -ENOMEM, "no memory for an option");
+	}
+	return strv_add(v, text, f);
 }
 
 void strv_done(struct strv *v)

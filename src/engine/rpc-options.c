@@ -73,29 +73,6 @@ static int replace(char **target, char *text, struct failure *f)
 	return 0;
 }
 
-static int push(struct strv *v, const char *text, struct failure *f)
-{
-	int r = strv_push(v, text);
-
-	return r < 0 ? fail(f, r, "no memory for the options") : 0;
-}
-
-static _printf_(3, 4) int push_formatted(struct strv *v, struct failure *f, const char *fmt, ...)
-{
-	_cleanup_free_ char *text = NULL;
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	if (n < 0) {
-		text = NULL;
-		return fail(f, -ENOMEM, "no memory for the options");
-	}
-	return push(v, text, f);
-}
-
 static int fill_by_tables(struct face_options *o, const CriuOpts *msg, struct failure *f)
 {
 	const char *from = (const char *)msg;
@@ -178,8 +155,8 @@ static int fill_cgroups(struct face_options *o, const CriuOpts *msg, struct fail
 	}
 	for (size_t i = 0; i < msg->n_cg_root; i++) {
 		const CgroupRoot *root = msg->cg_root[i];
-		int r = push_formatted(&o->engine.cgroup_roots, f, "%s%s%s", root->ctrl ?: "",
-				       root->ctrl ? ":" : "", root->path);
+		int r = strv_addf(&o->engine.cgroup_roots, f, "%s%s%s", root->ctrl ?: "",
+				  root->ctrl ? ":" : "", root->path);
 
 		if (r < 0)
 			return r;
@@ -247,25 +224,24 @@ static int fill_external(struct face_options *o, const CriuOpts *msg, struct fai
 	int r = 0;
 
 	for (size_t i = 0; i < msg->n_external && r == 0; i++)
-		r = push(external, msg->external[i], f);
+		r = strv_add(external, msg->external[i], f);
 	for (size_t i = 0; i < msg->n_ext_mnt && r == 0; i++) {
 		const ExtMountMap *m = msg->ext_mnt[i];
 
 		if (strcmp(m->key, "auto") == 0 && !*m->val)
-			r = push(external, "mnt[]", f);
+			r = strv_add(external, "mnt[]", f);
 		else
-			r = push_formatted(external, f, "mnt[%s]:%s", m->key, m->val);
+			r = strv_addf(external, f, "mnt[%s]:%s", m->key, m->val);
 	}
 	for (size_t i = 0; i < msg->n_veths && r == 0; i++)
-		r = push_formatted(external, f, "veth[%s]:%s", msg->veths[i]->if_in,
-				   msg->veths[i]->if_out);
+		r = strv_addf(external, f, "veth[%s]:%s", msg->veths[i]->if_in,
+			      msg->veths[i]->if_out);
 	if (r == 0 && msg->auto_ext_mnt)
-		r = push(external, "mnt[]", f);
+		r = strv_add(external, "mnt[]", f);
 	for (size_t i = 0; i < msg->n_unix_sk_ino && msg->ext_unix_sk && r == 0; i++)
-		r = push_formatted(&o->engine.external_unix_inodes, f, "%u",
-				   msg->unix_sk_ino[i]->inode);
+		r = strv_addf(&o->engine.external_unix_inodes, f, "%u", msg->unix_sk_ino[i]->inode);
 	for (size_t i = 0; i < msg->n_exec_cmd && r == 0; i++)
-		r = push(&o->engine.exec_cmd, msg->exec_cmd[i], f);
+		r = strv_add(&o->engine.exec_cmd, msg->exec_cmd[i], f);
 	return r;
 }
 

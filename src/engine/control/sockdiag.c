@@ -24,6 +24,12 @@ enum { UNIX_SHOW = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_
 	    (at) = (const struct nlattr *)((const char *)(payload) + NLMSG_ALIGN(head));           \
 	     nla_ok(at, left); (at) = nla_next(at, &(left)))
 
+/* One question to sock_diag(7). @flags: NLM_F_DUMP for all sockets that match, 0 for one. */
+static int ask(const void *request, size_t size, int flags, netlink_row_fn *row, void *userdata)
+{
+	return netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, flags, request, size, row, userdata);
+}
+
 /* ---- unix ---- */
 
 struct unix_list {
@@ -112,8 +118,7 @@ int sockdiag_unix_get(uint32_t ino, struct arena *a, struct unix_diag *ret)
 	struct unix_list list = { .arena = a };
 	int r;
 
-	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, 0, &req, sizeof(req), unix_row,
-			  &list);
+	r = ask(&req, sizeof(req), 0, unix_row, &list);
 	if (r < 0)
 		return r;
 	if (list.n != 1)
@@ -132,8 +137,7 @@ int sockdiag_unix_listeners(struct arena *a, struct unix_diag **ret, size_t *ret
 	struct unix_list list = { .arena = a };
 	int r;
 
-	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req),
-			  unix_row, &list);
+	r = ask(&req, sizeof(req), NLM_F_DUMP, unix_row, &list);
 	if (r < 0)
 		return r;
 	*ret = list.items;
@@ -187,8 +191,7 @@ int sockdiag_inet_list(int family, int protocol, struct arena *a, struct inet_di
 	struct inet_list list = { .arena = a };
 	int r;
 
-	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req),
-			  inet_row, &list);
+	r = ask(&req, sizeof(req), NLM_F_DUMP, inet_row, &list);
 	if (r < 0)
 		return r;
 	*ret = list.items;
@@ -246,8 +249,7 @@ int sockdiag_netlink_get(uint32_t ino, struct arena *a, struct netlink_diag *ret
 	struct netlink_search search = { .arena = a, .ino = ino };
 	int r;
 
-	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req),
-			  netlink_row, &search);
+	r = ask(&req, sizeof(req), NLM_F_DUMP, netlink_row, &search);
 	if (r < 0)
 		return r;
 	if (!search.found)
@@ -369,8 +371,7 @@ int sockdiag_packet_get(uint32_t ino, struct arena *a, struct packet_diag *ret)
 	struct packet_search search = { .arena = a, .ino = ino };
 	int r;
 
-	r = netlink_query(NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &req, sizeof(req),
-			  packet_row, &search);
+	r = ask(&req, sizeof(req), NLM_F_DUMP, packet_row, &search);
 	if (r < 0)
 		return r;
 	if (!search.found)
