@@ -109,6 +109,11 @@ int sys_renameat(int dir_fd, const char *from, int to_dir_fd, const char *to)
 	return SYS_CALL(renameat(dir_fd, from, to_dir_fd, to));
 }
 
+int sys_exchangeat(int dir_fd, const char *a, int b_dir_fd, const char *b)
+{
+	return SYS_CALL(renameat2(dir_fd, a, b_dir_fd, b, RENAME_EXCHANGE));
+}
+
 int sys_fsync(int fd)
 {
 	return SYS_CALL(fsync(fd));

@@ -61,6 +61,15 @@ int generations_check_manifest(const struct generation *g, const struct manifest
 int generations_examine(struct catalog *c, const struct generation *g, enum manifest_level level,
 			struct failure *f) _must_check_;
 
+/*
+ * merges.c, for reconcile.c. A row that names two manifests: which of them lies there? The row says so afterwards.
+ * @ret_what:	what was done, static; left alone when the row names one only; may be NULL
+ */
+int merges_mend(struct catalog *c, int64_t gen, uint64_t now_usec, struct failure *f, const char **ret_what);
+/* The row becomes that of the new directory; or stays that of the old one. */
+int merges_finish(struct catalog *c, int64_t gen, uint64_t bytes, uint64_t now_usec, struct failure *f) _must_check_;
+int merges_undo(struct catalog *c, int64_t gen, struct failure *f);
+
 /* facts.c: what of a row is kept in the manifest, so that the row can be made again. */
 int facts_put(const struct generation *g, struct manifest *m, struct failure *f) _must_check_;
 /* Also gen, policy and parent. -EBADMSG: a fact is malformed or missing. */

@@ -239,7 +239,7 @@ static int commit_check(struct catalog *c, struct generation *g, struct failure 
 	struct manifest_hash hash;
 	int r;
 
-	r = store_open_dir(c->store, g->policy, g->gen, /* partial= */ true, f, &dir_fd);
+	r = store_open_dir(c->store, g->policy, g->gen, STORE_PARTIAL, f, &dir_fd);
 	if (r == -ENOENT)
 		return fail(f, r, "its directory is gone");
 	if (r < 0)
@@ -361,15 +361,15 @@ int generations_abort(struct catalog *c, int64_t gen, const char *reason, uint64
 	return generations_write_state(c, gen, GENERATION_DELETED, NULL, reason, now_usec, f);
 }
 
-/* Return: the number of a generation that stands on this one, 0 for none, or -errno. */
+/* Return: the number of a generation that stands on this one and is worth something, 0 for none, or -errno. */
 static int64_t find_child(struct catalog *c, int64_t gen, struct failure *f)
 {
 	_cleanup_(query_done) struct query q;
 	int r;
 
 	query_init(&q, c->db, f,
-		   "SELECT gen FROM generations WHERE parent = ? AND state <> 'deleted'"
-		   " ORDER BY gen LIMIT 1");
+		   "SELECT gen FROM generations WHERE parent = ?"
+		   " AND state NOT IN ('deleted', 'damaged') ORDER BY gen LIMIT 1");
 	query_bind_i64(&q, gen);
 	r = query_step(&q);
 	return r > 0 ? query_i64(&q) : r;
@@ -489,7 +489,7 @@ int generations_open(struct catalog *c, int64_t gen, struct failure *f, int *ret
 	FAILURE_SCOPE(f, "generation %" PRId64, gen);
 	if (!state_is_settled(g.state))
 		return fail(f, -ENOENT, "is %s", generation_state_to_string(g.state));
-	r = store_open_dir(c->store, g.policy, gen, /* partial= */ false, f, ret_dir_fd);
+	r = store_open_dir(c->store, g.policy, gen, STORE_WHOLE, f, ret_dir_fd);
 	if (r == -ENOENT)
 		return fail(f, r, "its directory is gone");
 	return r;
@@ -503,7 +503,7 @@ int generations_examine(struct catalog *c, const struct generation *g, enum mani
 	struct manifest_hash hash;
 	int r;
 
-	r = store_open_dir(c->store, g->policy, g->gen, /* partial= */ false, f, &dir_fd);
+	r = store_open_dir(c->store, g->policy, g->gen, STORE_WHOLE, f, &dir_fd);
 	if (r == -ENOENT)
 		return fail(f, -EBADMSG, "its directory is gone");
 	if (r < 0)

@@ -167,8 +167,8 @@ int generations_abort(struct catalog *c, int64_t gen, const char *reason, uint64
 /*
  * generations_delete() - remove a generation
  *
- * -EBUSY when it is pinned, or when a generation that is not deleted stands on it, by its number;
- * -ENOENT when it is deleted already. Interrupted, it is finished by reconcile_run() or by calling
+ * -EBUSY when it is pinned, or when a generation that is neither deleted nor damaged stands on it, by
+ * its number: merges.h moves into that what it needs. -ENOENT when it is deleted already. Interrupted, it is finished by reconcile_run() or by calling
  * it again.
  */
 int generations_delete(struct catalog *c, int64_t gen, const char *reason, uint64_t now_usec,

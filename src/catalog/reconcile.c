@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * In this order: what is not whole goes (its absence is then what rows are judged by), rows are
+ * In this order: merges that were interrupted come to one of their ends; what is not whole goes (its absence is then what rows are judged by), rows are
  * judged, directories without a row are taken over (parents first), numbers are kept from being
  * given out twice, open runs are closed. One object that resists does not keep the others from
  * being mended: it gets a line in the report.
@@ -20,7 +20,7 @@
 struct found_dir {
 	char policy[STORE_POLICY_MAX + 1];
 	int64_t gen;
-	bool partial;
+	enum store_form form;
 };
 
 struct reconcile {
@@ -82,7 +82,8 @@ static bool is_evidence(int error)
 	return error == -EBADMSG;
 }
 
-static int seen_dir(void *userdata, const char *policy, const char *name, int64_t gen, bool partial)
+static int seen_dir(void *userdata, const char *policy, const char *name, int64_t gen,
+		    enum store_form form)
 {
 	struct reconcile *rc = userdata;
 	struct found_dir *dirs;
@@ -98,7 +99,7 @@ static int seen_dir(void *userdata, const char *policy, const char *name, int64_
 			return fail(rc->f, -ENOMEM, "cannot list the store");
 		rc->dirs = dirs;
 	}
-	rc->dirs[rc->n_dirs] = (struct found_dir){ .gen = gen, .partial = partial };
+	rc->dirs[rc->n_dirs] = (struct found_dir){ .gen = gen, .form = form };
 	(void)snprintf(rc->dirs[rc->n_dirs].policy, sizeof(rc->dirs[0].policy), "%s", policy);
 	rc->n_dirs++;
 	return 0;
@@ -111,20 +112,66 @@ static int compare_dirs(const void *a, const void *b)
 	return (x->gen > y->gen) - (x->gen < y->gen);
 }
 
-static int remove_partials(struct reconcile *rc)
+/* Merges first: a GEN.merge may be the one that is whole. */
+static int mend_merges(struct reconcile *rc)
+{
+	const struct generation_filter filter = { 0 };
+	_cleanup_(generation_list_done) struct generation_list list = { 0 };
+	int r;
+
+	r = generations_list(rc->c, &filter, rc->f, &list);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < list.n; i++) {
+		struct failure found = { 0 };
+		const char *what = NULL;
+
+		r = merges_mend(rc->c, list.items[i].gen, rc->now_usec, &found, &what);
+		if (r < 0)
+			r = note(rc, "generation %" PRId64 ": %s", list.items[i].gen, found.text);
+		else if (what)
+			r = note_change(rc, "generation %" PRId64 ": %s", list.items[i].gen, what);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Does the row still need what lies beside its directory? Only if that could not be mended just now. */
+static int is_needed(struct reconcile *rc, const struct found_dir *d)
+{
+	_cleanup_(generation_done) struct generation g = { 0 };
+	struct failure found = { 0 };
+	int r;
+
+	if (d->form != STORE_MERGE)
+		return 0;
+	r = generations_get(rc->c, d->gen, &found, &g);
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? fail(rc->f, r, "%s", found.text) : g.merge_manifest.hex[0] != '\0';
+}
+
+static int remove_leavings(struct reconcile *rc)
 {
 	for (size_t i = 0; i < rc->n_dirs; i++) {
 		const struct found_dir *d = &rc->dirs[i];
 		struct failure found = { 0 };
 		int r;
 
-		if (!d->partial)
+		if (d->form == STORE_WHOLE)
 			continue;
-		r = store_remove_partial(rc->c->store, d->policy, d->gen, &found);
+		r = is_needed(rc, d);
+		if (r < 0)
+			return r;
+		if (r > 0)
+			continue;
+		r = store_remove_form(rc->c->store, d->policy, d->gen, d->form, &found);
 		if (r < 0)
 			r = note(rc, "%s", found.text);
 		else
-			r = note_change(rc, "%s/%" PRId64 ".partial: removed", d->policy, d->gen);
+			r = note_change(rc, "%s/%" PRId64 ".%s: removed", d->policy, d->gen,
+					d->form == STORE_MERGE ? "merge" : "partial");
 		if (r < 0)
 			return r;
 	}
@@ -132,13 +179,12 @@ static int remove_partials(struct reconcile *rc)
 }
 
 /* Return: 1 there, 0 not, or -errno, told in @found. */
-static int dir_exists(struct reconcile *rc, const struct generation *g, bool partial,
-		      struct failure *found)
+static int dir_exists(struct reconcile *rc, const struct generation *g, struct failure *found)
 {
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	r = store_open_dir(rc->c->store, g->policy, g->gen, partial, found, &fd);
+	r = store_open_dir(rc->c->store, g->policy, g->gen, STORE_WHOLE, found, &fd);
 	if (r == -ENOENT)
 		return 0;
 	/* A file or a link in its place is something, too. */
@@ -196,7 +242,7 @@ static int judge_writing(struct reconcile *rc, const struct generation *g)
 	struct failure found = { 0 };
 	int r;
 
-	r = dir_exists(rc, g, /* partial= */ false, &found);
+	r = dir_exists(rc, g, &found);
 	if (r == 0)
 		return remove_row(rc, g, reason);
 	if (r > 0 && !g->manifest.hex[0])
@@ -271,7 +317,7 @@ static int read_orphan(struct reconcile *rc, const struct found_dir *d, struct f
 	struct manifest_hash hash;
 	int r;
 
-	r = store_open_dir(rc->c->store, d->policy, d->gen, /* partial= */ false, found, &dir_fd);
+	r = store_open_dir(rc->c->store, d->policy, d->gen, STORE_WHOLE, found, &dir_fd);
 	if (r == -ENOENT)
 		return fail(found, r, "went away");
 	if (r < 0)
@@ -361,7 +407,7 @@ static int reserve_numbers(struct reconcile *rc)
 	int r;
 
 	for (size_t i = 0; i < rc->n_dirs; i++) {
-		if (!rc->dirs[i].partial)
+		if (rc->dirs[i].form == STORE_WHOLE)
 			highest = MAX(highest, rc->dirs[i].gen);
 	}
 	r = query_number(rc->c->db,
@@ -433,14 +479,17 @@ int reconcile_run(struct catalog *c, uint64_t now_usec, struct failure *f,
 	if (rc.n_dirs > 1)
 		qsort(rc.dirs, rc.n_dirs, sizeof(*rc.dirs), compare_dirs);
 
-	r = remove_partials(&rc);
+	r = mend_merges(&rc);
+	if (r < 0)
+		return r;
+	r = remove_leavings(&rc);
 	if (r < 0)
 		return r;
 	r = judge_rows(&rc);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < rc.n_dirs; i++) {
-		if (rc.dirs[i].partial)
+		if (rc.dirs[i].form != STORE_WHOLE)
 			continue;
 		r = judge_dir(&rc, &rc.dirs[i]);
 		if (r < 0)

@@ -10,6 +10,7 @@
  * catalog_open() and before anything else; running it again changes nothing.
  *
  *	GEN.partial			removed, whatever the row says
+ *	GEN.merge			removed, once the row of GEN says which of two manifests it has (merges.c)
  *	GEN, row "writing"		ok when its manifest is the row's and holds; else removed
  *	GEN, row "deleting"		removed, row "deleted"
  *	GEN, row "deleted"		left and reported: not our doing

@@ -19,7 +19,11 @@
 #include "basic/sys.h"
 #include "basic/dir.h"
 
-#define PARTIAL_SUFFIX ".partial"
+static const char *const suffixes[] = {
+	[STORE_WHOLE] = "",
+	[STORE_PARTIAL] = ".partial",
+	[STORE_MERGE] = ".merge",
+};
 
 enum {
 	STORE_NAME_MAX = 32, /* GEN.partial with its NUL */
@@ -43,11 +47,10 @@ bool store_policy_is_valid(const char *policy)
 			      "0123456789._-@") == len;
 }
 
-bool store_parse_name(const char *name, int64_t *ret_gen, bool *ret_partial)
+bool store_parse_name(const char *name, int64_t *ret_gen, enum store_form *ret_form)
 {
 	const char *p = name;
 	int64_t gen = 0;
-	bool partial;
 
 	if (*p < '1' || *p > '9')
 		return false;
@@ -56,18 +59,20 @@ bool store_parse_name(const char *name, int64_t *ret_gen, bool *ret_partial)
 		if (gen > STORE_GEN_MAX)
 			return false;
 	}
-	partial = strcmp(p, PARTIAL_SUFFIX) == 0;
-	if (*p && !partial)
-		return false;
-	*ret_gen = gen;
-	*ret_partial = partial;
-	return true;
+	for (size_t form = 0; form < ARRAY_SIZE(suffixes); form++) {
+		if (strcmp(p, suffixes[form]) != 0)
+			continue;
+		*ret_gen = gen;
+		*ret_form = form;
+		return true;
+	}
+	return false;
 }
 
-static void store_name(int64_t gen, bool partial, char name[static STORE_NAME_MAX])
+static void store_name(int64_t gen, enum store_form form, char name[static STORE_NAME_MAX])
 {
 	assert(gen > 0 && gen <= STORE_GEN_MAX);
-	(void)snprintf(name, STORE_NAME_MAX, "%" PRId64 "%s", gen, partial ? PARTIAL_SUFFIX : "");
+	(void)snprintf(name, STORE_NAME_MAX, "%" PRId64 "%s", gen, suffixes[form]);
 }
 
 /*
@@ -183,15 +188,29 @@ static int store_make_policy(struct store *s, const char *policy, struct failure
 	return r;
 }
 
+static int make_dir(int policy_fd, const char *policy, const char *name, struct failure *f, int *ret_dir_fd)
+{
+	int r, fd;
+
+	r = sys_mkdirat(policy_fd, name, 0700);
+	if (r < 0)
+		return fail(f, r, "%s/%s: cannot be made", policy, name);
+	fd = open_dir(policy_fd, name);
+	if (fd < 0)
+		return fail(f, fd, "%s/%s: cannot be opened", policy, name);
+	*ret_dir_fd = fd;
+	return 0;
+}
+
 int store_make(struct store *s, const char *policy, int64_t gen, struct failure *f, int *ret_dir_fd)
 {
 	char whole[STORE_NAME_MAX], partial[STORE_NAME_MAX];
-	_cleanup_close_ int policy_fd = -EBADF, fd = -EBADF;
+	_cleanup_close_ int policy_fd = -EBADF;
 	struct stat st;
 	int r;
 
-	store_name(gen, false, whole);
-	store_name(gen, true, partial);
+	store_name(gen, STORE_WHOLE, whole);
+	store_name(gen, STORE_PARTIAL, partial);
 
 	r = store_make_policy(s, policy, f, &policy_fd);
 	if (r < 0)
@@ -202,25 +221,35 @@ int store_make(struct store *s, const char *policy, int64_t gen, struct failure 
 	if (r != -ENOENT)
 		return fail(f, r, "%s/%s: cannot be looked at", policy, whole);
 
-	r = sys_mkdirat(policy_fd, partial, 0700);
-	if (r < 0)
-		return fail(f, r, "%s/%s: cannot be made", policy, partial);
-	fd = open_dir(policy_fd, partial);
-	if (fd < 0)
-		return fail(f, fd, "%s/%s: cannot be opened", policy, partial);
-
-	*ret_dir_fd = TAKE_FD(fd);
-	return 0;
+	return make_dir(policy_fd, policy, partial, f, ret_dir_fd);
 }
 
-int store_open_dir(struct store *s, const char *policy, int64_t gen, bool partial,
+int store_make_merge(struct store *s, const char *policy, int64_t gen, struct failure *f, int *ret_dir_fd)
+{
+	_cleanup_close_ int policy_fd = -EBADF;
+	char name[STORE_NAME_MAX];
+	int r;
+
+	store_name(gen, STORE_MERGE, name);
+	r = store_open_policy(s, policy, f, &policy_fd);
+	if (r == -ENOENT)
+		return fail(f, r, "%s/: went away", policy);
+	if (r < 0)
+		return r;
+	r = dir_remove(policy_fd, name);
+	if (r < 0)
+		return fail(f, r, "%s/%s: cannot be removed", policy, name);
+	return make_dir(policy_fd, policy, name, f, ret_dir_fd);
+}
+
+int store_open_dir(struct store *s, const char *policy, int64_t gen, enum store_form form,
 		   struct failure *f, int *ret_dir_fd)
 {
 	_cleanup_close_ int policy_fd = -EBADF;
 	char name[STORE_NAME_MAX];
 	int fd, r;
 
-	store_name(gen, partial, name);
+	store_name(gen, form, name);
 	r = store_open_policy(s, policy, f, &policy_fd);
 	if (r < 0)
 		return r;
@@ -237,8 +266,8 @@ int store_publish(struct store *s, const char *policy, int64_t gen, struct failu
 	_cleanup_close_ int policy_fd = -EBADF;
 	int r;
 
-	store_name(gen, false, whole);
-	store_name(gen, true, partial);
+	store_name(gen, STORE_WHOLE, whole);
+	store_name(gen, STORE_PARTIAL, partial);
 
 	r = store_open_policy(s, policy, f, &policy_fd);
 	if (r == -ENOENT)
@@ -254,6 +283,27 @@ int store_publish(struct store *s, const char *policy, int64_t gen, struct failu
 	return 0;
 }
 
+int store_exchange(struct store *s, const char *policy, int64_t gen, struct failure *f)
+{
+	char whole[STORE_NAME_MAX], merge[STORE_NAME_MAX];
+	_cleanup_close_ int policy_fd = -EBADF;
+	int r;
+
+	store_name(gen, STORE_WHOLE, whole);
+	store_name(gen, STORE_MERGE, merge);
+
+	r = store_open_policy(s, policy, f, &policy_fd);
+	if (r == -ENOENT)
+		return fail(f, r, "%s/: went away", policy);
+	if (r < 0)
+		return r;
+	r = sys_exchangeat(policy_fd, merge, policy_fd, whole);
+	if (r < 0)
+		return fail(f, r, "%s/%s: cannot take the place of %s", policy, merge, whole);
+	r = sys_fsync(policy_fd);
+	return r < 0 ? fail(f, r, "%s/: cannot be synced", policy) : 0;
+}
+
 /* GEN loses its name, GEN.partial goes. */
 int store_remove(struct store *s, const char *policy, int64_t gen, struct failure *f)
 {
@@ -262,10 +312,12 @@ int store_remove(struct store *s, const char *policy, int64_t gen, struct failur
 	struct stat st;
 	int r;
 
-	store_name(gen, false, whole);
-	store_name(gen, true, partial);
+	store_name(gen, STORE_WHOLE, whole);
+	store_name(gen, STORE_PARTIAL, partial);
 
-	r = store_remove_partial(s, policy, gen, f);
+	r = store_remove_form(s, policy, gen, STORE_MERGE, f);
+	if (r == 0)
+		r = store_remove_form(s, policy, gen, STORE_PARTIAL, f);
 	if (r < 0)
 		return r;
 	r = store_open_policy(s, policy, f, &policy_fd);
@@ -285,24 +337,25 @@ int store_remove(struct store *s, const char *policy, int64_t gen, struct failur
 	r = sys_fsync(policy_fd);
 	if (r < 0)
 		return fail(f, r, "%s/: cannot be synced", policy);
-	return store_remove_partial(s, policy, gen, f);
+	return store_remove_form(s, policy, gen, STORE_PARTIAL, f);
 }
 
-int store_remove_partial(struct store *s, const char *policy, int64_t gen, struct failure *f)
+int store_remove_form(struct store *s, const char *policy, int64_t gen, enum store_form form, struct failure *f)
 {
 	_cleanup_close_ int policy_fd = -EBADF;
-	char partial[STORE_NAME_MAX];
+	char name[STORE_NAME_MAX];
 	int r;
 
-	store_name(gen, true, partial);
+	assert(form != STORE_WHOLE);
+	store_name(gen, form, name);
 	r = store_open_policy(s, policy, f, &policy_fd);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
 		return r;
-	r = dir_remove(policy_fd, partial);
+	r = dir_remove(policy_fd, name);
 	if (r < 0)
-		return fail(f, r, "%s/%s: cannot be removed", policy, partial);
+		return fail(f, r, "%s/%s: cannot be removed", policy, name);
 	r = sys_fsync(policy_fd);
 	if (r < 0)
 		return fail(f, r, "%s/: cannot be synced", policy);
@@ -324,11 +377,11 @@ static int store_each_of_policy(struct store *s, const char *policy, store_seen_
 		return fail(f, r, "%s/: cannot be listed", policy);
 
 	for (size_t i = 0; i < names.n; i++) {
-		bool partial = false;
+		enum store_form form = STORE_WHOLE;
 		int64_t gen = -1;
 
-		(void)store_parse_name(names.items[i], &gen, &partial);
-		r = seen(userdata, policy, names.items[i], gen, partial);
+		(void)store_parse_name(names.items[i], &gen, &form);
+		r = seen(userdata, policy, names.items[i], gen, form);
 		if (r != 0)
 			return r;
 	}

@@ -7,6 +7,7 @@
  *	STORE/catalog.db		the catalog's database (with its -wal and -shm)
  *	STORE/POLICY/GEN/		a generation: images and "manifest"; whole
  *	STORE/POLICY/GEN.partial/	one that is being written or being removed
+ *	STORE/POLICY/GEN.merge/		what is to take the place of GEN, or has lost it
  *
  * Directories are 0700, files 0600. Everything is reached by directory descriptors with O_NOFOLLOW;
  * names are checked before they become paths. The store knows directories only: what they mean, and
@@ -37,11 +38,17 @@ struct store;
  */
 bool store_policy_is_valid(const char *policy) _pure_;
 
+enum store_form {
+	STORE_WHOLE,   /* GEN */
+	STORE_PARTIAL, /* GEN.partial */
+	STORE_MERGE,   /* GEN.merge */
+};
+
 /*
- * "GEN" or "GEN.partial", GEN a number as we write it (no zeros in front). False: the name is none
+ * GEN with or without a suffix, a number as we write it (no zeros in front). False: the name is none
  * of ours.
  */
-bool store_parse_name(const char *name, int64_t *ret_gen, bool *ret_partial);
+bool store_parse_name(const char *name, int64_t *ret_gen, enum store_form *ret_form);
 
 /* Opens and locks @path; makes it when it is missing. -EBUSY: another process has it. */
 int store_open(const char *path, struct failure *f, struct store **ret) _must_check_;
@@ -55,15 +62,25 @@ int store_fd(const struct store *s);
 int store_make(struct store *s, const char *policy, int64_t gen, struct failure *f,
 	       int *ret_dir_fd) _must_check_;
 
+/* An empty GEN.merge; one that is left from before is removed. */
+int store_make_merge(struct store *s, const char *policy, int64_t gen, struct failure *f,
+		     int *ret_dir_fd) _must_check_;
+
 /*
- * The directory of a generation, or of its .partial. -ENOENT without a fail(): absence may be the
- * answer.
+ * The directory of a generation, or of what has its number and a suffix. -ENOENT without a fail():
+ * absence may be the answer.
  */
-int store_open_dir(struct store *s, const char *policy, int64_t gen, bool partial,
+int store_open_dir(struct store *s, const char *policy, int64_t gen, enum store_form form,
 		   struct failure *f, int *ret_dir_fd) _must_check_;
 
 /* GEN.partial becomes GEN; durable on return. Its content must have been synced before. */
 int store_publish(struct store *s, const char *policy, int64_t gen, struct failure *f) _must_check_;
+
+/*
+ * GEN.merge and GEN change places, in one step; durable on return. Both are whole, and their content
+ * is synced.
+ */
+int store_exchange(struct store *s, const char *policy, int64_t gen, struct failure *f) _must_check_;
 
 /*
  * store_remove() - remove what there is of a generation
@@ -73,9 +90,9 @@ int store_publish(struct store *s, const char *policy, int64_t gen, struct failu
  */
 int store_remove(struct store *s, const char *policy, int64_t gen, struct failure *f) _must_check_;
 
-/* The same for GEN.partial alone; GEN, if there is one, stays. */
-int store_remove_partial(struct store *s, const char *policy, int64_t gen,
-			 struct failure *f) _must_check_;
+/* The same for GEN.partial or GEN.merge alone; GEN, if there is one, stays. */
+int store_remove_form(struct store *s, const char *policy, int64_t gen, enum store_form form,
+		      struct failure *f) _must_check_;
 
 /*
  * store_each() - call @seen for every directory entry two levels down
@@ -84,7 +101,7 @@ int store_remove_partial(struct store *s, const char *policy, int64_t gen,
  * 0 ends the walk and is returned.
  */
 typedef int (*store_seen_t)(void *userdata, const char *policy, const char *name, int64_t gen,
-			    bool partial);
+			    enum store_form form);
 int store_each(struct store *s, store_seen_t seen, void *userdata, struct failure *f) _must_check_;
 
 /* Bytes of the file system the store is on. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "catalog/merges.h"
 #include "catalog/query.h"
 #include "catalog/runs.h"
 
@@ -134,6 +135,53 @@ static int run_abort(const char *path, struct failure *f)
 	return with_run(path, RUN_DUMP, f, dump_and_abort);
 }
 
+static int seal_merge(struct catalog *c, int64_t child, struct generation *g, struct failure *f)
+{
+	_cleanup_close_ int from_fd = -EBADF, into_fd = -EBADF;
+	int r;
+
+	r = merges_begin(c, child, f, g, &from_fd, &into_fd);
+	if (r >= 0)
+		r = write_images(into_fd, g->parent, f);
+	return r < 0 ? r : generations_seal(into_fd, g, f);
+}
+
+/* The second of three goes: the third takes over what it needs of it. */
+static int merge_and_delete(struct catalog *c, struct run *run, struct failure *f)
+{
+	_cleanup_(generation_done) struct generation g = { 0 };
+	const struct generation_filter filter = { .limit = 3 };
+	_cleanup_(generation_list_done) struct generation_list list = { 0 };
+	int r;
+
+	r = generations_list(c, &filter, f, &list);
+	if (r < 0)
+		return r;
+	run->gen = list.items[1].gen;
+	r = seal_merge(c, list.items[2].gen, &g, f);
+	if (r >= 0)
+		r = merges_commit(c, &g, FIXTURE_NOW, f);
+	if (r < 0) {
+		if (g.gen)
+			(void)merges_abort(c, &g, NULL);
+		return r;
+	}
+	return generations_delete(c, run->gen, "keep-last", FIXTURE_NOW, f);
+}
+
+static int run_merge(const char *path, struct failure *f)
+{
+	return with_run(path, RUN_DELETE, f, merge_and_delete);
+}
+
+static void prepare_chain(struct fixture *fx)
+{
+	int64_t parent = 0;
+
+	for (int i = 0; i < 4; i++)
+		parent = fixture_generation(fx, "solver", parent);
+}
+
 static void prepare_one(struct fixture *fx)
 {
 	fixture_generation(fx, "solver", 0);
@@ -200,6 +248,7 @@ const struct catalog_step catalog_steps[] = {
 	{ "increment", prepare_one, run_dump_increment, -1, true },
 	{ "delete", prepare_one, run_delete, -1, false },
 	{ "abort", NULL, run_abort, 0, false },
+	{ "merge", prepare_chain, run_merge, -1, false, 3 },
 	{ "reconcile", prepare_mess, run_reconcile, 3, false },
 	{ "first open", prepare_nothing_at_all, run_open, 0, false },
 };

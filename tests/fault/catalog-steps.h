@@ -19,6 +19,7 @@ struct catalog_step {
 	int n_good;
 	/* Killed when a directory was renamed, it is good, although its row did not know yet. */
 	bool keeps_whole;
+	int n_good_min; /* so many are good at least, wherever it was interrupted */
 };
 
 extern const struct catalog_step catalog_steps[];

@@ -103,7 +103,7 @@ static unsigned fail_every_call(struct fixture *fx, const struct catalog_step *s
 		fixture_reconcile(fx);
 		fixture_check_invariants(fx);
 		n_good = fixture_delete_all(fx);
-		if (step->n_good >= 0 && n_good != step->n_good)
+		if ((step->n_good >= 0 && n_good != step->n_good) || n_good < step->n_good_min)
 			fail_msg("%s, call %u: %d good generations", step->name, nth, n_good);
 	}
 	return n_failed;

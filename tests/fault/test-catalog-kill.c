@@ -170,7 +170,7 @@ static unsigned kill_at_every_call(struct fixture *fx, const struct catalog_step
 				 again.lines[0]);
 		reconcile_report_done(&again);
 		n_good = fixture_delete_all(fx);
-		if (step->n_good >= 0 && n_good != step->n_good)
+		if ((step->n_good >= 0 && n_good != step->n_good) || n_good < step->n_good_min)
 			fail_msg("%s, call %u: %d good generations", step->name, nth, n_good);
 		if (step->keeps_whole && n_good != n_whole)
 			fail_msg("%s, call %u: %d good generations, %d were whole", step->name, nth,

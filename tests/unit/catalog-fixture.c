@@ -164,12 +164,12 @@ enum generation_state fixture_state(struct fixture *fx, int64_t gen)
 }
 
 static int check_dir(void *userdata, const char *policy, const char *name, int64_t gen,
-		     bool partial)
+		     enum store_form form)
 {
 	struct fixture *fx = userdata;
 	_cleanup_(generation_done) struct generation g = { 0 };
 
-	if (gen < 0 || partial)
+	if (gen < 0 || form != STORE_WHOLE)
 		fail_msg("%s/%s was left", policy, name);
 	assert_ok(fx, generations_get(fx->c, gen, &fx->failure, &g));
 	assert_string_equal(g.policy, policy);

@@ -310,21 +310,24 @@ static void names_in_the_store_are_parsed_strictly(void **state)
 					       "1 ",
 					       "1.part",
 					       "1.partial.partial",
+					       "1.merge.partial",
 					       "1.",
 					       "partial",
 					       "x1",
 					       "1000000000000",
 					       "99999999999999999999999" };
 	int64_t gen = 7;
-	bool partial = true;
+	enum store_form form = STORE_PARTIAL;
 
 	(void)state;
-	assert_true(store_parse_name("999999999999", &gen, &partial));
-	assert_true(gen == STORE_GEN_MAX && !partial);
-	assert_true(store_parse_name("42.partial", &gen, &partial));
-	assert_true(gen == 42 && partial);
+	assert_true(store_parse_name("999999999999", &gen, &form));
+	assert_true(gen == STORE_GEN_MAX && form == STORE_WHOLE);
+	assert_true(store_parse_name("43.merge", &gen, &form));
+	assert_true(gen == 43 && form == STORE_MERGE);
+	assert_true(store_parse_name("42.partial", &gen, &form));
+	assert_true(gen == 42 && form == STORE_PARTIAL);
 	for (size_t i = 0; i < ARRAY_SIZE(strange); i++)
-		assert_false(store_parse_name(strange[i], &gen, &partial));
+		assert_false(store_parse_name(strange[i], &gen, &form));
 	assert_true(gen == 42);
 	assert_true(store_policy_is_valid("redis-server@1.service_x"));
 	assert_false(store_policy_is_valid("a\nb"));
