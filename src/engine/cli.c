@@ -178,6 +178,21 @@ static int run_merge(struct command *c)
 	return r < 0 ? r : engine_merge(&c->options.engine, &c->face.context, &stats, &c->failure);
 }
 
+static int run_verify(struct command *c)
+{
+	struct engine_stats stats = {};
+	int r;
+
+	r = open_face(c);
+	if (r == 0)
+		r = engine_verify(&c->options.engine, &c->face.context, &stats, &c->failure);
+	if (r < 0)
+		return r;
+	(void)printf("whole: %u tasks, %ju pages, of them %ju in %u parent sets\n", stats.n_tasks,
+		     (uintmax_t)stats.pages_scanned, (uintmax_t)stats.pages_skipped_parent, stats.n_sets - 1);
+	return 0;
+}
+
 static int run_cpuinfo_dump(struct command *c)
 {
 	int r = open_face(c);
@@ -208,6 +223,8 @@ static const struct action actions[] = {
 	  "     compare cpuinfo.img with this processor" },
 	{ "merge", NULL, ACTION_MERGE, run_merge,
 	  "-D DIR --into DIR  write a set again without its parent" },
+	{ "verify", NULL, ACTION_VERIFY, run_verify,
+	  "-D DIR           is the set whole, with all that it continues?" },
 	{ "swrk", NULL, ACTION_SWRK, NULL,
 	  "FD                 serve CRIU's RPC on an inherited socket" },
 	{ "page-server", NULL, ACTION_PAGE_SERVER, NULL, NULL },

@@ -153,6 +153,7 @@ struct engine_stats {
 	uint64_t bytes_written; /* whole image set */
 	uint32_t n_tasks;
 	uint32_t n_threads;
+	uint32_t n_sets; /* verify: of the chain */
 	uint64_t forecast_usec;	  /* of the time frozen, made before it; 0: none was made */
 	uint32_t pre_dump_rounds; /* of pre-copy */
 	uint64_t pre_dump_pages;  /* written by them */
@@ -201,6 +202,15 @@ int engine_restore(const struct engine_options *options, const struct engine_con
  */
 int engine_merge(const struct engine_options *options, const struct engine_context *context,
 		 struct engine_stats *stats, struct failure *failure) _must_check_;
+
+/*
+ * engine_verify() - could the set in options->images_dir_fd be restored, as far as it is up to the images?
+ *
+ * Follows every page through the chain of parents. Changes nothing. Measures pages_scanned (all of its memory),
+ * pages_skipped_parent (of them, in parents), n_sets, n_tasks.
+ */
+int engine_verify(const struct engine_options *options, const struct engine_context *context,
+		  struct engine_stats *stats, struct failure *failure) _must_check_;
 
 /* engine_check() - can this kernel do what a dump and a restore need? */
 int engine_check(const struct engine_context *context, struct failure *failure) _must_check_;

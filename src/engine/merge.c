@@ -225,23 +225,6 @@ static int merge_pagemap(struct merge *m, enum image_id id, uint64_t key)
 	return 0;
 }
 
-/* Is @name exactly what an image of this kind is called? */
-static bool name_is_of(const char *name, enum image_id id, const char *prefix, uint64_t *ret_key)
-{
-	size_t n = strlen(prefix);
-	char *end, expected[64];
-	uint64_t key;
-
-	if (strncmp(name, prefix, n) != 0)
-		return false;
-	errno = 0;
-	key = strtoull(name + n, &end, 10);
-	if (errno || end == name + n || strcmp(image_name(id, key, expected), name) != 0)
-		return false;
-	*ret_key = key;
-	return true;
-}
-
 static int merge_pagemaps(struct merge *m)
 {
 	for (size_t i = 0; i < m->names.n; i++) {
@@ -249,9 +232,9 @@ static int merge_pagemaps(struct merge *m)
 		uint64_t key;
 		int r = 0;
 
-		if (name_is_of(name, IMAGE_PAGEMAP, "pagemap-", &key))
+		if (image_is_named(IMAGE_PAGEMAP, name, &key))
 			r = merge_pagemap(m, IMAGE_PAGEMAP, key);
-		else if (name_is_of(name, IMAGE_PAGEMAP_SHMEM, "pagemap-shmem-", &key))
+		else if (image_is_named(IMAGE_PAGEMAP_SHMEM, name, &key))
 			r = merge_pagemap(m, IMAGE_PAGEMAP_SHMEM, key);
 		if (r < 0)
 			return r;

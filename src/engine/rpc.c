@@ -322,6 +322,18 @@ static int serve_merge(struct rpc *rpc)
 	return r;
 }
 
+static int serve_verify(struct rpc *rpc)
+{
+	struct engine_stats stats = {};
+	int r = open_face(rpc, ACTION_VERIFY);
+
+	if (r == 0)
+		r = engine_verify(&rpc->options.engine, &rpc->face.context, &stats, &rpc->failure);
+	if (r == 0)
+		put_stats(rpc, &stats);
+	return r;
+}
+
 static const struct request_row rows[] = {
 	{ CRIU_REQ_TYPE__EMPTY, "EMPTY", false, NULL },
 	{ CRIU_REQ_TYPE__DUMP, "DUMP", false, serve_dump },
@@ -337,6 +349,7 @@ static const struct request_row rows[] = {
 	{ CRIU_REQ_TYPE__FEATURE_CHECK, "FEATURE_CHECK", true, serve_feature_check },
 	{ CRIU_REQ_TYPE__VERSION, "VERSION", true, serve_version },
 	{ CRIU_REQ_TYPE__WAIT_PID, "WAIT_PID", false, NULL },
+	{ CRIU_REQ_TYPE__SNAPMGR_VERIFY, "SNAPMGR_VERIFY", false, serve_verify },
 	{ CRIU_REQ_TYPE__SNAPMGR_MERGE, "SNAPMGR_MERGE", false, serve_merge },
 };
 

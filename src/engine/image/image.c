@@ -79,6 +79,27 @@ const char *image_name(enum image_id id, uint64_t key, char buf[static 64])
 	return buf;
 }
 
+bool image_is_named(enum image_id id, const char *name, uint64_t *ret_key)
+{
+	const char *percent = strchr(kinds[id].format, '%');
+	size_t n = percent ? (size_t)(percent - kinds[id].format) : 0;
+	char *end, expected[64];
+	uint64_t key = 0;
+
+	if (percent) {
+		if (strncmp(name, kinds[id].format, n) != 0)
+			return false;
+		errno = 0;
+		key = strtoull(name + n, &end, strstr(percent, PRIx64 ".img") ? 16 : 10);
+		if (errno || end == name + n)
+			return false;
+	}
+	if (strcmp(image_name(id, key, expected), name) != 0) /* blanks, signs, zeros in front */
+		return false;
+	*ret_key = key;
+	return true;
+}
+
 struct image *image_free(struct image *img)
 {
 	if (img) {

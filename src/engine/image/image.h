@@ -66,6 +66,9 @@ struct image;
 /* Name of an image in its directory; @key fills the kind's number. Return: @buf. */
 const char *image_name(enum image_id id, uint64_t key, char buf[static 64]);
 
+/* Is @name what an image of this kind is called? *@ret_key is its number, 0 where the kind has none. */
+bool image_is_named(enum image_id id, const char *name, uint64_t *ret_key);
+
 /* image_create() - start an image, replacing what a former dump left under its name */
 int image_create(int dir_fd, enum image_id id, uint64_t key, struct failure *f, struct image **ret)
 	_must_check_;

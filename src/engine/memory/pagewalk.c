@@ -73,6 +73,22 @@ int pagewalk_level(struct page_walk *pw, size_t level, const struct page_level *
 	return r;
 }
 
+int pagewalk_check_sizes(const struct page_walk *pw)
+{
+	for (size_t i = 0; i < pw->n_loaded; i++) {
+		const struct page_level *l = pw->levels[i];
+		uint64_t sum = 0;
+
+		for (size_t k = 0; l && k < l->n_ranges; k++)
+			sum += l->ranges[k].flags & PE_PRESENT ? l->ranges[k].size : 0;
+		if (l && sum != l->pages_size)
+			return fail(pw->chain.failure, -EBADMSG,
+				    "set '%s': %s: its pages file has %" PRIu64 " bytes, not %" PRIu64,
+				    setchain_name(pw->sc, i), pw->name, l->pages_size, sum);
+	}
+	return 0;
+}
+
 /* The level behind @level is there, loaded. */
 static int open_behind(struct page_walk *pw, size_t level, uint64_t vaddr)
 {

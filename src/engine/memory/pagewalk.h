@@ -40,5 +40,8 @@ DEFINE_CLEANUP(struct page_walk *, pagewalk_free)
 /* The pagemap of a level, loaded if it was not; the level must be there. -ENOENT, without fail(), when it has none. */
 int pagewalk_level(struct page_walk *pw, size_t level, const struct page_level **ret) _must_check_;
 
+/* Is the pages file of every pagemap loaded so far just as long as that says? */
+int pagewalk_check_sizes(const struct page_walk *pw) _must_check_;
+
 /* Visits all of level 0 in ascending order. May be called again. */
 int pagewalk_run(struct page_walk *pw, page_place_fn *visit, void *userdata) _must_check_;
