@@ -147,6 +147,8 @@ struct engine_stats {
 	uint64_t pages_skipped_parent; /* dump: found in the parent set */
 	uint64_t pages_written;
 	uint64_t pages_restored;
+	uint64_t pages_compared;    /* restore: with the parent process's, and of these */
+	uint64_t pages_skipped_cow; /* ... the same, and left shared with it */
 	uint64_t shpages_scanned;
 	uint64_t shpages_skipped_parent; /* compared with the parent set, and the same */
 	uint64_t shpages_written;

@@ -154,9 +154,11 @@ static int for_each_live(struct restore *rs, step_fn *step)
 
 static int build(struct restore *rs)
 {
+	uint64_t start = clock_monotonic_usec();
 	int r;
 
 	r = restore_make_tree(rs);
+	rs->stats->forking_usec = clock_monotonic_usec() - start;
 	if (r == 0)
 		r = cgroup_restore_enter(rs);
 	if (r == 0)

@@ -38,6 +38,8 @@ int stats_write_restore(int work_dir_fd, const struct engine_stats *s, struct fa
 	RestoreStatsEntry restore = RESTORE_STATS_ENTRY__INIT;
 	StatsEntry entry = STATS_ENTRY__INIT;
 
+	restore.pages_compared = s->pages_compared;
+	restore.pages_skipped_cow = s->pages_skipped_cow;
 	restore.forking_time = usec32(s->forking_usec);
 	restore.restore_time = usec32(s->total_usec);
 	restore.has_pages_restored = true;
@@ -73,10 +75,12 @@ void stats_print_restore(FILE *out, const struct engine_stats *s)
 {
 	(void)fprintf(out,
 		      "Displaying restore stats:\n"
+		      "Pages compared: %" PRIu64 "\n"
+		      "Pages skipped COW: %" PRIu64 "\n"
 		      "Pages restored: %" PRIu64 "\n"
 		      "Restore time: %" PRIu64 " us\n"
 		      "Forking time: %" PRIu64 " us\n"
 		      "Tasks: %" PRIu32 "\n"
 		      "Threads: %" PRIu32 "\n",
-		      s->pages_restored, s->total_usec, s->forking_usec, s->n_tasks, s->n_threads);
+		      s->pages_compared, s->pages_skipped_cow, s->pages_restored, s->total_usec, s->forking_usec, s->n_tasks, s->n_threads);
 }

@@ -13,6 +13,7 @@
 #include "engine/restore.h"
 
 enum {
+	IMAGE_PAGE = 4096, /* bytes */
 	PE_PARENT = 1,
 	PE_LAZY = 2,
 	PE_PRESENT = 4,
@@ -90,3 +91,6 @@ int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pa
 
 /* Reads all private memory of a task into place. */
 int pages_restore_task(struct restore *rs, struct rtask *task) _must_check_;
+/* Where its private memory is, checked against its mappings. */
+struct page_extents;
+int pages_load_task(struct restore *rs, const struct rtask *task, struct page_extents *ret) _must_check_;

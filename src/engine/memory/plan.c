@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/memory/plan.h"
+
+#include <inttypes.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "basic/sys.h"
+#include "engine/memory/fill.h"
+#include "engine/memory/vma.h"
+
+enum {
+	OUTSIDE_BYTES = 4 << 20, /* more is filled from outside */
+	READ_MAX_BYTES = 1 << 30,
+	IOV_PER_READ = 512,
+	THP_TEXT_MAX = 4096,
+};
+
+int plan_init(struct plan *p, struct restore *rs, struct rtask *task, const struct page_extents *x)
+{
+	_cleanup_free_ char *text = NULL;
+
+	*p = (struct plan){ .rs = rs, .task = task, .extents = x };
+	/* Without it there are no huge pages. */
+	if (sys_read_file_at(AT_FDCWD, "/sys/kernel/mm/transparent_hugepage/enabled", THP_TEXT_MAX, &text, NULL) == 0)
+		p->huge_always = strstr(text, "[always]");
+	return 0;
+}
+
+void plan_done(struct plan *p)
+{
+	arena_done(&p->arena);
+}
+
+/* May it have had huge pages? Only such a mapping gets them. */
+static bool may_be_huge(const struct plan *p, const VmaEntry *v)
+{
+	uint64_t advice = v->has_madv ? v->madv : 0;
+
+	if (!(v->status & VMA_ANON_PRIVATE) || (v->flags & MAP_HUGETLB) || (advice & 1ull << MADV_NOHUGEPAGE))
+		return false;
+	return p->huge_always || (advice & 1ull << MADV_HUGEPAGE);
+}
+
+static int add_item(struct plan *p, const VmaEntry *v, const struct page_extent *e, bool huge)
+{
+	if (arena_grow(&p->arena, &p->items, p->n) < 0)
+		return fail(p->rs->failure, -ENOMEM, "no memory for a list of pages");
+	p->items[p->n++] = (struct plan_item){ v, *e, huge };
+	p->bytes += e->size;
+	return 0;
+}
+
+/* One extent, within a run without holes up to @run_start and @run_end: its whole huge pages apart from its ends. */
+static int add_extent(struct plan *p, const VmaEntry *v, const struct page_extent *e, uint64_t run_start, uint64_t run_end)
+{
+	uint64_t first = (run_start + FILL_BLOCK - 1) / FILL_BLOCK * FILL_BLOCK, last = run_end / FILL_BLOCK * FILL_BLOCK;
+	const struct {
+		uint64_t start, end;
+		bool huge;
+	} parts[] = { { 0, first, false }, { first, last, true }, { MAX(first, last), UINT64_MAX, false } };
+	int r = 0;
+
+	if (first >= last || !may_be_huge(p, v))
+		return add_item(p, v, e, false);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++) {
+		uint64_t from = MAX(e->vaddr, parts[i].start), to = MIN(e->vaddr + e->size, parts[i].end);
+
+		if (from < to)
+			r = add_item(p, v,
+				     &(struct page_extent){ from, to - from, e->offset + (from - e->vaddr), e->fd },
+				     parts[i].huge);
+	}
+	return r;
+}
+
+int plan_add(struct plan *p, const VmaEntry *v, uint64_t start, uint64_t end)
+{
+	size_t i = page_extents_search(p->extents, start);
+	uint64_t run_start = 0, run_end = 0;
+	struct page_extent e, next;
+
+	for (; page_extents_clip(p->extents, i, start, end, &e); i++) {
+		int r;
+
+		if (e.vaddr >= run_end) { /* it begins here: how far does it go? */
+			run_start = e.vaddr;
+			run_end = e.vaddr + e.size;
+			for (size_t k = i + 1; page_extents_clip(p->extents, k, start, end, &next) &&
+					       next.vaddr == run_end;
+			     k++)
+				run_end += next.size;
+		}
+		r = add_extent(p, v, &e, run_start, run_end);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- before the pages ---- */
+
+/*
+ * Memory that is not writable becomes so only where there is something to write into it, until vma_protect(): a
+ * reservation of terabytes would be refused, because what is writable is charged. Huge pages are asked for before.
+ */
+static int prepare_vma(struct plan *p, const VmaEntry *v, bool writable, bool huge)
+{
+	struct remote *rm = p->task->remote;
+	int r = remote_reserve(rm, 2, 0);
+
+	if (r < 0)
+		return r;
+	if (writable && !(v->prot & PROT_WRITE))
+		remote_add(rm, "cannot make its memory writable", SYS_mprotect, v->start, v->end - v->start,
+			   v->prot | PROT_WRITE, 0, 0, 0);
+	if (huge && v->has_madv && (v->madv & 1ull << MADV_HUGEPAGE))
+		(void)remote_add(rm, NULL, SYS_madvise, v->start, v->end - v->start, MADV_HUGEPAGE, 0, 0, 0);
+	return 0;
+}
+
+static bool vma_has_huge(const struct plan *p, size_t i)
+{
+	const VmaEntry *v = p->items[i].vma;
+
+	for (; i < p->n && p->items[i].vma == v; i++) {
+		if (p->items[i].huge)
+			return true;
+	}
+	return false;
+}
+
+/* ---- read by the task itself ---- */
+
+struct reader {
+	struct plan *p;
+	struct sent_file {
+		int fd, number; /* ours, and the task's */
+	} *sent;
+	size_t n_sent;
+	struct iovec iov[IOV_PER_READ]; /* of the read under construction */
+	size_t n_iov;
+	int number;
+	uint64_t offset, size;
+	uint64_t expect[REMOTE_TABLE_CALLS]; /* of each call of the list; 0: it is no read */
+};
+
+static int run_reads(struct reader *rd)
+{
+	struct remote *rm = rd->p->task->remote;
+	size_t n = rm->n_calls;
+	int r;
+
+	r = remote_run(rm);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (rd->expect[i] && (uint64_t)rm->calls[i].ret != rd->expect[i])
+			r = fail(rd->p->rs->failure, -EIO, "read %" PRId64 " of %" PRIu64 " bytes of pages",
+				 rm->calls[i].ret, rd->expect[i]);
+	}
+	memset(rd->expect, 0, sizeof(rd->expect));
+	return r;
+}
+
+/* The read under construction goes to the list. */
+static int end_read(struct reader *rd)
+{
+	struct remote *rm = rd->p->task->remote;
+	size_t bytes = rd->n_iov * sizeof(rd->iov[0]);
+	int call, r;
+
+	if (rd->n_iov == 0)
+		return 0;
+	r = remote_fits(rm, 1, bytes) ? 0 : run_reads(rd);
+	if (r < 0)
+		return r;
+	call = remote_add(rm, "cannot read pages", SYS_preadv, rd->number, remote_push(rm, rd->iov, bytes),
+			  rd->n_iov, rd->offset, 0, 0);
+	rd->expect[call] = rd->size;
+	rd->n_iov = rd->size = 0;
+	return 0;
+}
+
+/* The number of a pages file in the task, which gets each file of the chain once. */
+static int pages_number(struct reader *rd, int fd)
+{
+	struct plan *p = rd->p;
+	int number, r;
+
+	for (size_t i = 0; i < rd->n_sent; i++) {
+		if (rd->sent[i].fd == fd)
+			return rd->sent[i].number;
+	}
+	r = end_read(rd);
+	if (r == 0)
+		r = run_reads(rd);
+	if (r < 0)
+		return r;
+	if (arena_grow(&p->arena, &rd->sent, rd->n_sent) < 0)
+		return fail(p->rs->failure, -ENOMEM, "no memory for the chain of sets");
+	number = restore_send_fd(p->rs, p->task, fd);
+	if (number >= 0)
+		rd->sent[rd->n_sent++] = (struct sent_file){ fd, number };
+	return number;
+}
+
+/* What lies in one file in a row is one read, wherever it goes in memory. */
+static int add_read(struct reader *rd, const struct page_extent *e)
+{
+	int number = pages_number(rd, e->fd), r = 0;
+
+	if (number < 0)
+		return number;
+	if (rd->n_iov == IOV_PER_READ || number != rd->number || e->offset != rd->offset + rd->size ||
+	    rd->size + e->size > READ_MAX_BYTES)
+		r = end_read(rd);
+	if (r < 0)
+		return r;
+	if (rd->n_iov == 0) {
+		rd->number = number;
+		rd->offset = e->offset;
+	}
+	rd->iov[rd->n_iov++] = (struct iovec){ PTR(e->vaddr), e->size };
+	rd->size += e->size;
+	return 0;
+}
+
+static int close_sent(struct reader *rd)
+{
+	struct remote *rm = rd->p->task->remote;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < rd->n_sent; i++) {
+		r = remote_reserve(rm, 1, 0);
+		if (r == 0)
+			remote_add(rm, "cannot close a descriptor", SYS_close, rd->sent[i].number, 0, 0, 0, 0, 0);
+	}
+	return r < 0 ? r : remote_run(rm);
+}
+
+static int read_inside(struct plan *p)
+{
+	_cleanup_free_ struct reader *rd = calloc(1, sizeof(*rd));
+	int r = rd ? remote_run(p->task->remote) : fail(p->rs->failure, -ENOMEM, "no memory for a list of reads");
+
+	if (r < 0)
+		return r;
+	rd->p = p;
+	for (size_t i = 0; r == 0 && i < p->n; i++) {
+		if (i == 0 || p->items[i].vma != p->items[i - 1].vma) {
+			/* What must run before is not to be run by others than run_reads(). */
+			r = remote_fits(p->task->remote, 2, 0) ? 0 : run_reads(rd);
+			if (r == 0)
+				r = prepare_vma(p, p->items[i].vma, true, vma_has_huge(p, i));
+		}
+		for (uint64_t at = 0; r == 0 && at < p->items[i].from.size; at += READ_MAX_BYTES) {
+			struct page_extent e = p->items[i].from;
+
+			r = add_read(rd, &(struct page_extent){ e.vaddr + at,
+								MIN(e.size - at, (uint64_t)READ_MAX_BYTES),
+								e.offset + at, e.fd });
+		}
+	}
+	if (r == 0)
+		r = end_read(rd);
+	if (r == 0)
+		r = run_reads(rd);
+	return r < 0 ? r : close_sent(rd);
+}
+
+/* ---- filled from outside ---- */
+
+/* -EBADF with 0: there is none to be had here. */
+static int make_uffd(struct plan *p, int *ret_fd)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	_cleanup_close_ int pidfd = -EBADF, uffd = -EBADF;
+	struct remote *rm = p->task->remote;
+	int64_t number;
+	size_t call;
+	int r;
+
+	*ret_fd = -EBADF;
+	r = remote_run(rm);
+	if (r < 0)
+		return r;
+	call = remote_add(rm, NULL, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0);
+	r = remote_run(rm);
+	if (r < 0)
+		return r;
+	number = rm->calls[call].ret;
+	if (number < 0)
+		return 0;
+	pidfd = sys_pidfd_open(p->task->pid, 0);
+	if (pidfd >= 0)
+		uffd = sys_pidfd_getfd(pidfd, number);
+	remote_add(rm, "cannot close a descriptor", SYS_close, number, 0, 0, 0, 0, 0);
+	r = remote_run(rm);
+	if (r == 0 && uffd >= 0 && SYS_CALL(ioctl(uffd, UFFDIO_API, &api)) == 0)
+		*ret_fd = TAKE_FD(uffd);
+	return r;
+}
+
+static bool enlist(int uffd, const VmaEntry *v)
+{
+	struct uffdio_register reg = {
+		.range = { v->start, v->end - v->start },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	if (uffd < 0 || !(v->status & VMA_ANON_PRIVATE) || (v->flags & MAP_HUGETLB))
+		return false;
+	return SYS_CALL(ioctl(uffd, UFFDIO_REGISTER, &reg)) == 0;
+}
+
+struct pieces {
+	struct fill_piece *items;
+	const VmaEntry **vmas; /* of each */
+	size_t n;
+};
+
+/* Pieces of one block each, so that two threads are seldom in the same page table. */
+static int add_pieces(struct plan *p, const struct plan_item *item, enum fill_how how, struct pieces *to)
+{
+	const struct page_extent *e = &item->from;
+
+	for (uint64_t at = 0, size; at < e->size; at += size) {
+		size = MIN(e->size - at, FILL_BLOCK - (e->vaddr + at) % FILL_BLOCK);
+		if (arena_grow(&p->arena, &to->items, to->n) < 0 || arena_grow(&p->arena, &to->vmas, to->n) < 0)
+			return fail(p->rs->failure, -ENOMEM, "no memory for a list of pages");
+		to->vmas[to->n] = item->vma;
+		to->items[to->n++] = (struct fill_piece){
+			.vaddr = e->vaddr + at, .size = size, .offset = e->offset + at, .fd = e->fd, .how = how
+		};
+	}
+	return 0;
+}
+
+static int make_pieces(struct plan *p, int uffd, struct pieces *to)
+{
+	enum fill_how how = FILL_FAULT;
+	bool huge = false;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < p->n; i++) {
+		const struct plan_item *item = &p->items[i];
+
+		if (i == 0 || item->vma != p->items[i - 1].vma) {
+			huge = vma_has_huge(p, i);
+			/* In a registered range a fault would wait for us. */
+			how = !huge && enlist(uffd, item->vma) ? FILL_FRESH : FILL_FAULT;
+			r = prepare_vma(p, item->vma, how == FILL_FAULT, huge);
+		}
+		if (r == 0)
+			r = add_pieces(p, item, item->huge ? FILL_HUGE : how, to);
+	}
+	return r;
+}
+
+/* The kernel is short of huge pages: small ones for what is left, where a uffd is to be had. */
+static void give_up_huge(int uffd, struct pieces *to)
+{
+	enum fill_how how = FILL_FAULT;
+
+	for (size_t i = 0; i < to->n; i++) {
+		if (i == 0 || to->vmas[i] != to->vmas[i - 1])
+			how = enlist(uffd, to->vmas[i]) ? FILL_FRESH : FILL_FAULT;
+		to->items[i].how = how;
+	}
+}
+
+static int fill_outside(struct plan *p)
+{
+	_cleanup_close_ int uffd = -EBADF; /* what is registered is so no more when it closes */
+	pid_t pid = p->task->pid;
+	struct pieces to = {};
+	int r;
+
+	r = make_uffd(p, &uffd);
+	if (r == 0)
+		r = make_pieces(p, uffd, &to);
+	if (r == 0)
+		r = remote_run(p->task->remote);
+	if (r == 0)
+		r = fill_memory(pid, uffd, to.items, to.n, p->rs->failure);
+	if (r > 0) {
+		give_up_huge(uffd, &to);
+		r = fill_memory(pid, uffd, to.items, to.n, p->rs->failure);
+	}
+	return r;
+}
+
+int plan_run(struct plan *p)
+{
+	p->rs->stats->pages_restored += p->bytes / IMAGE_PAGE;
+	if (p->n == 0)
+		return 0;
+	return p->bytes >= OUTSIDE_BYTES ? fill_outside(p) : read_inside(p);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * plan - what of a new task's memory is to be filled, and from where; then doing it
+ *
+ * Pages are read straight into place: little by the task itself in remote calls, much from outside by several
+ * threads (fill.h).
+ */
+
+#include "engine/memory/extents.h"
+#include "engine/restore.h"
+
+struct plan_item {
+	const VmaEntry *vma;
+	struct page_extent from;
+	bool huge; /* part of a huge page that is there as a whole */
+};
+
+struct plan {
+	struct restore *rs;
+	struct rtask *task; /* driven */
+	const struct page_extents *extents;
+	struct plan_item *items;
+	size_t n;
+	uint64_t bytes;
+	bool huge_always; /* the kernel's default */
+	struct arena arena;
+};
+
+int plan_init(struct plan *p, struct restore *rs, struct rtask *task, const struct page_extents *x) _must_check_;
+/* Adds what the extents have of [@start, @end), which lies in the private mapping @v. Ascending. */
+int plan_add(struct plan *p, const VmaEntry *v, uint64_t start, uint64_t end) _must_check_;
+/* Fills. Nothing of it may be there yet. Mappings that are not writable may be so afterwards, until vma_protect(). */
+int plan_run(struct plan *p) _must_check_;
+void plan_done(struct plan *p);
