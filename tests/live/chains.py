@@ -69,6 +69,10 @@ class Chain(Stage):
             return os.path.exists(path) and os.path.getsize(path) == self.steps
         wait_until(f'step {self.steps} is taken', stepped)
 
+    def rest(self):
+        os.kill(self.pid, signal.SIGSTOP)
+        wait_until('it is stopped', lambda: observe.state(self.pid) == 'T')
+
     def end(self):
         frame.kill_everything()
 
@@ -98,8 +102,7 @@ def every_generation_has_the_memory_of_its_instant(chain):
 
 
 def a_tree_that_rests_costs_next_to_nothing(chain):
-    os.kill(chain.pid, signal.SIGSTOP)
-    wait_until('it is stopped', lambda: observe.state(chain.pid) == 'T')
+    chain.rest()
     chain.take(parent=0)
     chain.take()
     chain.take()
@@ -109,6 +112,7 @@ def a_tree_that_rests_costs_next_to_nothing(chain):
 
 
 def a_lost_holder_makes_the_next_set_full(chain):
+    chain.rest()
     chain.take(parent=0)
     wait_until('there is a holder', lambda: len(holders()) == 1)
     os.kill(holders()[0], signal.SIGKILL)
@@ -123,6 +127,7 @@ def a_lost_holder_makes_the_next_set_full(chain):
 
 
 def an_older_parent_makes_the_next_set_full(chain):
+    chain.rest()
     chain.take(parent=0)
     chain.take()
     time.sleep(0.1)
@@ -131,6 +136,30 @@ def an_older_parent_makes_the_next_set_full(chain):
     chain.end()
     for number in (1, 2, 3):
         chain.restore(number)
+
+
+def soft_dirty_bits_that_somebody_else_cleared_are_not_believed(chain):
+    os.environ['SNAPMGR_TRACKER'] = 'softdirty'
+    chain.rest()
+    chain.take(parent=0)
+    check(observe.text(f'{chain.set(1)}/snapmgr-tracker').startswith('softdirty '), 'the bits are what counts')
+    chain.take()
+    check(chain.pages(2) < chain.pages(1) * 0.25, f'{chain.pages(2)} bytes after {chain.pages(1)}')
+    os.kill(chain.pid, signal.SIGCONT)
+    time.sleep(0.2)
+    chain.rest()
+    with open(f'/proc/{chain.pid}/clear_refs', 'w', encoding='ascii') as file:
+        file.write('4')
+    chain.take()
+    chain.take()
+    check(chain.pages(3) > chain.pages(1) * 0.5, f'set 3 has all memory: {chain.pages(3)} of {chain.pages(1)}')
+    check(chain.pages(4) < chain.pages(3) * 0.25, f'set 4 what changed: {chain.pages(4)} of {chain.pages(3)}')
+    chain.end()
+    for number in (1, 2, 3, 4):
+        chain.restore(number)
+
+
+soft_dirty_bits_that_somebody_else_cleared_are_not_believed.tracker = 'softdirty'
 
 
 def the_holder_ends_with_the_tree(chain):
@@ -200,10 +229,18 @@ SCENARIOS = [
     a_tree_that_rests_costs_next_to_nothing,
     a_lost_holder_makes_the_next_set_full,
     an_older_parent_makes_the_next_set_full,
+    soft_dirty_bits_that_somebody_else_cleared_are_not_believed,
     the_holder_ends_with_the_tree,
     a_parent_that_is_not_whole_is_refused,
     a_stale_parent_link_is_removed,
 ]
+
+
+def can_track(engine, tracker=None):
+    """In any way, or in that one."""
+    environment = dict(os.environ, SNAPMGR_TRACKER=tracker) if tracker else None
+    return subprocess.run([engine.path, 'check', '--feature', 'mem_dirty_track'], check=False, env=environment,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def main():
@@ -212,13 +249,15 @@ def main():
     if not engines:
         say('SKIP: there is no engine')
         return frame.SKIP
-    if subprocess.run([engines[0].path, 'check', '--feature', 'mem_dirty_track'], check=False,
-                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
-        say('SKIP: this kernel cannot track memory (Linux 6.7)')
+    if not can_track(engines[0]):
+        say('SKIP: this kernel cannot track memory (Linux 6.7, or soft-dirty bits)')
         return frame.SKIP
     failed = 0
     for scenario in SCENARIOS:
         if wanted and scenario.__name__ not in wanted:
+            continue
+        if hasattr(scenario, 'tracker') and not can_track(engines[0], scenario.tracker):
+            say(f'SKIP: {scenario.__name__.replace("_", " ")}: no {scenario.tracker} here')
             continue
         top = frame.make_top()
         status = frame.run_apart(lambda: scenario(Chain(top, engines[0], getattr(scenario, 'program', 'torture'))), False)

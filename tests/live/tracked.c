@@ -183,6 +183,77 @@ static void step_merged(struct area *a, unsigned n)
 	put_range(a, n - 1, pages / 2);
 }
 
+/* Trap of memory/track-softdirty.c: page tables move whole, and the soft-dirty bits do not notice. */
+static void make_moved_over(struct area *a)
+{
+	a->pages = HUGE;
+	a->at = reserve(HUGE, HUGE);
+	map_at(a->at, HUGE);
+	a->other = reserve(HUGE, HUGE);
+	map_at(a->other, HUGE);
+	advise(a, 0, HUGE, MADV_NOHUGEPAGE);
+	live_need(madvise(a->other, HUGE * PAGE, MADV_NOHUGEPAGE) == 0, "madvise");
+	put_range(a, 0, HUGE);
+	for (size_t page = 0; page < HUGE; page++)
+		fill(a->other + page * PAGE, UINT32_MAX + page);
+}
+
+/* What comes over the pages was there when the last set was taken. */
+static void step_moved_over(struct area *a, unsigned n)
+{
+	size_t size = HUGE * PAGE;
+
+	live_need(mremap(a->other, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, a->at) == a->at, "mremap");
+	for (size_t page = 0; page < HUGE; page++)
+		a->want[page] = (uint64_t)n * UINT32_MAX + page;
+	map_at(a->other, HUGE);
+	live_need(madvise(a->other, size, MADV_NOHUGEPAGE) == 0, "madvise");
+	for (size_t page = 0; page < HUGE; page++)
+		fill(a->other + page * PAGE, (uint64_t)(n + 1) * UINT32_MAX + page);
+}
+
+/* The other trap: the growth makes all of it new (VM_SOFTDIRTY), pages get writable under that, and a merge loses it. */
+static void make_grown(struct area *a)
+{
+	a->pages = PAGES / 2;
+	a->at = reserve(PAGES, 1);
+	map_at(a->at, PAGES / 2);
+	put_range(a, 0, PAGES / 2);
+}
+
+static void step_grown(struct area *a, unsigned n)
+{
+	unsigned char *behind = a->at + PAGES / 2 * PAGE, *middle = a->at + PAGES / 4 * PAGE;
+
+	live_need(mmap(behind, PAGES / 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == behind,
+		  "mmap");
+	live_need(mprotect(a->at, 2 * PAGE, PROT_READ) == 0, "mprotect");
+	map_at(behind, PAGES / 4);
+	live_need(mprotect(middle, 2 * PAGE, PROT_READ) == 0, "mprotect");
+	live_need(mprotect(middle, 2 * PAGE, PROT_READ | PROT_WRITE) == 0, "mprotect");
+	live_need(mprotect(a->at, 2 * PAGE, PROT_READ | PROT_WRITE) == 0, "mprotect");
+	put(a, PAGES / 4 + n % 2);
+}
+
+/* Gone, then only looked at: the zero page. */
+static void step_dropped_and_read(struct area *a, unsigned n)
+{
+	advise(a, n, n + 1, MADV_DONTNEED);
+	is_now(a, n, n + 1, 0);
+	check_page(a, n);
+}
+
+static void step_dropped_huge_and_read(struct area *a, unsigned n)
+{
+	if (n % 2 == 0) {
+		put_range(a, 0, HUGE);
+		return;
+	}
+	advise(a, 0, HUGE, MADV_DONTNEED);
+	is_now(a, 0, HUGE, 0);
+	check_page(a, 0);
+}
+
 static void step_moved(struct area *a, unsigned n)
 {
 	unsigned char *to = reserve(PAGES, 1);
@@ -633,6 +704,10 @@ static struct area areas[] = {
 	{ .name = "written", .make = make_private, .step = step_written },
 	{ .name = "merged", .make = make_merged, .step = step_merged },
 	{ .name = "merged-huge", .make = make_merged_huge, .step = step_merged },
+	{ .name = "moved over", .make = make_moved_over, .step = step_moved_over },
+	{ .name = "grown", .make = make_grown, .step = step_grown },
+	{ .name = "dropped and read", .make = make_private, .step = step_dropped_and_read },
+	{ .name = "dropped huge and read", .make = make_huge, .step = step_dropped_huge_and_read },
 	{ .name = "moved", .make = make_private, .step = step_moved },
 	{ .name = "there-and-back", .make = make_private, .step = step_there_and_back },
 	{ .name = "resized", .make = make_private, .step = step_resized },
