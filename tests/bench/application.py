@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The programs that are measured, and how they are started, looked at and ended."""
+import collections
 import mmap
 import os
 import signal
@@ -10,6 +11,8 @@ import time
 SETUP_LIMIT_SEC = 180
 PAGE = 4096
 MIB = 1 << 20
+
+Rates = collections.namedtuple("Rates", "work work_cpu dirtied")
 
 
 class Refused(Exception):
@@ -113,14 +116,20 @@ class Writer:
     def __exit__(self, *unused):
         end(self.child)
 
+    def worker_cpu_sec(self):
+        """Processor time of the working thread, the second one."""
+        worker = max(map(int, os.listdir(f"/proc/{self.pid}/task")))
+        with open(f"/proc/{self.pid}/task/{worker}/schedstat", encoding="ascii") as f:
+            return int(f.read().split()[0]) / 1e9
+
     def sample(self):
-        return time.monotonic(), self.state.get("work"), self.state.get("written")
+        return time.monotonic(), self.worker_cpu_sec(), self.state.get("work"), self.state.get("written")
 
     @staticmethod
     def rates(before, after):
-        """Units of work a second, MiB of pages written a second."""
-        seconds = after[0] - before[0]
-        return (after[1] - before[1]) / seconds, (after[2] - before[2]) * PAGE / MIB / seconds
+        """Units of work a second, the same a second of processor time, MiB of pages written a second."""
+        seconds, cpu, work, written = (b - a for a, b in zip(before, after))
+        return Rates(work / seconds, work / cpu if cpu > 0 else 0, written * PAGE / MIB / seconds)
 
     def rates_for(self, seconds):
         before = self.sample()

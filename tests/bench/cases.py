@@ -63,8 +63,9 @@ class Frozen(Case):
     name = "frozen"
     title = ("one snapshot of a running application: longest stop in ms, seen from outside and from inside; stops;\n"
              "longest time its working thread made no progress; total ms; MiB; what it dirtied before and meanwhile\n"
-             "in MiB/s; work meanwhile / before; huge pages in %")
-    columns = ("outside", "inside", "stops", "stall", "total", "MiB", "rate", "rate-in", "work", "huge")
+             "in MiB/s; work meanwhile / before, the same per processor time; huge pages in %")
+    columns = ("outside", "inside", "stops", "stall", "total", "MiB", "rate", "rate-in", "work",
+               "work-cpu", "huge")
     ratios = ("outside", "inside", "total")
 
     def whats(self):
@@ -83,14 +84,15 @@ class Frozen(Case):
                 settle(scratch.path)
                 time.sleep(SETTLE_SEC)
                 huge = writer.huge_share()
-                work, dirtied = writer.rates_for(BEFORE_SEC)
+                alone = writer.rates_for(BEFORE_SEC)
                 with Watch(writer) as watch:
                     before = writer.sample()
                     took, said = engine.dump(writer.pid, images)
-                    work_in, dirtied_in = writer.rates(before, writer.sample())
+                    meanwhile = writer.rates(before, writer.sample())
                 values = {"outside": watch.longest, "inside": watch.inside_ms(), "stops": watch.stops,
-                          "stall": watch.stall_ms(), "total": took, "MiB": images_mib(images), "rate": dirtied,
-                          "rate-in": dirtied_in, "work": work_in / work, "huge": huge}
+                          "stall": watch.stall_ms(), "total": took, "MiB": images_mib(images), "rate": alone.dirtied,
+                          "rate-in": meanwhile.dirtied, "work": meanwhile.work / alone.work,
+                          "work-cpu": meanwhile.work_cpu / alone.work_cpu, "huge": huge}
                 if "Snapshot" in said:
                     values["mode"] = said["Snapshot"]
         return values
@@ -127,7 +129,8 @@ class Second(Case):
 
 class Copy(Case):
     name = "copy"
-    title = "a still application to disk and back: dump in ms and MiB/s, with the file system synced after, restore in ms"
+    title = ("a still application to disk and back: dump in ms and MiB/s, dump with the file system synced after,\n"
+             "restore, in ms")
     columns = ("dump", "MiB/s", "synced", "restore")
     ratios = ("MiB/s", "synced", "restore")
     all_whos = ("stop-copy", PEER)
@@ -156,10 +159,11 @@ class Copy(Case):
 
 class Between(Case):
     name = "between"
-    title = ("an application that writes 10 % of 1 GiB a second, a snapshot each 10 s (chained; full ones by the peer):\n"
-             "work and MiB/s written over the whole time, against a run without; share of the time spent in snapshots")
-    columns = ("work", "written", "in-snapshots", "longest-stop")
-    ratios = ("work", "written")
+    title = ("an application that writes 10 % of 1 GiB a second, a snapshot each 10 s (chained; full ones by the\n"
+             "peer): units of work a second, a second of processor time, and MiB/s written over the whole time; share of the\n"
+             "time spent in snapshots; longest stop in ms")
+    columns = ("work", "work-cpu", "written", "in-snapshots", "longest-stop")
+    ratios = ("work", "work-cpu", "written")
     extra_whos = (NOBODY,)
     all_whos = ("stop-copy", "auto", PEER)
     against = NOBODY
@@ -171,7 +175,8 @@ class Between(Case):
 
     def run(self, engine, span):
         n = max(1, self.args.seconds // self.interval)
-        with Scratch(self.args.dir, self.size + n * min(self.size, self.rate * self.interval * span // 100)) as scratch, \
+        increment = self.size * min(span, 10 * self.interval) // 100
+        with Scratch(self.args.dir, self.size + n * increment) as scratch, \
                 Writer(self.args.tools, scratch.path, self.size, "4k", self.rate, span) as writer:
             chain = Chain(engine, scratch, writer.pid)
             settle(scratch.path)
@@ -183,15 +188,16 @@ class Between(Case):
                 sleep_until(before[0] + self.interval * (i + 0.5))
                 in_snapshots += chain.snapshot()
             sleep_until(before[0] + self.interval * n)
-            work, written = writer.rates(before, after := writer.sample())
-            return {"work": work, "written": written, "in-snapshots": in_snapshots / 1000 / (after[0] - before[0]),
+            rates = writer.rates(before, after := writer.sample())
+            return {"work": rates.work, "work-cpu": rates.work_cpu, "written": rates.dirtied,
+                    "in-snapshots": in_snapshots / 1000 / (after[0] - before[0]),
                     "longest-stop": writer.state.get("gap_nsec") / 1e6}
 
 
 class Redis(Case):
     name = "redis"
-    title = ("redis-server with 1 GiB of data, a client that sets keys, a snapshot each 5 s (chained; full ones by the\n"
-             "peer): latency in ms, counted from when a request was due")
+    title = ("redis-server with 1 GiB of data, a client that sets keys, a snapshot each 5 s (chained; full ones by\n"
+             "the peer): latency in ms, counted from when a request was due")
     columns = ("p50", "p99", "p99.9", "longest", "snapshots", "snapshot-ms", "snapshot-MiB")
     ratios = ("p99", "longest")
     extra_whos = (NOBODY,)
@@ -207,8 +213,8 @@ class Redis(Case):
         if not shutil.which("redis-server"):
             raise Refused("there is no redis-server")
         with Scratch(self.args.dir, 4096) as scratch:
-            child = start(["redis-server", "--port", str(REDIS_PORT), "--bind", "127.0.0.1", "--save", "",
-                           "--appendonly", "no", "--enable-debug-command", "local", "--dir", scratch.path], scratch.path)
+            child = start(["redis-server", "--port", str(REDIS_PORT), "--bind", "127.0.0.1", "--save", "", "--appendonly",
+                           "no", "--enable-debug-command", "local", "--dir", scratch.path], scratch.path)
             try:
                 return self.run_with(engine, rate, scratch, child)
             finally:

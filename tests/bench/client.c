@@ -4,10 +4,10 @@
  *
  *	client PORT RATE SECONDS KEYS BYTES
  *
- * Sends RATE requests a second over one connection to 127.0.0.1, each setting one of the keys "key:0" to "key:KEYS-1" (as
- * DEBUG POPULATE names them) to BYTES bytes. A request is sent when it is due, whether or not earlier ones were answered,
- * and its latency counts from when it was due: a server that stands still for a second makes RATE requests late, not one.
- * Prints answers, then p50, p99, p99.9 and the longest latency in microseconds.
+ * Sends RATE requests a second over one connection to 127.0.0.1, each setting one of the keys "key:0" to "key:KEYS-1"
+ * (as DEBUG POPULATE names them) to BYTES bytes. A request is sent when it is due, whether or not earlier ones were
+ * answered, and its latency counts from when it was due: a server that stands still for a second makes RATE requests
+ * late, not one. Prints answers, then p50, p99, p99.9 and the longest latency in microseconds.
  */
 #include <arpa/inet.h>
 #include <errno.h>
