@@ -8,9 +8,10 @@
  *   scope       whose namespaces, sessions and shared tables are they?
  *   look        mappings, descriptors, mapped files, shared memory		memory/vma.c kinds/fds-dump.c
  *   ask         what only the tasks themselves know, by remote calls		kinds/task-dump.c
- *   copy        private memory							memory/pages.c
- *   write       core, mm, fs, ids, pstree, inventory last
+ *   take        private memory: plan, arm, copy; the copy perhaps after the release	memory/take.c
+ *   write       core, mm, fs, ids, pstree
  *   release     kill, leave stopped, or let run on
+ *   finish      inventory; before the release where the tree does not run on
  */
 #include "engine/dump.h"
 
@@ -27,8 +28,9 @@
 #include "engine/kinds/ns-time.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/aio.h"
-#include "engine/memory/pages.h"
+#include "engine/memory/page-plan.h"
 #include "engine/memory/shmem-parent.h"
+#include "engine/memory/take.h"
 #include "engine/memory/track.h"
 #include "engine/memory/vma.h"
 
@@ -83,14 +85,19 @@ pid_t dump_vpid(const struct dump *d, pid_t pid)
 	return 0;
 }
 
-static int notify(struct dump *d, const char *hook)
+int dump_notify(const struct engine_context *context, const char *hook, struct strv *answer, struct failure *f)
 {
 	int r;
 
-	if (!d->context->notify)
+	if (!context->notify)
 		return 0;
-	r = d->context->notify(d->context->userdata, hook, 0, &d->more_external);
-	return r < 0 ? fail(d->failure, r, "the %s hook failed", hook) : 0;
+	r = context->notify(context->userdata, hook, 0, answer);
+	return r < 0 ? fail(f, r, "the %s hook failed", hook) : 0;
+}
+
+static int notify(struct dump *d, const char *hook)
+{
+	return dump_notify(d->context, hook, &d->more_external, d->failure);
 }
 
 /* Images of an earlier dump in the same directory must not be taken for parts of this one. */
@@ -407,18 +414,6 @@ static int write_zombie(struct dump *d, struct task *task)
 	return image_write_one(d->dir_fd, IMAGE_CORE, task->vpid, &core.base, d->failure);
 }
 
-/* What is stored is armed in the same freeze: from here on every write counts for the next set. */
-static int save_memory(struct dump *d, struct task *task)
-{
-	int r;
-
-	tracker_certify(d, task);
-	r = pages_dump_task(d, task);
-	if (r == 0)
-		tracker_arm(d, task);
-	return r;
-}
-
 static int save_task(struct dump *d, struct task *task)
 {
 	FAILURE_SCOPE(d->failure, "task %d", task->pid);
@@ -429,7 +424,7 @@ static int save_task(struct dump *d, struct task *task)
 		return write_zombie(d, task);
 	r = task_ask(d, task, &cores);
 	if (r == 0)
-		r = save_memory(d, task);
+		r = take_frozen(d, task);
 	if (r == 0)
 		r = write_ids(d, task);
 	if (r == 0)
@@ -486,7 +481,7 @@ static int write_inventory(struct dump *d)
 	e.has_lsmtype = true;
 	e.lsmtype = LSMTYPE__NO_LSM;
 	e.plugins_entry = &plugins;
-	e.has_pre_dump_mode = d->memory_only;
+	e.has_pre_dump_mode = d->run->memory_only;
 	e.pre_dump_mode = PRE_DUMP_READ;
 	e.has_tcp_close = d->options->tcp_close;
 	e.tcp_close = d->options->tcp_close;
@@ -501,10 +496,10 @@ static int write_inventory(struct dump *d)
 	return image_commit_one(d->dir_fd, IMAGE_INVENTORY, &e.base, d->failure);
 }
 
-/* The holder of trackers before the inventory: what counts as a whole set has it, or is full for the next. */
+/* The tracker before the inventory: what counts as a whole set has it, or the next is full. */
 static int finish_set(struct dump *d)
 {
-	int r = tracker_keep(d);
+	int r = d->run->keeps ? tracker_keep(d) : 0;
 
 	return r < 0 ? r : write_inventory(d);
 }
@@ -536,9 +531,7 @@ static int save(struct dump *d)
 		r = ns_time_dump(d);
 	if (r == 0)
 		r = cgroup_dump_write(d);
-	if (r == 0)
-		r = finish_images(d);
-	return r < 0 ? r : finish_set(d);
+	return r < 0 ? r : finish_images(d);
 }
 
 /* ---- a pre-dump: memory only ---- */
@@ -550,55 +543,79 @@ static int pre_save_task(struct dump *d, struct task *task)
 
 	if (task->state == TASK_DEAD)
 		return 0;
-	r = vma_collect(d, task);
+	r = vma_collect_plain(d, task);
 	if (r == 0 && d->tracking)
 		r = task_track(d, task);
-	return r < 0 ? r : save_memory(d, task);
+	return r < 0 ? r : take_frozen(d, task);
 }
 
 static int pre_save(struct dump *d)
 {
-	for (size_t i = 0; i < d->tree.n_tasks; i++) {
-		int r = pre_save_task(d, d->tree.tasks[i]);
+	int r = 0;
 
-		if (r < 0)
-			return r;
-	}
-	return finish_set(d);
+	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++)
+		r = pre_save_task(d, d->tree.tasks[i]);
+	return r;
 }
 
 /* ---- the operation ---- */
 
-/* The set before this one, and the trackers that were left with it. */
+/* Does the tree go on? */
+static bool is_left(const struct dump *d)
+{
+	return d->run->memory_only || d->options->leave_running;
+}
+
+/* The set before this one, and the tracker that was left with it. */
 static int continue_parent(struct dump *d)
 {
 	int r;
 
-	r = imageset_link_parent(d->dir_fd, d->options->prev_images_dir, d->failure, &d->parent_fd);
-	if (r < 0 || d->parent_fd < 0)
+	r = imageset_link_parent(d->dir_fd, d->run->parent, d->failure, &d->parent_fd);
+	if (r < 0)
 		return r;
-	r = tracker_fetch(d->parent_fd, d->failure, &d->tracked);
-	if (r == 0 && !d->tracked && (d->options->track_mem || d->memory_only))
-		dump_note(d, "nobody tracked memory since the parent set: this one is full");
+	if (d->parent_fd < 0) {
+		d->stats->full_reason = "it has no parent set";
+		return 0;
+	}
+	d->tracked = TAKE_PTR(d->run->tracked);
+	if (!d->tracked)
+		r = tracker_fetch(d->parent_fd, d->failure, &d->tracked);
+	if (r == 0 && !d->tracked) {
+		d->stats->full_reason = "nobody tracked memory since the parent set";
+		dump_note(d, "%s: this one is full", d->stats->full_reason);
+	}
 	if (r == 0)
 		shmem_parent_prefetch(d);
-	return r;
+	return r < 0 ? r : page_plan_preload(d);
 }
 
-static int checkpoint(struct dump *d)
+static int preview(void *userdata, pid_t pid)
+{
+	return vma_preview(userdata, pid);
+}
+
+/* Before the freeze: everything that can be done without it. */
+static int prepare(struct dump *d)
 {
 	int r;
 
 	r = remove_stale(d);
 	if (r == 0)
 		r = continue_parent(d);
-	if (r == 0 && d->tracks)
+	if (r == 0 && d->run->tracks)
 		r = tracker_start(d);
-	if (r == 0)
-		r = notify(d, "pre-dump");
-	if (r == 0)
-		r = tree_freeze(&d->tree, d->options->pid, d->options->timeout_sec);
-	if (r == 0 && d->memory_only)
+	if (r == 0 && !d->run->memory_only)
+		r = tree_peek(d->options->pid, preview, d);
+	return r;
+}
+
+static int freeze_and_save(struct dump *d)
+{
+	int r;
+
+	r = tree_freeze(&d->tree, d->options->pid, d->options->timeout_sec);
+	if (r == 0 && d->run->memory_only)
 		return pre_save(d);
 	if (r == 0)
 		r = notify(d, "query-ext-files");
@@ -614,23 +631,28 @@ static int checkpoint(struct dump *d)
 		r = cgroup_dump_look(d);
 	if (r == 0)
 		r = look(d);
+	return r < 0 ? r : save(d);
+}
+
+/* What is written when the tree runs on, where it does; else the set is whole before it ends. */
+static int finish(struct dump *d)
+{
+	int r = take_running(d);
+
 	if (r == 0)
-		r = save(d);
-	if (r == 0)
-		r = notify(d, "post-dump");
+		r = finish_set(d);
 	return r;
 }
 
 static void release(struct dump *d, int result)
 {
-	bool ended = result == 0 && !d->options->leave_running && !d->options->leave_stopped &&
-		     !d->memory_only;
+	bool ended = result == 0 && !is_left(d) && !d->options->leave_stopped;
 
 	if (ended)
 		files_dump_ending(d);
 	else
 		files_dump_done(d, ended);
-	if (result < 0 || d->options->leave_running || d->memory_only)
+	if (result < 0 || is_left(d))
 		tree_thaw(&d->tree);
 	else if (d->options->leave_stopped)
 		tree_thaw_stopped(&d->tree);
@@ -640,18 +662,28 @@ static void release(struct dump *d, int result)
 		files_dump_done(d, ended);
 }
 
-static void count(struct dump *d, uint64_t start)
+static void count(struct dump *d, uint64_t start, uint64_t frozen)
 {
+	uint64_t now = clock_monotonic_usec();
+
 	d->stats->freezing_usec = d->tree.freezing_usec;
-	d->stats->total_usec = clock_monotonic_usec() - start;
-	d->stats->n_tasks = d->tree.n_tasks;
+	d->stats->frozen_usec = frozen - MIN(d->tree.freezing_usec, frozen);
+	d->stats->total_usec = now - start;
 	d->stats->bytes_written = (d->stats->pages_written + d->stats->shpages_written) * 4096;
+	d->stats->snapshot = d->take->name;
+}
+
+static void count_tasks(struct dump *d)
+{
+	d->stats->n_tasks = d->tree.n_tasks;
+	d->stats->n_threads = 0;
 	for (size_t i = 0; i < d->tree.n_tasks; i++)
 		d->stats->n_threads += d->tree.tasks[i]->n_threads;
 }
 
 static void dump_done(struct dump *d)
 {
+	page_plan_done(d);
 	close_fd(d->parent_fd);
 	tracker_free(d->tracked);
 	tracker_free(d->tracking);
@@ -662,48 +694,47 @@ static void dump_done(struct dump *d)
 	arena_done(&d->arena);
 }
 
-static int run(const struct engine_options *options, const struct engine_context *context, bool memory_only,
-	       struct engine_stats *stats, struct failure *failure)
+int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *failure)
 {
 	SeccompEntry seccomp = SECCOMP_ENTRY__INIT;
 	struct dump d = {
-		.options = options,
-		.context = context,
-		.log = context->log,
+		.options = run->options,
+		.context = run->context,
+		.run = run,
+		.log = run->context->log,
 		.failure = failure,
 		.stats = stats,
-		.dir_fd = options->images_dir_fd,
-		.tree = { .failure = failure, .log = context->log },
+		.dir_fd = run->dir_fd,
+		.take = run->take,
+		.tree = { .failure = failure, .log = run->context->log },
 		.seccomp = &seccomp,
-		.memory_only = memory_only,
-		.tracks = memory_only || (options->track_mem && options->leave_running),
 		.parent_fd = -EBADF,
 	};
-	uint64_t start = clock_monotonic_usec(), frozen;
+	uint64_t start = clock_monotonic_usec(), freeze, thaw;
 	int r;
 
-	*stats = (struct engine_stats){};
-	r = checkpoint(&d);
-	count(&d, start);
-	frozen = clock_monotonic_usec();
+	r = prepare(&d);
+	freeze = clock_monotonic_usec();
+	if (r == 0)
+		r = freeze_and_save(&d);
+	if (r == 0 && !is_left(&d))
+		r = finish(&d);
+	if (r == 0 && !run->memory_only)
+		r = notify(&d, "post-dump");
+	count_tasks(&d);
 	release(&d, r);
-	stats->frozen_usec = frozen - start - MIN(d.tree.freezing_usec, frozen - start);
+	thaw = clock_monotonic_usec();
+	if (r == 0 && is_left(&d))
+		r = finish(&d);
+	if (d.take->done)
+		d.take->done(&d);
+	count(&d, start, thaw - freeze);
 	if (r < 0 && !failure->error)
 		r = fail(failure, r, "cannot dump");
 	if (r < 0)
 		(void)sys_unlinkat(d.dir_fd, "inventory.img", 0);
+	else if (!run->keeps)
+		run->tracking = TAKE_PTR(d.tracking);
 	dump_done(&d);
 	return r;
-}
-
-int engine_dump(const struct engine_options *options, const struct engine_context *context,
-		struct engine_stats *stats, struct failure *failure)
-{
-	return run(options, context, /* memory_only= */ false, stats, failure);
-}
-
-int engine_pre_dump(const struct engine_options *options, const struct engine_context *context,
-		    struct engine_stats *stats, struct failure *failure)
-{
-	return run(options, context, /* memory_only= */ true, stats, failure);
 }

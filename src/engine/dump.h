@@ -23,8 +23,11 @@ struct inotify_dump;
 struct locks_dump;
 struct memfd_dump;
 struct shmem_dump;
+struct parent_set;
+struct take_ops;
 struct tty_dump;
 struct unix_dump;
+struct vma_previews;
 struct inet_dump;
 
 /* Namespaces that may differ between us and the tree; the order is that of ns_names in dump.c. */
@@ -33,13 +36,14 @@ enum ns_kind { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT, NS_USER, NS_CGROUP, NS_TI
 struct dump {
 	const struct engine_options *options;
 	const struct engine_context *context;
+	struct dump_run *run;
 	const struct log *log;
 	struct failure *failure;
 	struct engine_stats *stats;
 	struct arena arena; /* lives as long as the dump: messages under construction, strings */
 	struct tree tree;
 	struct strv more_external; /* what the caller added to options->external at a hook */
-	int dir_fd; /* image directory; options' */
+	int dir_fd; /* image directory; the run's */
 
 	struct image *images[N_IMAGE_IDS]; /* global images, made when first needed */
 	struct files_dump *files;	   /* fds.c */
@@ -54,9 +58,10 @@ struct dump {
 	struct cgroup_dump *cgroups; /* cgroup-dump.c */
 	uint32_t root_cg_set;	     /* our own set of cgroups; 0: all share it */
 	uint32_t last_pages_id;
-	bool memory_only;	  /* a pre-dump */
-	bool tracks;		  /* memory is tracked from here to the next set */
 	int parent_fd;		  /* the parent set; -EBADF: none */
+	struct vma_previews *previews; /* memory/vma.c */
+	struct parent_set *parents; /* its pagemaps; memory/page-plan.c */
+	const struct take_ops *take; /* how memory is taken; memory/take.h */
 	struct tracker *tracked;  /* of the parent set; memory/track.c */
 	struct tracker *tracking; /* for the next one */
 	uint32_t last_ghost_id;
@@ -78,3 +83,29 @@ int dump_put(struct dump *d, enum image_id id, const ProtobufCMessage *msg) _mus
 
 /* Pid as the tree's pid namespace has it, from one of ours; 0 when it is not in the tree. */
 pid_t dump_vpid(const struct dump *d, pid_t pid);
+
+/* One freeze of a tree and the set that comes of it. */
+struct dump_run {
+	const struct engine_options *options;
+	const struct engine_context *context;
+	int dir_fd;		     /* where the set goes; not owned */
+	const char *parent;	     /* the set that it continues, relative to that; NULL: none */
+	const struct take_ops *take; /* memory/take.h */
+	bool memory_only;	     /* a pre-dump, or a round of pre-copy */
+	bool tracks;		     /* memory is tracked from here on */
+	bool keeps;		     /* ... and the tracker kept for the next command */
+	struct tracker *tracked;  /* the parent's, taken over; NULL: the one kept with the set */
+	struct tracker *tracking; /* result: not kept, for the next run. The caller's */
+};
+
+/*
+ * dump_run() - take a set
+ * @stats:	added to, but for the times
+ *
+ * The tree is what options say afterwards (memory_only: it runs). When it fails the tree runs on and the set has no inventory.
+ */
+int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *failure) _must_check_;
+
+/* Calls a hook. @answer may be NULL. */
+int dump_notify(const struct engine_context *context, const char *hook, struct strv *answer, struct failure *f)
+	_must_check_;

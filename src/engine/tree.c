@@ -18,6 +18,7 @@
 #include "engine/control/remote.h"
 
 enum {
+	PEEK_DEPTH_MAX = 64,
 	TASKS_MAX = 1 << 20,
 	CHILDREN_TEXT_MAX = 16 << 20,
 	SYSCALL_INSN_BYTES = 2,
@@ -222,9 +223,12 @@ static int thread_leave_stub(struct tree *t, struct task *task, struct thread *t
 }
 
 /* A filter would judge the calls that we make in the task's place. Ends with us (linux/ptrace.h, 4.3). */
-static int suspend_seccomp(struct tree *t, const struct thread *th)
+static int suspend_seccomp(struct tree *t, struct thread *th)
 {
-	int r = sys_ptrace(PTRACE_SETOPTIONS, th->tid, NULL, PTR(PTRACE_O_SUSPEND_SECCOMP));
+	int r;
+
+	th->trace_options = PTRACE_O_SUSPEND_SECCOMP;
+	r = sys_ptrace(PTRACE_SETOPTIONS, th->tid, NULL, PTR(PTRACE_O_SUSPEND_SECCOMP));
 
 	return r < 0 ? fail(t->failure, r, "cannot suspend seccomp") : 0;
 }
@@ -391,6 +395,22 @@ static struct task *find_by_pid(const struct tree *t, pid_t pid)
 	return NULL;
 }
 
+static void task_close(struct task *task)
+{
+	close_fd(task->proc_fd);
+	close_fd(task->pidfd);
+	close_fd(task->mem_fd);
+	close_fd(task->shadow_mem_fd);
+	proc_status_done(&task->status);
+	free(task->stub_saved);
+}
+
+/* What a dump killed, or was killed with a dump: an application's children have a signal to send. */
+static bool is_dead_shadow(const struct task *task)
+{
+	return task->parent && task->state == TASK_DEAD && task->stat.exit_signal == 0 && task->exit_code == SIGKILL;
+}
+
 static int task_add(struct tree *t, struct task *parent, pid_t pid, uint64_t deadline)
 {
 	FAILURE_SCOPE(t->failure, "task %d", pid);
@@ -406,7 +426,7 @@ static int task_add(struct tree *t, struct task *parent, pid_t pid, uint64_t dea
 	task->parent = parent;
 	task->pid = pid;
 	task->state = TASK_ALIVE;
-	task->proc_fd = task->pidfd = task->mem_fd = -EBADF;
+	task->proc_fd = task->pidfd = task->mem_fd = task->shadow_mem_fd = -EBADF;
 	t->tasks[t->n_tasks++] = task;
 
 	task->pidfd = sys_pidfd_open(pid, 0);
@@ -419,6 +439,12 @@ static int task_add(struct tree *t, struct task *parent, pid_t pid, uint64_t dea
 	r = task_stop(t, task, deadline);
 	if (r < 0 && !t->failure->error)
 		return fail(t->failure, r, "cannot stop");
+	if (r == 0 && is_dead_shadow(task)) {
+		/* Not a part of the tree. Its number in the parent's namespace is the one it reaps by. */
+		parent->dead_shadow = task->vpid;
+		task_close(task);
+		t->n_tasks--;
+	}
 	return r;
 }
 
@@ -429,6 +455,7 @@ static int add_children(struct tree *t, struct task *task, pid_t tid, uint64_t d
 	char path[64];
 	const char *p;
 	int n_new = 0, r;
+	size_t had;
 
 	(void)snprintf(path, sizeof(path), "task/%d/children", tid);
 	r = sys_read_file_at(task->proc_fd, path, CHILDREN_TEXT_MAX, &text, NULL);
@@ -443,10 +470,11 @@ static int add_children(struct tree *t, struct task *task, pid_t tid, uint64_t d
 			p++;
 		if (find_by_pid(t, pid))
 			continue;
+		had = t->n_tasks;
 		r = task_add(t, task, pid, deadline);
 		if (r < 0)
 			return r;
-		n_new++;
+		n_new += t->n_tasks > had;
 	}
 	return n_new;
 }
@@ -487,6 +515,59 @@ int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec)
 	if (r < 0)
 		tree_thaw(t);
 	return r;
+}
+
+static int peek_children(int task_fd, const char *tid, int (*fn)(void *userdata, pid_t pid), void *userdata,
+			 unsigned depth);
+
+static int peek(pid_t pid, int (*fn)(void *userdata, pid_t pid), void *userdata, unsigned depth)
+{
+	_cleanup_close_ int proc_fd = -EBADF;
+	struct dirent *de;
+	char path[64];
+	DIR *dir;
+	int r;
+
+	r = fn(userdata, pid);
+	if (r < 0 || depth == 0)
+		return r;
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	if (!dir)
+		return 0;
+	proc_fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	while (r == 0 && (de = readdir(dir))) {
+		if (de->d_name[0] != '.')
+			r = peek_children(proc_fd, de->d_name, fn, userdata, depth - 1);
+	}
+	(void)closedir(dir);
+	return r;
+}
+
+static int peek_children(int task_fd, const char *tid, int (*fn)(void *userdata, pid_t pid), void *userdata,
+			 unsigned depth)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	uint64_t pid;
+	int r = 0;
+
+	(void)snprintf(path, sizeof(path), "%.20s/children", tid);
+	if (sys_read_file_at(task_fd, path, CHILDREN_TEXT_MAX, &text, NULL) < 0)
+		return 0;
+	for (const char *p = text; r == 0 && *p;) {
+		if (parse_u64_prefix(&p, 10, &pid) < 0 || pid == 0 || pid > INT32_MAX)
+			return 0;
+		while (*p == ' ' || *p == '\n')
+			p++;
+		r = peek(pid, fn, userdata, depth);
+	}
+	return r;
+}
+
+int tree_peek(pid_t root, int (*fn)(void *userdata, pid_t pid), void *userdata)
+{
+	return peek(root, fn, userdata, PEEK_DEPTH_MAX);
 }
 
 static void for_each_thread(struct tree *t, void (*fn)(struct task *task, struct thread *th))
@@ -563,15 +644,8 @@ void tree_kill(struct tree *t)
 
 void tree_done(struct tree *t)
 {
-	for (size_t i = 0; i < t->n_tasks; i++) {
-		struct task *task = t->tasks[i];
-
-		close_fd(task->proc_fd);
-		close_fd(task->pidfd);
-		close_fd(task->mem_fd);
-		proc_status_done(&task->status);
-		free(task->stub_saved);
-	}
+	for (size_t i = 0; i < t->n_tasks; i++)
+		task_close(t->tasks[i]);
 	arena_done(&t->arena);
 }
 

@@ -22,11 +22,13 @@
 #include "basic/log.h"
 #include "basic/procfs.h"
 
+struct page_plan;
 struct vma;
 
 struct thread {
 	pid_t tid, vtid;
 	bool has_state;		      /* regs and sigmask are read */
+	uint32_t trace_options;	      /* PTRACE_O_* */
 	bool away;		      /* left in the stub, which takes it home when it is let go */
 	struct user_regs_struct regs; /* as the thread continues if left running */
 	uint64_t sigmask;
@@ -60,6 +62,11 @@ struct task {
 	bool thp_disabled;
 	struct vma *vmas;
 	size_t n_vmas;
+	struct page_plan *plan; /* of its private memory; memory/page-plan.h */
+	pid_t shadow;		/* memory/take-cow.c; 0: none */
+	int shadow_mem_fd;
+	pid_t dead_shadow;	/* of this dump, or of one that died: the task has to reap it; as the task sees it. 0: none */
+	uint64_t shadow_stub; /* page that the shadow has with the stub in it */
 
 	/* The stub while it is installed. */
 	uint64_t stub;
@@ -82,6 +89,14 @@ struct tree {
  * @timeout_sec:	0: none. -ETIMEDOUT past it, with everything released.
  */
 int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec) _must_check_;
+
+/*
+ * tree_peek() - the processes of a tree that runs, as far as they can be seen in one pass
+ * @fn:		called for each; a negative return ends the walk
+ *
+ * Return: 0, or what @fn returned. A process that ends meanwhile is no failure.
+ */
+int tree_peek(pid_t root, int (*fn)(void *userdata, pid_t pid), void *userdata) _must_check_;
 
 /* Releases every thread where it was stopped. Never fails: what is gone is gone. */
 void tree_thaw(struct tree *t);

@@ -132,7 +132,7 @@ def an_older_parent_makes_the_next_set_full(chain):
     chain.take()
     time.sleep(0.1)
     chain.take(parent=1)
-    check(chain.pages(3) > chain.pages(1) * 0.5, 'the third set has all memory')
+    check(chain.pages(3) > chain.pages(1) * 0.5, f'the third set has all memory: {chain.pages(3)} bytes after {chain.pages(1)}')
     chain.end()
     for number in (1, 2, 3):
         chain.restore(number)

@@ -22,7 +22,8 @@
 #include "basic/sys.h"
 #include "engine/control/ptrace.h"
 
-extern const uint8_t stub_begin[], stub_end[], stub_batch[], stub_one[], stub_stop[], stub_slots[];
+extern const uint8_t stub_begin[], stub_end[], stub_batch[], stub_one[], stub_fork[], stub_stop[],
+	stub_fork_stop[], stub_slots[];
 
 struct stub_slots {
 	uint32_t signal, pad;
@@ -231,7 +232,7 @@ static int run_stub(struct remote *r, const struct user_regs_struct *start)
 			e = get_regs(r, &now);
 			if (e < 0)
 				return e;
-			if (now.rip == stub_at(r, stub_stop)) {
+			if (now.rip == stub_at(r, stub_stop) || now.rip == stub_at(r, stub_fork_stop)) {
 				r->lost = false;
 				return paused;
 			}
@@ -276,6 +277,52 @@ int remote_one(struct remote *r, int64_t *ret_result, uint64_t nr, const uint64_
 	}
 	*ret_result = g.rbx;
 	return 0;
+}
+
+/* The first stop of a new task, before user code. */
+static int wait_new_task(struct remote *r, pid_t tid)
+{
+	int status, e;
+
+	e = remote_wait_stop(tid, &status);
+	if (e == 0 && status >> 16 != PTRACE_EVENT_STOP)
+		e = -EPROTO;
+	if (e == 0)
+		e = sys_ptrace(PTRACE_SETOPTIONS, tid, NULL, PTR(PTRACE_O_EXITKILL));
+	return e < 0 ? fail(r->failure, e, "cannot hold the forked child %d", tid) : 0;
+}
+
+int remote_fork(struct remote *r, uint64_t flags, pid_t *ret_pid, int *ret_error)
+{
+	struct user_regs_struct g = r->blank;
+	int e, back;
+
+	e = sys_ptrace(PTRACE_SETOPTIONS, r->tid, NULL, PTR(r->options | PTRACE_O_TRACECLONE));
+	if (e < 0)
+		return fail(r->failure, e, "cannot have children stopped");
+	g.rip = stub_at(r, stub_fork);
+	g.rbp = r->data;
+	g.r12 = flags;
+	g.orig_rax = -1;
+	r->new_tid = 0;
+	e = run_stub(r, &g);
+	back = sys_ptrace(PTRACE_SETOPTIONS, r->tid, NULL, PTR(r->options));
+	if (e == 0 && back < 0)
+		e = fail(r->failure, back, "cannot have children run on");
+	if (e == 0)
+		e = get_regs(r, &g);
+	if (e < 0) {
+		if (r->new_tid) /* stopped at its start: it goes no further */
+			(void)SYS_CALL(kill(r->new_tid, SIGKILL));
+		return e;
+	}
+	if (!r->new_tid) {
+		*ret_error = (int)(int64_t)g.rbx;
+		return 0;
+	}
+	*ret_pid = r->new_tid;
+	e = wait_new_task(r, r->new_tid);
+	return e < 0 ? e : 1;
 }
 
 static void list_reset(struct remote *r)
@@ -327,6 +374,7 @@ int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
 	r->code = code;
 	r->data = 0;
 	r->guest = true;
+	r->options = 0;
 	r->signal = choose_signal(mask, caught);
 	r->home = *regs;
 	r->home_mask = mask;

@@ -46,6 +46,7 @@ struct remote {
 	bool guest;
 	bool away;  /* guest: the thread is in the stub */
 	bool lost;  /* ... and not at its stop: where a step failed */
+	uint32_t options;     /* PTRACE_O_* of the thread, for remote_fork() */
 	int signal;		      /* the one the stub stops with */
 	struct user_regs_struct home; /* guest: to return to */
 	uint64_t home_mask;
@@ -100,6 +101,16 @@ int remote_use_signal(struct remote *r, int signal) _must_check_;
 /* One call, no list. Its result, negative errno included, goes to *ret_result. */
 int remote_one(struct remote *r, int64_t *ret_result, uint64_t nr, const uint64_t args[6])
 	_must_check_;
+
+/*
+ * remote_fork() - a child of a guest task, stopped before it runs at all
+ * @flags:	of clone(2), without a signal: wait(2) does not see the child
+ * @ret_pid:	as we see it; traced by us, killed when we die (EXITKILL)
+ *
+ * Return: 1, 0 when the kernel refused (*ret_error: negative errno), -errno after fail(). Whoever kills the child has to
+ * have the task reap it (wait4, __WCLONE). If we die first it exits and is reaped by the way home.
+ */
+int remote_fork(struct remote *r, uint64_t flags, pid_t *ret_pid, int *ret_error) _must_check_;
 
 /*
  * remote_alloc() - room in the data area, for arguments and results of the list

@@ -7,13 +7,17 @@
  * stub_one	rbx = nr, r12 r13 r14 r15 r8 r9 = arguments; the result is left in rbx. rbp = data area; -1 means
  *		"this very call maps it" and takes the result.
  *
- * Both end by sending themselves a signal (slot_signal) whose default is to be ignored: a tracer sees it and stops
- * the thread at stub_stop. Without a tracer nothing happens and the thread goes home by itself: all signals
+ * stub_fork	r12 = flags of clone(2). The child is stopped by the tracer before it runs at all; without one it
+ *		exits. Its pid is left in rbx. rbp as above. Stops at stub_fork_stop; the way home from there waits for the
+ *		child (__WCLONE).
+ *
+ * All end by sending themselves a signal (slot_signal) whose default is to be ignored: a tracer sees it and stops
+ * the thread at its stop. Without a tracer nothing happens and the thread goes home by itself: all signals
  * blocked, the data area unmapped (its address is in a register: there is no moment at which it is mapped but not known),
  * and every register loaded from the slots. No signal frame is built: FPU state was never touched.
  */
 	.text
-	.globl	stub_begin, stub_end, stub_batch, stub_one, stub_stop, stub_slots
+	.globl	stub_begin, stub_end, stub_batch, stub_one, stub_fork, stub_stop, stub_fork_stop, stub_slots
 
 	.balign	8
 stub_begin:
@@ -43,6 +47,40 @@ stub_one:
 	mov	%rax, %rbx
 	test	%rbp, %rbp
 	cmovs	%rax, %rbp
+
+	jmp	stub_done
+
+stub_fork:
+	mov	$56, %eax		/* clone(flags, 0, 0, 0, 0) */
+	mov	%r12, %rdi
+	xor	%esi, %esi
+	xor	%edx, %edx
+	xor	%r10d, %r10d
+	xor	%r8d, %r8d
+	syscall
+	mov	%rax, %rbx
+	test	%rax, %rax
+	jnz	1f
+	mov	$231, %eax		/* exit_group(0) */
+	xor	%edi, %edi
+	syscall
+1:	mov	$39, %eax		/* getpid */
+	syscall
+	mov	%eax, %edi
+	mov	$186, %eax		/* gettid */
+	syscall
+	mov	%eax, %esi
+	mov	slot_signal(%rip), %edx
+	mov	$234, %eax		/* tgkill */
+	syscall
+stub_fork_stop:
+	mov	$61, %eax		/* wait4(child, NULL, __WCLONE, NULL); an error code: harmless */
+	mov	%rbx, %rdi
+	xor	%esi, %esi
+	mov	$0x80000000, %edx
+	xor	%r10d, %r10d
+	syscall
+	jmp	stub_stop
 
 stub_done:
 	mov	$39, %eax		/* getpid */

@@ -14,6 +14,7 @@
 #include "engine/control/regs-x86_64.h"
 #include "engine/control/remote.h"
 #include "engine/kinds/task-kind.h"
+#include "engine/memory/take.h"
 #include "engine/memory/track.h"
 #include "engine/memory/vma.h"
 
@@ -191,6 +192,24 @@ static int put_kinds(struct thread_query *q, void *slots[])
 	return 0;
 }
 
+static int reap_dead_shadow(struct dump *d, struct task *task, struct remote *rm)
+{
+	(void)d;
+	(void)remote_add(rm, NULL, SYS_wait4, task->dead_shadow, 0, __WCLONE | WNOHANG, 0, 0, 0);
+	task->dead_shadow = 0;
+	return remote_run(rm);
+}
+
+/* Of the leader: what memory is tracked by, and taken from. */
+static int ask_memory(struct dump *d, struct task *task, struct remote *rm)
+{
+	int r = task->dead_shadow ? reap_dead_shadow(d, task, rm) : 0;
+
+	if (r == 0)
+		r = tracker_adopt(d, task, rm);
+	return r == 0 && d->take->in_task ? d->take->in_task(d, task, rm) : r;
+}
+
 static int ask_thread(struct thread_query *q)
 {
 	struct dump *d = q->dump;
@@ -211,7 +230,7 @@ static int ask_thread(struct thread_query *q)
 	if (r == 0)
 		r = put_kinds(q, slots);
 	if (r == 0 && q->leader)
-		r = tracker_adopt(d, q->task, q->remote);
+		r = ask_memory(d, q->task, q->remote);
 	e = remote_end_guest(q->remote);
 	th->away = q->remote->away;
 	return r < 0 ? r : e;
@@ -263,33 +282,42 @@ int task_ask(struct dump *d, struct task *task, CoreEntry ***ret)
 	return 0;
 }
 
-static int adopt_only(struct dump *d, struct task *task, struct remote *rm)
-{
-	struct thread *th = task_leader(task);
-	int r, e;
-
-	r = remote_begin_guest(rm, th->tid, task->mem_fd, task->stub, &th->regs, th->sigmask,
-			       task->status.sig_cgt, d->failure);
-	if (r < 0) {
-		th->away = rm->away;
-		return r;
-	}
-	r = tracker_adopt(d, task, rm);
-	e = remote_end_guest(rm);
-	th->away = rm->away;
-	return r < 0 ? r : e;
-}
-
-int task_track(struct dump *d, struct task *task)
+/* A guest session of the leader for one thing. */
+static int visit(struct dump *d, struct task *task, int (*fn)(struct dump *d, struct task *task, struct remote *rm))
 {
 	_cleanup_free_ struct remote *rm = malloc(sizeof(*rm));
+	struct thread *th = task_leader(task);
 	int r, e;
 
 	if (!rm)
 		return fail(d->failure, -ENOMEM, "no memory for a task");
 	r = stub_install(d, task);
-	if (r == 0)
-		r = adopt_only(d, task, rm);
+	if (r == 0) {
+		r = remote_begin_guest(rm, th->tid, task->mem_fd, task->stub, &th->regs, th->sigmask,
+				       task->status.sig_cgt, d->failure);
+		if (r == 0) {
+			r = fn(d, task, rm);
+			e = remote_end_guest(rm);
+			r = r < 0 ? r : e;
+		}
+		th->away = rm->away;
+	}
 	e = stub_remove(d, task);
 	return r < 0 ? r : e;
+}
+
+int task_track(struct dump *d, struct task *task)
+{
+	return visit(d, task, ask_memory);
+}
+
+int task_reap(struct dump *d, struct task *task)
+{
+	FAILURE_SCOPE(d->failure, "task %d", task->pid);
+	int r;
+
+	if (!task->dead_shadow || task->state == TASK_DEAD)
+		return 0;
+	r = vma_collect_plain(d, task);
+	return r < 0 ? r : visit(d, task, reap_dead_shadow);
 }

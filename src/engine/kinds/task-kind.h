@@ -69,6 +69,9 @@ int task_ask(struct dump *d, struct task *task, CoreEntry ***ret) _must_check_;
 /* Only gets the task a tracker of its memory (memory/track.h): all that a pre-dump needs of it. */
 int task_track(struct dump *d, struct task *task) _must_check_;
 
+/* Has a frozen task reap the dead shadow that tree_freeze() found, if any. Collects its mappings. */
+int task_reap(struct dump *d, struct task *task) _must_check_;
+
 /* Allocates and initialises a message in the dump's arena, or fails. */
 #define dump_new(d, type, init)                                                                    \
 	({                                                                                         \

@@ -67,9 +67,14 @@ int pages_writer_put(struct pages_writer *w, uint64_t vaddr, const void *data, s
 {
 	int r;
 
-	r = extend_range(w, vaddr, size, PE_PRESENT);
-	w->n_pages += size / PAGE;
+	r = pages_writer_put_present(w, vaddr, size);
 	return r < 0 ? r : image_put_raw(w->pages, data, size);
+}
+
+int pages_writer_put_present(struct pages_writer *w, uint64_t vaddr, uint64_t size)
+{
+	w->n_pages += size / PAGE;
+	return extend_range(w, vaddr, size, PE_PRESENT);
 }
 
 int pages_writer_put_parent(struct pages_writer *w, uint64_t vaddr, uint64_t size)

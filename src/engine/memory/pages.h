@@ -33,6 +33,8 @@ int pages_writer_open(struct pages_writer *w, struct dump *d, enum image_id id, 
 /* Data of pages at @vaddr, which must not be below what was put before. */
 int pages_writer_put(struct pages_writer *w, uint64_t vaddr, const void *data, size_t size)
 	_must_check_;
+/* Pages that the caller puts into the pages file itself, in the order of these calls: image_fd(w->pages). */
+int pages_writer_put_present(struct pages_writer *w, uint64_t vaddr, uint64_t size) _must_check_;
 /* Pages that are where the parent set has them. */
 int pages_writer_put_parent(struct pages_writer *w, uint64_t vaddr, uint64_t size) _must_check_;
 int pages_writer_close(struct pages_writer *w) _must_check_;
@@ -81,9 +83,6 @@ void page_level_close(struct page_level *l); /* and its parents; NULL is fine */
 int page_level_visit(struct page_chain *c, struct page_level *l, uint64_t start, uint64_t end) _must_check_;
 /* Index of the first range that ends behind @vaddr. */
 size_t page_level_search(const struct page_level *l, uint64_t vaddr);
-
-/* All private memory of a frozen task; adds guard ranges to its mappings. The stub is not in it any more. */
-int pages_dump_task(struct dump *d, struct task *task) _must_check_;
 
 /* Walks a pagemap through the parent chain. -ENOENT, without fail(), when there is no such pagemap. */
 int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pages_visit_fn *visit,

@@ -71,6 +71,11 @@ int tracker_add(struct tracker *t, struct tracked item)
 	return 0;
 }
 
+bool tracker_needs_smaps(const struct dump *d)
+{
+	return (d->tracked && d->tracked->ops->soft_dirty) || (d->tracking && d->tracking->ops->soft_dirty);
+}
+
 int tracker_start(struct dump *d)
 {
 	const struct tracker_ops *ops = tracker_choose();

@@ -73,6 +73,9 @@ int tracker_fetch(int parent_dir_fd, struct failure *f, struct tracker **ret) _m
 /* How scan_pages() has to look for what was written since @t was armed. NULL: any way. */
 struct scan_caps tracker_scan_caps(const struct tracker *t);
 
+/* Does the tracker, the parent's or the next one's, go by vma->watched? Only smaps(5) of the frozen task tells that. */
+bool tracker_needs_smaps(const struct dump *d);
+
 /* The record of this very process (its start time counts), or NULL. */
 const struct tracked *tracker_find(const struct tracker *t, const struct task *task);
 

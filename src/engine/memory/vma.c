@@ -14,6 +14,7 @@
 #include "engine/kinds/kind.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/shmem.h"
+#include "engine/memory/track.h"
 
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08 /* linux/mman.h, 6.11: a kind beside shared and private */
@@ -24,6 +25,8 @@
 
 enum {
 	SMAPS_TEXT_MAX = 1 << 30,
+	STATUS_TEXT_MAX = 1 << 16,
+	PREVIEW_RSS_KB = 64 * 1024,
 	VMAS_MAX = 1 << 20,
 	PAGE = 4096,
 	HUGETLB_SIZE_SHIFT = 26,
@@ -185,17 +188,127 @@ static int vma_add(struct dump *d, struct task *task, const struct proc_map *m, 
 	return 0;
 }
 
-int vma_collect(struct dump *d, struct task *task)
+/* What smaps said of a process while it ran. */
+struct vma_preview {
+	pid_t pid;
+	uint64_t start_time;
+	struct vma_seen {
+		struct proc_map map;  /* its path is not kept */
+		struct vma attributes; /* flags, madv, status beyond the class */
+	} *seen;
+	size_t n;
+};
+
+struct vma_previews {
+	struct vma_preview **items;
+	size_t n;
+};
+
+static int preview_parse(struct dump *d, struct vma_preview *pv, const char *p)
+{
+	while (*p) {
+		struct vma_seen s = {};
+		int r = proc_map_parse(p, &s.map, &p);
+
+		if (r < 0)
+			return fail(d->failure, r, "cannot parse its mappings");
+		p = parse_attributes(&s.attributes, p);
+		s.map.path = NULL;
+		if (pv->n == VMAS_MAX || arena_grow(&d->arena, &pv->seen, pv->n) < 0)
+			return fail(d->failure, -ENOMEM, "no memory for mappings");
+		pv->seen[pv->n++] = s;
+	}
+	return 0;
+}
+
+/* A process that ends meanwhile is no failure. */
+static int preview_task(struct dump *d, int proc_fd, pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
-	const char *p;
+	struct vma_preview *pv = arena_new(&d->arena, struct vma_preview);
+	struct proc_stat st;
+
+	if (proc_stat_read(proc_fd, &st) < 0 ||
+	    sys_read_file_at(proc_fd, "smaps", SMAPS_TEXT_MAX, &text, NULL) < 0)
+		return 0;
+	if (!d->previews)
+		d->previews = arena_new(&d->arena, struct vma_previews);
+	if (!pv || !d->previews || arena_grow(&d->arena, &d->previews->items, d->previews->n) < 0)
+		return fail(d->failure, -ENOMEM, "no memory for mappings");
+	pv->pid = pid;
+	pv->start_time = st.start_time;
+	d->previews->items[d->previews->n++] = pv;
+	return preview_parse(d, pv, text);
+}
+
+static bool is_large(int proc_fd)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *rss;
+	uint64_t kb = 0;
+
+	if (sys_read_file_at(proc_fd, "status", STATUS_TEXT_MAX, &text, NULL) < 0)
+		return false;
+	rss = proc_field(text, "VmRSS");
+	return rss && parse_u64_prefix(&rss, 10, &kb) == 0 && kb >= PREVIEW_RSS_KB;
+}
+
+int vma_preview(struct dump *d, pid_t pid)
+{
+	char path[64];
+	_cleanup_close_ int fd = -EBADF;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
+	fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	return fd >= 0 && is_large(fd) ? preview_task(d, fd, pid) : 0;
+}
+
+static const struct vma_preview *find_preview(const struct dump *d, const struct task *task)
+{
+	for (size_t i = 0; d->previews && i < d->previews->n; i++) {
+		const struct vma_preview *pv = d->previews->items[i];
+
+		if (pv->pid == task->pid && pv->start_time == task->stat.start_time)
+			return pv;
+	}
+	return NULL;
+}
+
+static bool is_same_kind(const struct proc_map *a, const struct proc_map *b)
+{
+	return a->read == b->read && a->write == b->write && a->exec == b->exec && a->shared == b->shared &&
+	       a->dev_major == b->dev_major && a->dev_minor == b->dev_minor && a->inode == b->inode;
+}
+
+/* The mapping as it was seen: the same, or grown or shrunk at one end. NULL: it is new. */
+static const struct vma *seen_before(const struct vma_preview *pv, const struct proc_map *m)
+{
+	size_t lo = 0, hi = pv->n;
+
+	while (lo < hi) { /* the first that ends behind the start */
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (pv->seen[mid].map.end <= m->start)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (; lo < pv->n && pv->seen[lo].map.start < m->end; lo++) {
+		const struct vma_seen *s = &pv->seen[lo];
+
+		if ((s->map.start == m->start || s->map.end == m->end) && is_same_kind(&s->map, m))
+			return &s->attributes;
+	}
+	return NULL;
+}
+
+/* All mappings of a text of maps or smaps. @pv: where the attributes are, if not in the text. */
+static int collect_text(struct dump *d, struct task *task, const char *text, const struct vma_preview *pv)
+{
 	int r;
 
-	r = sys_read_file_at(task->proc_fd, "smaps", SMAPS_TEXT_MAX, &text, NULL);
-	if (r < 0)
-		return fail(d->failure, r, "cannot read its mappings");
-
-	for (p = text; *p;) {
+	task->n_vmas = 0;
+	for (const char *p = text; *p;) {
 		struct proc_map m;
 		struct vma v = {};
 		int status;
@@ -208,8 +321,11 @@ int vma_collect(struct dump *d, struct task *task)
 		if (status < 0)
 			return fail(d->failure, status, "nothing here can save '%.*s'",
 				    (int)MIN(m.path_size, (size_t)200), m.path);
-		v.status = status;
-		p = parse_attributes(&v, p);
+		if (pv)
+			v = *seen_before(pv, &m);
+		else
+			p = parse_attributes(&v, p);
+		v.status |= status;
 		if (status == 0)
 			continue;
 		r = vma_add(d, task, &m, &v);
@@ -219,6 +335,57 @@ int vma_collect(struct dump *d, struct task *task)
 	return 0;
 }
 
+/*
+ * smaps(5) walks every page of a mapping, 30 ms per GiB: too long to be frozen for. Of a large process it is
+ * read before; in the freeze come only the mappings, and the attributes are those that each was seen with.
+ * Return: 1, 0 where one is new: smaps has to tell after all; or -errno.
+ */
+static int collect_by_preview(struct dump *d, struct task *task)
+{
+	const struct vma_preview *pv = find_preview(d, task);
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	if (!pv || tracker_needs_smaps(d))
+		return 0;
+	r = sys_read_file_at(task->proc_fd, "maps", SMAPS_TEXT_MAX, &text, NULL);
+	if (r < 0)
+		return fail(d->failure, r, "cannot read its mappings");
+	for (const char *p = text; *p;) {
+		struct proc_map m;
+
+		r = proc_map_parse(p, &m, &p);
+		if (r < 0)
+			return fail(d->failure, r, "cannot parse its mappings");
+		if (!seen_before(pv, &m))
+			return 0;
+	}
+	r = collect_text(d, task, text, pv);
+	return r < 0 ? r : 1;
+}
+
+int vma_collect(struct dump *d, struct task *task)
+{
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	r = collect_by_preview(d, task);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = sys_read_file_at(task->proc_fd, "smaps", SMAPS_TEXT_MAX, &text, NULL);
+	return r < 0 ? fail(d->failure, r, "cannot read its mappings") : collect_text(d, task, text, NULL);
+}
+
+int vma_collect_plain(struct dump *d, struct task *task)
+{
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	if (tracker_needs_smaps(d))
+		return vma_collect(d, task);
+	r = sys_read_file_at(task->proc_fd, "maps", SMAPS_TEXT_MAX, &text, NULL);
+	return r < 0 ? fail(d->failure, r, "cannot read its mappings") : collect_text(d, task, text, NULL);
+}
 /* Opens the file behind a mapping as it was opened for it. */
 static int open_mapped(struct dump *d, struct task *task, struct vma *v, int *ret_fd)
 {

@@ -43,8 +43,12 @@ struct vma {
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
 };
 
+/* Looks at the mappings of a large process that still runs, so that vma_collect() need not do so in the freeze. */
+int vma_preview(struct dump *d, pid_t pid) _must_check_;
 /* Reads the mappings of a frozen task into task->vmas. */
 int vma_collect(struct dump *d, struct task *task) _must_check_;
+/* The same without flags and advice: enough to find private memory. */
+int vma_collect_plain(struct dump *d, struct task *task) _must_check_;
 /* Registers mapped files and shared objects with the dump; fills shmid and fdflags. */
 int vma_resolve(struct dump *d, struct task *task) _must_check_;
 

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The pages file is cut into windows; each is filled from as many ranges as it spans and written in one call. Threads
+ * take window after window: one reads memory while another writes (measured: twice the speed of one). They read
+ * by /proc/PID/mem: process_vm_readv(2) would give a forked process its own copy of every page that it shares.
+ */
+#include "engine/memory/copy.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "basic/sys.h"
+#include "engine/memory/pages.h"
+
+enum {
+	PAGE = 4096,
+	WINDOW_BYTES = 256 * 1024, /* what a second-level cache holds: larger was slower */
+	THREADS_MAX = 4,
+	THREAD_BYTES_MIN = 8 << 20, /* less is not worth another thread */
+};
+
+struct copying {
+	const struct page_plan *plan;
+	int mem_fd, pages_fd;
+	bool moving;
+	atomic_uint_fast64_t next; /* window */
+	atomic_int error;
+	atomic_uint_fast64_t bad; /* the address it was at */
+};
+
+static int read_memory(struct copying *c, const struct plan_range *pr, uint64_t at, uint8_t *to, size_t size)
+{
+	int r;
+
+	if (pr->bytes) {
+		memcpy(to, pr->bytes + (at - pr->start), size);
+		return 0;
+	}
+	r = sys_pread_full(c->mem_fd, to, size, at);
+	if (r >= 0 || !c->moving)
+		return r;
+	for (size_t done = 0; done < size; done += PAGE) {
+		if (sys_pread_full(c->mem_fd, to + done, PAGE, at + done) < 0)
+			memset(to + done, 0, PAGE);
+	}
+	return 0;
+}
+
+/* Index of the last stored range that begins at or before @offset of the file. */
+static size_t find_offset(const struct page_plan *plan, uint64_t offset)
+{
+	size_t lo = 0, hi = plan->n;
+
+	/* Offsets do not fall; the parent's ranges have that of the stored one behind them. */
+	while (hi - lo > 1) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (plan->ranges[mid].offset <= offset)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static int copy_window(struct copying *c, uint64_t offset, uint8_t *buffer)
+{
+	size_t size = MIN((uint64_t)WINDOW_BYTES, c->plan->stored_bytes - offset), done = 0;
+	int r;
+
+	for (size_t i = find_offset(c->plan, offset); done < size && i < c->plan->n; i++) {
+		const struct plan_range *pr = &c->plan->ranges[i];
+		uint64_t skip = offset + done - pr->offset, at = pr->start + skip;
+		size_t n;
+
+		if (!pr->stored || at >= pr->end)
+			continue;
+		n = MIN(pr->end - at, (uint64_t)(size - done));
+		r = read_memory(c, pr, at, buffer + done, n);
+		if (r < 0) {
+			c->bad = at;
+			return r;
+		}
+		done += n;
+	}
+	return sys_pwrite_full(c->pages_fd, buffer, size, offset);
+}
+
+static void *copy_windows(void *userdata)
+{
+	struct copying *c = userdata;
+	_cleanup_free_ uint8_t *buffer = malloc(WINDOW_BYTES);
+	int r = buffer ? 0 : -ENOMEM;
+
+	while (r == 0 && c->error == 0) {
+		uint64_t offset = c->next++ * WINDOW_BYTES;
+
+		if (offset >= c->plan->stored_bytes)
+			break;
+		r = copy_window(c, offset, buffer);
+	}
+	if (r < 0)
+		c->error = r;
+	return NULL;
+}
+
+static size_t count_threads(uint64_t bytes)
+{
+	cpu_set_t cpus;
+	size_t n = SYS_CALL(sched_getaffinity(0, sizeof(cpus), &cpus)) == 0 ? CPU_COUNT(&cpus) : 1;
+
+	return MIN(MIN(n, (size_t)THREADS_MAX), (size_t)(bytes / THREAD_BYTES_MIN) + 1);
+}
+
+/* All of it, in as many threads as pay; ours is one of them. */
+static int copy_contents(struct dump *d, struct copying *c)
+{
+	size_t n = count_threads(c->plan->stored_bytes), started = 0;
+	pthread_t threads[THREADS_MAX];
+
+	while (started + 1 < n && pthread_create(&threads[started], NULL, copy_windows, c) == 0)
+		started++;
+	(void)copy_windows(c);
+	for (size_t i = 0; i < started; i++)
+		(void)pthread_join(threads[i], NULL);
+	if (c->error < 0)
+		return fail(d->failure, c->error, "cannot copy memory at %#" PRIx64 " into the images", (uint64_t)c->bad);
+	return 0;
+}
+
+static int put_ranges(struct pages_writer *w, const struct page_plan *plan)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < plan->n; i++) {
+		const struct plan_range *pr = &plan->ranges[i];
+
+		r = pr->stored ? pages_writer_put_present(w, pr->start, pr->end - pr->start) :
+				 pages_writer_put_parent(w, pr->start, pr->end - pr->start);
+	}
+	return r;
+}
+
+int copy_plan(struct dump *d, struct task *task, int mem_fd, bool moving)
+{
+	struct copying c = { .plan = task->plan, .mem_fd = mem_fd, .moving = moving };
+	struct pages_writer w;
+	int r;
+
+	r = pages_writer_open(&w, d, IMAGE_PAGEMAP, task->vpid);
+	if (r == 0)
+		r = put_ranges(&w, task->plan);
+	if (r == 0) {
+		c.pages_fd = image_fd(w.pages);
+		r = copy_contents(d, &c);
+	}
+	if (r < 0) {
+		pages_writer_done(&w);
+		return r;
+	}
+	d->stats->pages_written += w.n_pages;
+	return pages_writer_close(&w);
+}
+
+int copy_not_inherited(struct dump *d, struct task *task)
+{
+	for (size_t i = 0; i < task->plan->n; i++) {
+		struct plan_range *pr = &task->plan->ranges[i];
+		int r;
+
+		if (!pr->stored || pr->inherited)
+			continue;
+		pr->bytes = arena_alloc(&d->arena, pr->end - pr->start);
+		if (!pr->bytes)
+			return fail(d->failure, -ENOMEM, "no memory for pages at %#" PRIx64, pr->start);
+		r = sys_pread_full(task->mem_fd, pr->bytes, pr->end - pr->start, pr->start);
+		if (r < 0)
+			return fail(d->failure, r, "cannot read memory at %#" PRIx64, pr->start);
+	}
+	return 0;
+}

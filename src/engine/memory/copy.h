@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/* copy - the contents of a plan, from memory into the pages file */
+
+#include "engine/memory/page-plan.h"
+
+/*
+ * copy_plan() - write pagemap and pages of a task
+ * @mem_fd:	/proc/PID/mem of what has the contents: the task itself, or its shadow
+ * @moving:	the memory may change meanwhile, pages may go away; what is written of those nobody will refer to
+ */
+int copy_plan(struct dump *d, struct task *task, int mem_fd, bool moving) _must_check_;
+
+/* Takes the stored ranges now that a forked child does not have. */
+int copy_not_inherited(struct dump *d, struct task *task) _must_check_;

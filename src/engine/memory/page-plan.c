@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/memory/page-plan.h"
+
+#include <inttypes.h>
+#include <sys/mman.h>
+
+#include "basic/sys.h"
+#include "engine/memory/pages.h"
+#include "engine/memory/scan.h"
+#include "engine/memory/track.h"
+#include "engine/memory/vma.h"
+
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08 /* linux/mman.h, 6.11 */
+#endif
+
+enum { PAGE = 4096 };
+
+/* ---- the parent set ---- */
+
+/* The pagemap of one task in the parent set. */
+struct parent_pages {
+	uint64_t key;
+	struct page_chain chain;
+	struct page_level *level; /* NULL: there is none */
+};
+
+struct parent_set {
+	struct parent_pages **items;
+	size_t n;
+};
+
+static int parent_load(struct dump *d, uint64_t key, struct parent_pages **ret)
+{
+	struct parent_pages *p;
+	int fd, r;
+
+	if (!d->parents)
+		d->parents = arena_new(&d->arena, struct parent_set);
+	p = arena_new(&d->arena, struct parent_pages);
+	if (!d->parents || !p || arena_grow(&d->arena, &d->parents->items, d->parents->n) < 0)
+		return fail(d->failure, -ENOMEM, "no memory for the parent set");
+	p->key = key;
+	p->chain = (struct page_chain){ .failure = d->failure, .id = IMAGE_PAGEMAP, .key = key };
+	d->parents->items[d->parents->n++] = p;
+	fd = sys_dup(d->parent_fd);
+	if (fd < 0)
+		return fail(d->failure, fd, "cannot use the parent set");
+	r = page_level_open(&p->chain, fd, &p->level);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	*ret = p;
+	return 0;
+}
+
+static int parent_find(struct dump *d, uint64_t key, struct parent_pages **ret)
+{
+	for (size_t i = 0; d->parents && i < d->parents->n; i++) {
+		if (d->parents->items[i]->key == key) {
+			*ret = d->parents->items[i];
+			return 0;
+		}
+	}
+	return parent_load(d, key, ret);
+}
+
+/* The number that images know a process by: that of its own pid namespace. */
+static pid_t inner_pid(pid_t pid)
+{
+	char path[64];
+	_cleanup_close_ int fd = -EBADF;
+	struct proc_status st;
+	pid_t inner;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
+	fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0 || proc_status_read(fd, &st) < 0)
+		return 0;
+	inner = st.ns_pid[st.n_ns - 1];
+	proc_status_done(&st);
+	return inner;
+}
+
+int page_plan_preload(struct dump *d)
+{
+	for (size_t i = 0; d->parent_fd >= 0 && d->tracked && i < d->tracked->n; i++) {
+		pid_t pid = inner_pid(d->tracked->items[i].pid);
+		struct parent_pages *unused;
+		int r = pid > 0 ? parent_find(d, pid, &unused) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void page_plan_done(struct dump *d)
+{
+	for (size_t i = 0; d->parents && i < d->parents->n; i++) {
+		page_level_close(d->parents->items[i]->level);
+		arena_done(&d->parents->items[i]->chain.arena);
+	}
+	d->parents = NULL;
+}
+
+/* ---- a plan ---- */
+
+struct planning {
+	struct dump *d;
+	struct task *task;
+	struct page_plan *plan;
+	const struct vma *vma;		 /* under the scan */
+	const struct page_level *parent; /* NULL: every page is stored */
+	struct vma *guards;		 /* found on the way */
+	size_t n_guards;
+};
+
+static int add_guard(struct planning *p, uint64_t start, uint64_t end)
+{
+	struct vma *last = p->n_guards ? &p->guards[p->n_guards - 1] : NULL;
+
+	if (last && last->end == start) {
+		last->end = end;
+		return 0;
+	}
+	if (arena_grow(&p->d->arena, &p->guards, p->n_guards) < 0)
+		return fail(p->d->failure, -ENOMEM, "no memory for guard ranges");
+	p->guards[p->n_guards++] = (struct vma){ .start = start, .end = end, .status = VMA_GUARD };
+	return 0;
+}
+
+static int add_piece(struct planning *p, uint64_t start, uint64_t end, bool stored, bool inherited)
+{
+	struct page_plan *plan = p->plan;
+	struct plan_range *last = plan->n ? &plan->ranges[plan->n - 1] : NULL;
+	uint64_t offset = plan->stored_bytes;
+
+	if (start == end)
+		return 0;
+	if (stored)
+		plan->stored_bytes += end - start;
+	if (last && last->end == start && last->stored == stored && last->inherited == inherited) {
+		last->end = end;
+		return 0;
+	}
+	if (arena_grow(&p->d->arena, &plan->ranges, plan->n) < 0)
+		return fail(p->d->failure, -ENOMEM, "no memory for a plan");
+	plan->ranges[plan->n++] = (struct plan_range){
+		.start = start, .end = end, .offset = offset, .stored = stored, .inherited = inherited
+	};
+	return 0;
+}
+
+static bool is_inherited(const struct vma *v)
+{
+	return !(v->status & (VMA_VDSO | VMA_AIORING)) &&
+	       !(v->madv & ((1ull << MADV_DONTFORK) | (1ull << MADV_WIPEONFORK)));
+}
+
+/* A child that was forked while the stub was there has it in its copy. */
+static int add_stored(struct planning *p, uint64_t start, uint64_t end)
+{
+	bool inherited = is_inherited(p->vma);
+	uint64_t from = MAX(start, MIN(end, p->task->shadow_stub));
+	uint64_t to = MIN(end, MAX(from, p->task->shadow_stub + PAGE));
+	int r;
+
+	if (!p->task->shadow_stub || from >= to)
+		return add_piece(p, start, end, true, inherited);
+	r = add_piece(p, start, from, true, inherited);
+	if (r == 0)
+		r = add_piece(p, from, to, true, false);
+	return r < 0 ? r : add_piece(p, to, end, true, inherited);
+}
+
+/* Pages not written since the parent set: by reference where that has them. */
+static int refer_range(struct planning *p, uint64_t start, uint64_t end)
+{
+	const struct page_level *l = p->parent;
+	int r = 0;
+
+	for (size_t i = page_level_search(l, start); r == 0 && start < end; i++) {
+		uint64_t from = end, to = end;
+
+		if (i < l->n_ranges && l->ranges[i].vaddr < end) {
+			from = MAX(l->ranges[i].vaddr, start);
+			to = MIN(l->ranges[i].vaddr + l->ranges[i].size, end);
+		}
+		r = add_stored(p, start, from);
+		if (r == 0)
+			r = add_piece(p, from, to, false, true);
+		p->d->stats->pages_skipped_parent += (to - from) / PAGE;
+		start = to;
+	}
+	return r;
+}
+
+static int plan_range(void *userdata, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct planning *p = userdata;
+
+	p->d->stats->pages_scanned += (end - start) / PAGE;
+	if (categories & SCAN_GUARD)
+		return add_guard(p, start, end);
+	if (categories & (SCAN_FILE | SCAN_PFNZERO))
+		return 0;
+	if (p->parent && p->vma->tracked && !(categories & SCAN_WRITTEN))
+		return refer_range(p, start, end);
+	return add_stored(p, start, end);
+}
+
+static int plan_mappings(struct planning *p)
+{
+	_cleanup_close_ int pagemap_fd = sys_openat(p->task->proc_fd, "pagemap", O_RDONLY, 0);
+	struct scan_caps caps = tracker_scan_caps(p->d->tracked);
+	int r;
+
+	if (pagemap_fd < 0)
+		return fail(p->d->failure, pagemap_fd, "cannot open its pagemap");
+	for (size_t i = 0; i < p->task->n_vmas; i++) {
+		const struct vma *v = &p->task->vmas[i];
+
+		if (!vma_is_private(v->status) || (v->flags & MAP_TYPE) == MAP_DROPPABLE)
+			continue; /* the kernel may drop the latter at any time: so do we */
+		p->vma = v;
+		FAILURE_SCOPE(p->d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
+		r = v->status & (VMA_VDSO | VMA_AIORING) ?
+			    add_stored(p, v->start, v->end) :
+			    scan_pages(pagemap_fd, v->start, v->end, &caps, plan_range, p);
+		if (r < 0)
+			return fail(p->d->failure, r, "cannot scan its pages");
+	}
+	return 0;
+}
+
+static int append_guards(struct planning *p)
+{
+	struct task *task = p->task;
+
+	for (size_t i = 0; i < p->n_guards; i++) {
+		if (arena_grow(&p->d->arena, &task->vmas, task->n_vmas) < 0)
+			return fail(p->d->failure, -ENOMEM, "no memory for guard ranges");
+		task->vmas[task->n_vmas++] = p->guards[i];
+	}
+	return 0;
+}
+
+int page_plan_make(struct dump *d, struct task *task)
+{
+	struct planning p = { .d = d, .task = task, .plan = arena_new(&d->arena, struct page_plan) };
+	struct parent_pages *parent;
+	int r = 0;
+
+	if (!p.plan)
+		return fail(d->failure, -ENOMEM, "no memory for a plan");
+	/* Only of a process that the tracker of that very set knows can a page be the parent's. */
+	if (d->parent_fd >= 0 && tracker_find(d->tracked, task)) {
+		r = parent_find(d, task->vpid, &parent);
+		if (r < 0)
+			return r;
+		p.parent = parent->level;
+	}
+	r = plan_mappings(&p);
+	if (r == 0)
+		r = append_guards(&p);
+	if (r == 0)
+		task->plan = p.plan;
+	return r;
+}

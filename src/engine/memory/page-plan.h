@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * page-plan - which pages of a task's private memory a set has, and which it leaves to its parent
+ *
+ * Made of a frozen task, in one look; written out then, or later from something that still has the same contents. The stored
+ * ranges of a plan are the pages file, in order.
+ */
+
+#include "engine/dump.h"
+
+struct plan_range {
+	uint64_t start, end;
+	uint64_t offset; /* in the pages file; stored ranges only */
+	bool stored;	 /* or the parent's */
+	bool inherited;	 /* a forked child has it too */
+	uint8_t *bytes;	 /* taken already; NULL: still in memory */
+};
+
+struct page_plan {
+	struct plan_range *ranges; /* ascending; of the dump's arena, like @bytes */
+	size_t n;
+	uint64_t stored_bytes;
+};
+
+/*
+ * page_plan_preload() - load the pagemaps of the parent set, before the tree is frozen
+ *
+ * Of the processes that its tracker knows. What is missed here is loaded when it is needed.
+ */
+int page_plan_preload(struct dump *d) _must_check_;
+void page_plan_done(struct dump *d);
+
+/*
+ * page_plan_make() - look at a frozen task: task->plan
+ *
+ * Its mappings must be certified (track.h). Adds guard ranges to them. The stub is not in the task any more.
+ */
+int page_plan_make(struct dump *d, struct task *task) _must_check_;

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A shadow is a child that the task is made to clone in the freeze: it shares the pages copy-on-write, is stopped before
+ * it runs at all, and never runs. It is read by /proc/PID/mem while the task goes on, then killed.
+ *
+ * The application does not see it: no signal at its end, wait(2) without __WCLONE or __WALL does not know it. It shares
+ * the descriptor table, so that a file that the task closes is closed. At the end the task is stopped once more, to reap
+ * it by a remote call. Should we die it is killed, the task keeps the zombie, and the next dump has it reaped (tree.c).
+ *
+ * What a child does not inherit (MADV_DONTFORK, MADV_WIPEONFORK, the vdso, rings of AIO, and the page in which the stub
+ * was) is read in the freeze.
+ */
+#include "engine/memory/take.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+
+#include "basic/clock.h"
+#include "basic/sys.h"
+#include "engine/control/ptrace.h"
+#include "engine/control/remote.h"
+#include "engine/kinds/task-kind.h"
+#include "engine/memory/copy.h"
+#include "engine/memory/page-plan.h"
+
+enum { PAGE = 4096 };
+
+#define FALLBACK_REFUSED "the kernel refused to clone a shadow (limits of processes or memory)"
+
+/* Rather it than the application, should memory run out while pages are copied on write. */
+static void offer_to_oom_killer(int proc_fd)
+{
+	(void)sys_write_file_at(proc_fd, "oom_score_adj", "1000");
+}
+
+static int open_shadow(struct dump *d, struct task *task)
+{
+	char path[64];
+	_cleanup_close_ int proc_fd = -EBADF;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", task->shadow);
+	proc_fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	if (proc_fd < 0)
+		return fail(d->failure, proc_fd, "cannot open its shadow %d", task->shadow);
+	offer_to_oom_killer(proc_fd);
+	task->shadow_mem_fd = sys_openat(proc_fd, "mem", O_RDONLY, 0);
+	if (task->shadow_mem_fd < 0)
+		return fail(d->failure, task->shadow_mem_fd, "cannot open the memory of its shadow %d", task->shadow);
+	return 0;
+}
+
+static int cow_in_task(struct dump *d, struct task *task, struct remote *rm)
+{
+	int r, refused = 0;
+
+	rm->options = task_leader(task)->trace_options;
+	r = remote_fork(rm, CLONE_FILES | CLONE_FS | CLONE_SYSVSEM | CLONE_IO, &task->shadow, &refused);
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		d->stats->fallback = FALLBACK_REFUSED;
+		dump_note(d, "task %d: %s: %s; its memory is copied while it is frozen", task->pid, FALLBACK_REFUSED,
+			  strerrordesc_np(-refused));
+		return 0;
+	}
+	task->shadow_stub = task->stub & ~(uint64_t)(PAGE - 1);
+	return open_shadow(d, task);
+}
+
+static int cow_frozen(struct dump *d, struct task *task)
+{
+	return task->shadow ? copy_not_inherited(d, task) : take_stop_copy.frozen(d, task);
+}
+
+/* Killed by us, who trace it: the task has only to reap it. */
+static void end_shadow(struct task *task)
+{
+	pid_t pid = task->shadow;
+
+	if (!pid)
+		return;
+	task->shadow_mem_fd = close_fd(task->shadow_mem_fd);
+	(void)SYS_CALL(kill(pid, SIGKILL));
+	while (ptrace_note_death(&pid))
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 200 * 1000 }, NULL);
+	task->shadow = 0;
+}
+
+static int cow_running(struct dump *d, struct task *task)
+{
+	uint64_t start = clock_monotonic_usec();
+	int r;
+
+	if (!task->shadow)
+		return 0;
+	r = copy_plan(d, task, task->shadow_mem_fd, false);
+	end_shadow(task);
+	d->stats->memwrite_usec += clock_monotonic_usec() - start;
+	return r;
+}
+
+/* Whatever goes wrong here, the set is what it is; the next dump tries again. */
+static void reap_shadows(struct dump *d)
+{
+	struct failure failure = {};
+	struct dump again = {
+		.options = d->options,
+		.context = d->context,
+		.log = d->log,
+		.failure = &failure,
+		.parent_fd = -EBADF,
+		.tree = { .failure = &failure, .log = d->log },
+	};
+	int r;
+
+	r = tree_freeze(&again.tree, d->options->pid, d->options->timeout_sec);
+	for (size_t i = 0; r == 0 && i < again.tree.n_tasks; i++)
+		r = task_reap(&again, again.tree.tasks[i]);
+	tree_thaw(&again.tree);
+	if (r < 0)
+		dump_note(d, "a zombie child of the tree that is the dump's stays until the next dump: %s", failure.text);
+	tree_done(&again.tree);
+	arena_done(&again.arena);
+}
+
+static void cow_done(struct dump *d)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		any |= d->tree.tasks[i]->shadow_stub != 0;
+		end_shadow(d->tree.tasks[i]);
+	}
+	if (any)
+		reap_shadows(d);
+}
+
+const struct take_ops take_cow = {
+	.name = "cow",
+	.deferred = true,
+	.in_task = cow_in_task,
+	.frozen = cow_frozen,
+	.running = cow_running,
+	.done = cow_done,
+};

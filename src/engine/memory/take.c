@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/memory/take.h"
+
+#include "basic/clock.h"
+#include "engine/memory/copy.h"
+#include "engine/memory/page-plan.h"
+#include "engine/memory/track.h"
+
+int take_frozen(struct dump *d, struct task *task)
+{
+	uint64_t start = clock_monotonic_usec();
+	int r;
+
+	tracker_certify(d, task);
+	r = page_plan_make(d, task);
+	if (r < 0)
+		return r;
+	tracker_arm(d, task);
+	d->stats->memdump_usec += clock_monotonic_usec() - start;
+	return d->take->frozen ? d->take->frozen(d, task) : 0;
+}
+
+int take_running(struct dump *d)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++) {
+		struct task *task = d->tree.tasks[i];
+		FAILURE_SCOPE(d->failure, "task %d", task->pid);
+
+		if (task->plan && d->take->running)
+			r = d->take->running(d, task);
+	}
+	return r;
+}
+
+static int timed_copy(struct dump *d, struct task *task, bool moving)
+{
+	uint64_t start = clock_monotonic_usec();
+	int r = copy_plan(d, task, task->mem_fd, moving);
+
+	d->stats->memwrite_usec += clock_monotonic_usec() - start;
+	return r;
+}
+
+static int stop_copy_frozen(struct dump *d, struct task *task)
+{
+	return timed_copy(d, task, false);
+}
+
+const struct take_ops take_stop_copy = {
+	.name = "stop-copy",
+	.frozen = stop_copy_frozen,
+};
+
+static int live_running(struct dump *d, struct task *task)
+{
+	return timed_copy(d, task, true);
+}
+
+const struct take_ops take_live = {
+	.name = "live",
+	.deferred = true,
+	.running = live_running,
+};
