@@ -77,7 +77,7 @@ class Frozen(Case):
     def run(self, engine, parameters):
         size, pages, rate = parameters
         if pages == "huge":
-            compact_memory()
+            make_room_for_huge_pages()
         with Scratch(self.args.dir, 2 * size) as scratch:
             images = scratch.images()
             with Writer(self.args.tools, scratch.path, size, pages, rate) as writer:
@@ -111,7 +111,7 @@ class Second(Case):
     def run(self, engine, parameters):
         size, pages = parameters
         if pages == "huge":
-            compact_memory()
+            make_room_for_huge_pages()
         with Scratch(self.args.dir, size + size // 10) as scratch, \
                 Writer(self.args.tools, scratch.path, size, pages, 0) as writer:
             tracking = [] if engine.ours else ["--track-mem"]
@@ -282,13 +282,15 @@ def sleep_until(moment):
     time.sleep(max(0, moment - time.monotonic()))
 
 
-def compact_memory():
-    """Without it there are few huge pages to be had on a machine that has run for a while."""
-    try:
-        with open("/proc/sys/vm/compact_memory", "w", encoding="ascii") as f:
-            f.write("1")
-    except OSError:
-        pass
+def make_room_for_huge_pages():
+    """Without it there are few to be had on a machine that has run for a while: what files left in memory is in the way."""
+    os.sync()
+    for name, value in (("drop_caches", "3"), ("compact_memory", "1")):
+        try:
+            with open(f"/proc/sys/vm/{name}", "w", encoding="ascii") as f:
+                f.write(value)
+        except OSError:
+            pass        # the column "huge" tells
 
 
 CASES = (Basic, Frozen, Second, Copy, Between, Redis)
