@@ -178,6 +178,15 @@ static int run_merge(struct command *c)
 	return r < 0 ? r : engine_merge(&c->options.engine, &c->face.context, &stats, &c->failure);
 }
 
+static int run_dedup(struct command *c)
+{
+	struct engine_stats stats = {};
+	int r;
+
+	r = open_face(c);
+	return r < 0 ? r : engine_dedup(&c->options.engine, &c->face.context, &stats, &c->failure);
+}
+
 static int run_verify(struct command *c)
 {
 	struct engine_stats stats = {};
@@ -225,12 +234,13 @@ static const struct action actions[] = {
 	  "-D DIR --into DIR  write a set again without its parent" },
 	{ "verify", NULL, ACTION_VERIFY, run_verify,
 	  "-D DIR           is the set whole, with all that it continues?" },
+	{ "dedup", NULL, ACTION_DEDUP, run_dedup,
+	  "-D DIR            punch what the set has anew out of the sets that it continues" },
 	{ "swrk", NULL, ACTION_SWRK, NULL,
 	  "FD                 serve CRIU's RPC on an inherited socket" },
 	{ "page-server", NULL, ACTION_PAGE_SERVER, NULL, NULL },
 	{ "lazy-pages", NULL, ACTION_LAZY_PAGES, NULL, NULL },
 	{ "service", NULL, ACTION_SERVICE, NULL, NULL },
-	{ "dedup", NULL, ACTION_DEDUP, NULL, NULL },
 	{ "exec", NULL, 0, NULL, NULL },
 	{ "show", NULL, 0, NULL, NULL },
 };

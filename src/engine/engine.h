@@ -214,6 +214,15 @@ int engine_merge(const struct engine_options *options, const struct engine_conte
 int engine_verify(const struct engine_options *options, const struct engine_context *context,
 		  struct engine_stats *stats, struct failure *failure) _must_check_;
 
+/*
+ * engine_dedup() - punch the pages that the set in options->images_dir_fd has anew out of the sets that it continues
+ *
+ * Those can be continued, but not be restored any more. -EBUSY, and nothing is punched, where something else is seen to
+ * need one of them. pages_scanned is how many were punched.
+ */
+int engine_dedup(const struct engine_options *options, const struct engine_context *context,
+		 struct engine_stats *stats, struct failure *failure) _must_check_;
+
 /* engine_check() - can this kernel do what a dump and a restore need? */
 int engine_check(const struct engine_context *context, struct failure *failure) _must_check_;
 

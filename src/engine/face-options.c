@@ -476,6 +476,8 @@ static const struct option_row rows[] = {
 		   "with --leave-running: note what is written from here on, for the next set"),
 	TEXT_ROW("prev-images-dir", 0, DUMPS, ENGINE(prev_images_dir),
 		 "DIR  set that this one continues, relative to the image directory"),
+	SWITCH_ROW("auto-dedup", 0, true, TREES, ENGINE(auto_dedup),
+		   "after a dump: as the action dedup; a restore leaves its images alone"),
 	TAKE_ROW("snapshot", 0, NEEDS_VALUE, ACTION_DUMP, take_snapshot,
 		 "MODE  with --leave-running: how memory is taken: stop-copy, pre-copy, cow, auto"),
 	TAKE_ROW("pre-dumps", 0, NEEDS_VALUE, ACTION_DUMP, take_pre_dumps,
@@ -544,10 +546,9 @@ static const struct option_row rows[] = {
 	REFUSED_ROW("ms", 0, NO_VALUE, false, ACTION_CHECK, NULL),
 
 	/*
-	 * Handed to the engine, which has no use for them yet: parents are never punched, namespaces with contents are
+	 * Handed to the engine, which has no use for them yet: namespaces with contents are
 	 * refused, devices and files are taken by their path.
 	 */
-	SWITCH_ROW("auto-dedup", 0, true, TREES, ENGINE(auto_dedup), NULL),
 	TEXT_ROW("freeze-cgroup", 0, DUMPS, ENGINE(freeze_cgroup), NULL),
 	TEXT_ROW("root", 'r', BOTH, ENGINE(root), NULL),
 	TAKE_ROW("empty-ns", 0, NEEDS_VALUE, BOTH, take_empty_ns, NULL),

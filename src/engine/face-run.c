@@ -13,6 +13,17 @@ static void write_dump_stats(struct face *face, const struct engine_stats *stats
 		log_warn(&face->log, "%s, ignoring", aside.text);
 }
 
+/* As well done as the set is without it: what forbids it is a warning. */
+static void dedup_parents(struct face *face)
+{
+	struct engine_stats stats;
+	struct failure aside = {};
+
+	if (face->options->engine.auto_dedup &&
+	    engine_dedup(&face->options->engine, &face->context, &stats, &aside) < 0)
+		log_warn(&face->log, "nothing is punched out of parents: %s", aside.text);
+}
+
 int face_dump(struct face *face, struct engine_stats *stats, struct failure *f)
 {
 	const struct face_options *o = face->options;
@@ -24,8 +35,10 @@ int face_dump(struct face *face, struct engine_stats *stats, struct failure *f)
 			return r;
 	}
 	r = engine_dump(&o->engine, &face->context, stats, f);
-	if (r == 0)
+	if (r == 0) {
 		write_dump_stats(face, stats);
+		dedup_parents(face);
+	}
 	return r;
 }
 
@@ -33,8 +46,10 @@ int face_pre_dump(struct face *face, struct engine_stats *stats, struct failure 
 {
 	int r = engine_pre_dump(&face->options->engine, &face->context, stats, f);
 
-	if (r == 0)
+	if (r == 0) {
 		write_dump_stats(face, stats);
+		dedup_parents(face);
+	}
 	return r;
 }
 

@@ -29,7 +29,7 @@ enum face_action {
 	ACTION_MERGE = 1 << 11,
 	ACTION_VERIFY = 1 << 12,
 
-	ACTIONS_ON_SETS = ACTION_DEDUP | ACTION_MERGE | ACTION_VERIFY, /* no log or statistics of theirs in one */
+	ACTIONS_ON_SETS = ACTION_MERGE | ACTION_VERIFY, /* they leave no log in it */
 };
 
 /* Bits of --cpu-cap, as in criu_opts.cpu_cap. */
