@@ -54,6 +54,7 @@ struct dump {
 	struct tty_dump *tty;
 	struct unix_dump *unix_socks;	   /* fd-unix.c */
 	struct inet_dump *inet_socks;	   /* fd-inet.c */
+	struct group_table *multicast;	   /* sk-multicast.c */
 	char run_id[37]; /* names the network lock, in the inventory too; empty: there is none */
 	struct cgroup_dump *cgroups; /* cgroup-dump.c */
 	uint32_t root_cg_set;	     /* our own set of cgroups; 0: all share it */

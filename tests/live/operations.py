@@ -602,6 +602,16 @@ def failed_restore(stage):
 
 
 # (scenario, program, why CRIU 4.2 is not asked or None)
+def undo_is_said_to_be_lost(stage):
+    """dump says of which task SEM_UNDO adjustments are lost, and of no other"""
+    code, said = stage.dump('--leave-running')
+    check(code == 0, f'dump fails: {errors(said)}')
+    found = re.findall(r'task (\d+): what SEM_UNDO', said)
+    check(found == [str(stage.pid)], f'it is said of {found}, should be of {stage.pid}')
+    stage.intact('after the dump')
+    stage.content()
+
+
 SCENARIOS = [
     (dump_kills, 'tree', None),
     (dump_leaves_stopped, 'tree', None),
@@ -626,6 +636,7 @@ SCENARIOS = [
     (cgroups_come_back, 'cgroup', 'CRIU says it in other words'),
     (cgroup_namespace_comes_back, 'cgroup ns', 'CRIU says it in other words'),
     (units_are_not_made_up, 'cgroup scope', 'CRIU makes them'),
+    (undo_is_said_to_be_lost, 'sem-undo', 'CRIU does not say it'),
     (vdso_differs, 'vdso-calls', 'CRIU says it in other words'),
 ]
 

@@ -29,6 +29,7 @@
 #include "engine/control/sockdiag.h"
 #include "engine/kinds/fd-tcp.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/sk-multicast.h"
 #include "engine/kinds/sk-opts.h"
 
 #include "sk-inet.pb-c.h"
@@ -449,6 +450,8 @@ static int inet_dump(struct dump *d, const struct fd_view *view)
 		r = ip_opts_dump(d, view->fd, &e);
 	if (r == 0)
 		r = type == SOCK_STREAM ? tcp_dump(d, view, &e) : datagram_dump(d, view, &e);
+	if (r == 0 && type != SOCK_STREAM)
+		r = sk_multicast_dump(d, view, &opts);
 	if (r < 0)
 		return r;
 	entry.isk = &e;
@@ -851,6 +854,8 @@ static int inet_options(struct restore *rs, const struct file *file)
 	r = sk_opts_restore(rs, fd, e->opts);
 	if (r == 0)
 		r = ip_opts_restore(rs, fd, e);
+	if (r == 0 && e->type != SOCK_STREAM)
+		r = sk_multicast_restore(rs, fd, e->opts);
 	if (r == 0 && e->type == SOCK_STREAM && e->tcp_opts)
 		r = tcp_opts_restore(rs, fd, e->tcp_opts);
 	return r == 0 ? files_apply_flags(rs, fd, e->flags) : r;

@@ -12,17 +12,22 @@
  * that is gone is made again under its old id (sysctl kernel.{shm,sem,msg}_next_id). Its creator is
  * then whoever restores.
  *
- * What SEM_UNDO would undo at a task's exit cannot be seen from outside and is not kept.
+ * What SEM_UNDO would undo at a task's exit cannot be seen from outside and is not kept. That there is something can be: a
+ * task that has an undo list is unlike one that never had one (kcmp). A thread has one in any case: pthread_create(3) asks for it.
  */
 #include "engine/kinds/ipc-sysv.h"
 
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/kcmp.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
+#include <sys/wait.h>
 
 #include "basic/sys.h"
 #include "engine/kinds/in-task.h"
@@ -185,6 +190,38 @@ static int dump_set(struct dump *d, int id, const struct semid_ds *ds, struct im
 	return r < 0 ? r : image_put_raw(*img, values, bytes);
 }
 
+/* A process that has never used SEM_UNDO. We may have: our threads have a list. Killed by whoever asked for it. */
+static int make_innocent(void)
+{
+	int child = SYS_CALL(fork());
+
+	if (child == 0) {
+		(void)SYS_CALL(prctl(PR_SET_PDEATHSIG, SIGKILL));
+		for (;;)
+			(void)pause();
+	}
+	return child;
+}
+
+/* Says of which tasks adjustments may be lost. */
+static void note_undo(struct dump *d)
+{
+	int innocent = make_innocent();
+
+	if (innocent < 0)
+		return;
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		const struct task *task = d->tree.tasks[i];
+
+		if (task->state == TASK_DEAD || sys_kcmp(innocent, task->pid, KCMP_SYSVSEM, 0, 0) <= 0)
+			continue;
+		dump_note(d, "task %d: what SEM_UNDO would take back of SysV semaphores at its end is lost%s", task->pid,
+			  task->n_threads > 1 ? ", if there is something" : "");
+	}
+	(void)sys_kill(innocent, SIGKILL);
+	(void)SYS_CALL(waitpid(innocent, NULL, 0));
+}
+
 static int dump_sets(struct dump *d)
 {
 	_cleanup_(image_freep) struct image *img = NULL;
@@ -198,6 +235,8 @@ static int dump_sets(struct dump *d)
 
 		if (id < 0 || ds.sem_nsems > SEMS_MAX || !is_our_set(d, id, ds.sem_nsems))
 			continue;
+		if (!img)
+			note_undo(d);
 		r = dump_set(d, id, &ds, &img);
 		if (r < 0)
 			return r;
