@@ -125,14 +125,14 @@ static int list_grow(struct query *q, size_t item_size, void **items, size_t n)
 	return 0;
 }
 
-int query_list(struct query *q, int (*read)(struct query *q, void *item), size_t item_size, void **items, size_t *n)
+int query_list(struct query *q, int (*fill)(struct query *q, void *item), size_t item_size, void **items, size_t *n)
 {
 	int r;
 
 	while ((r = query_step(q)) > 0) {
 		r = list_grow(q, item_size, items, *n);
 		if (r == 0)
-			r = read(q, (char *)*items + *n * item_size);
+			r = fill(q, (char *)*items + *n * item_size);
 		if (r < 0)
 			return r;
 		(*n)++;

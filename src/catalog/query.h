@@ -53,12 +53,12 @@ int query_run(struct query *q) _must_check_;
 
 /*
  * query_list() - read all rows into an array
- * @read:	fills one item of @item_size bytes; on failure it leaves nothing in it to be freed
+ * @fill:	fills one item of @item_size bytes; on failure it leaves nothing in it to be freed
  * @items:	the array, grown as needed; with @n it is whole after a failure too, for the caller to free
  *
  * Return: 0 or -errno.
  */
-int query_list(struct query *q, int (*read)(struct query *q, void *item), size_t item_size, void **items, size_t *n)
+int query_list(struct query *q, int (*fill)(struct query *q, void *item), size_t item_size, void **items, size_t *n)
 	_must_check_;
 
 int64_t query_i64(struct query *q);

@@ -105,14 +105,14 @@ static int read_v6(struct dump *d, char *text, struct group_table *t)
 
 /* A file is missing where the kernel has no IPv6. */
 static int read_table(struct dump *d, const struct task *task, const char *path,
-		      int (*read)(struct dump *d, char *text, struct group_table *t), struct group_table *t)
+		      int (*parse)(struct dump *d, char *text, struct group_table *t), struct group_table *t)
 {
 	_cleanup_free_ char *text = NULL;
 	int r = sys_read_file_at(task->proc_fd, path, TABLE_MAX, &text, NULL);
 
 	if (r == -ENOENT)
 		return 0;
-	return r < 0 ? fail(d->failure, r, "cannot read the multicast groups in %s", path) : read(d, text, t);
+	return r < 0 ? fail(d->failure, r, "cannot read the multicast groups in %s", path) : parse(d, text, t);
 }
 
 /* Read once per dump: nobody joins while the tree is frozen but others, and those do not matter. */
