@@ -499,7 +499,7 @@ static int write_inventory(struct dump *d)
 /* The tracker before the inventory: what counts as a whole set has it, or the next is full. */
 static int finish_set(struct dump *d)
 {
-	int r = d->run->keeps ? tracker_keep(d) : 0;
+	int r = d->run->keeps ? tracker_keep(d->tracking, d->dir_fd, d->failure) : 0;
 
 	return r < 0 ? r : write_inventory(d);
 }

@@ -1,38 +1,277 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A dump, and what may come before its freeze: rounds of pre-copy, each a set in a directory of its own inside the
- * image directory ("pre-1" and so on), a chain that the dump continues.
+ * A dump, and what may come before its freeze:
+ *
+ *   rounds	of pre-copy: each a set of memory only, in a directory of its own inside the image directory
+ *		("pre-1" and so on), that the next one and at last the dump continue
+ *   forecast	how long the tree would be frozen by stop-copy of the rest, and by cow
+ *
+ * auto takes rounds where memory is tracked and much is to be stored, then what freezes the tree for less; above
+ * max_frozen_usec it takes nothing. Nothing of the rounds is left when the dump fails.
  */
-#include "engine/dump.h"
+#include <inttypes.h>
+#include <string.h>
 
+#include "basic/clock.h"
+#include "basic/dir.h"
+#include "basic/sys.h"
+#include "engine/dump.h"
+#include "engine/memory/take-auto.h"
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
 
-static const struct take_ops *choose_take(const struct engine_options *options)
+enum {
+	ROUND_NAME_MAX = 32,
+	ROUNDS_MAX = 100, /* of any former dump into this directory */
+	ROUND_WORTH_BYTES = 16 << 20, /* copied in some ten milliseconds: not worth a round */
+};
+
+/* One dump with its rounds. */
+struct snapshot {
+	const struct engine_options *options;
+	const struct engine_context *context;
+	struct engine_stats *stats;
+	struct failure *failure;
+	struct dump_run run; /* the dump itself; its parent and tracker are the last round's */
+	char *first_parent;  /* as seen from a round's directory; owned */
+	char parent[ROUND_NAME_MAX];
+	uint64_t copy_rate; /* of the last round, bytes a second; 0: there was none */
+};
+
+static char *round_name(unsigned n, char name[static ROUND_NAME_MAX])
 {
-	return options->leave_running && options->snapshot == SNAPSHOT_COW ? &take_cow : &take_stop_copy;
+	(void)snprintf(name, ROUND_NAME_MAX, "pre-%u", n);
+	return name;
+}
+
+/* Those of an earlier dump, or of this one that failed. */
+static int remove_rounds(struct snapshot *s)
+{
+	for (unsigned n = 1; n <= ROUNDS_MAX; n++) {
+		char name[ROUND_NAME_MAX];
+		int r = dir_remove(s->options->images_dir_fd, round_name(n, name));
+
+		if (r < 0)
+			return fail(s->failure, r, "cannot remove %s in the image directory", name);
+	}
+	return 0;
+}
+
+/* The parent of the first round is that of the dump, a directory further. */
+static int rebase_parent(struct snapshot *s)
+{
+	const char *parent = s->options->prev_images_dir;
+
+	if (!parent)
+		return 0;
+	if (asprintf(&s->first_parent, "%s%s", *parent == '/' ? "" : "../", parent) < 0) {
+		s->first_parent = NULL;
+		return fail(s->failure, -ENOMEM, "no memory for a path");
+	}
+	return 0;
+}
+
+static int run_round(struct snapshot *s, unsigned n, int dir_fd, const char *parent)
+{
+	struct engine_stats stats = {};
+	struct dump_run run = {
+		.options = s->options,
+		.context = s->context,
+		.dir_fd = dir_fd,
+		.parent = parent,
+		.take = &take_live,
+		.memory_only = true,
+		.tracks = true,
+		.tracked = TAKE_PTR(s->run.tracked),
+	};
+	int r;
+
+	r = dump_run(&run, &stats, s->failure);
+	tracker_free(run.tracked);
+	s->run.tracked = run.tracking;
+	if (r < 0)
+		return r;
+	s->run.parent = round_name(n, s->parent);
+	s->stats->pre_dump_rounds = n;
+	s->stats->pre_dump_pages += stats.pages_written;
+	if (stats.memwrite_usec > 0 && stats.bytes_written >= ROUND_WORTH_BYTES)
+		s->copy_rate = (uint64_t)((double)stats.bytes_written * 1e6 / (double)stats.memwrite_usec);
+	if (n == 1)
+		s->stats->full_reason = stats.full_reason;
+	return 0;
+}
+
+static int take_round(struct snapshot *s, unsigned n)
+{
+	char name[ROUND_NAME_MAX], before[ROUND_NAME_MAX + 3];
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	(void)round_name(n, name);
+	r = SYS_CALL(mkdirat(s->options->images_dir_fd, name, 0700));
+	if (r == 0)
+		r = fd = sys_openat(s->options->images_dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (r < 0)
+		return fail(s->failure, r, "cannot make %s in the image directory", name);
+	(void)snprintf(before, sizeof(before), "../%s", s->parent);
+	return run_round(s, n, fd, n == 1 ? s->first_parent : before);
+}
+
+static int gather(struct snapshot *s, struct forecast_facts *facts)
+{
+	int r = take_gather(&s->run, s->run.tracked, facts);
+
+	facts->copy_rate = s->copy_rate;
+	return r < 0 ? fail(s->failure, r, "cannot look at the tree") : 0;
+}
+
+/* Rounds until little is left or the application writes as fast as we do. @facts: before, and as they are then. */
+static int take_rounds(struct snapshot *s, struct forecast_facts *facts)
+{
+	int r;
+
+	r = rebase_parent(s);
+	for (unsigned n = 1; r == 0 && n <= s->options->pre_dumps; n++) {
+		uint64_t before = facts->written;
+
+		r = take_round(s, n);
+		if (r == 0)
+			r = gather(s, facts);
+		if (r == 0 && !forecast_goes_on(before, facts->written))
+			break;
+	}
+	return r;
+}
+
+/* What was written since the parent set decides whether rounds pay: its tracker is taken over now. */
+static int fetch_tracker(struct snapshot *s, int *ret_parent_fd)
+{
+	int fd;
+
+	if (!s->options->prev_images_dir)
+		return 0;
+	fd = sys_openat(s->options->images_dir_fd, s->options->prev_images_dir, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return fail(s->failure, fd, "cannot open the parent set '%s'", s->options->prev_images_dir);
+	*ret_parent_fd = fd;
+	return tracker_fetch(fd, s->failure, &s->run.tracked);
+}
+
+/* Nothing was armed anew: the next dump may go on from there. */
+static void give_tracker_back(struct snapshot *s, int parent_fd)
+{
+	struct failure failure = {};
+
+	if (parent_fd >= 0 && tracker_keep(s->run.tracked, parent_fd, &failure) < 0)
+		log_warn(s->context->log, "%s: the next set will be full", failure.text);
+}
+
+static bool rounds_pay(const struct snapshot *s, const struct forecast_facts *facts)
+{
+	return s->options->snapshot == SNAPSHOT_PRE_COPY || facts->written > ROUND_WORTH_BYTES;
+}
+
+static int choose_by_forecast(struct snapshot *s, const struct forecast_facts *facts)
+{
+	enum snapshot_mode mode = forecast_choose(facts);
+	uint64_t limit = s->options->max_frozen_usec, usec = forecast_usec(facts, mode);
+
+	s->stats->forecast_usec = MAX(usec, (uint64_t)1);
+	if (limit && usec > limit)
+		return fail(s->failure, -ETIME,
+			    "the tree would be frozen for %" PRIu64 " ms by forecast, %" PRIu64 " ms are allowed",
+			    usec / 1000, limit / 1000);
+	if (mode == SNAPSHOT_COW)
+		s->run.take = &take_cow;
+	return 0;
+}
+
+/* What goes before the freeze. */
+static int prepare(struct snapshot *s)
+{
+	enum snapshot_mode mode = s->options->snapshot;
+	_cleanup_close_ int parent_fd = -EBADF;
+	struct forecast_facts facts;
+	int r;
+
+	r = remove_rounds(s);
+	if (mode == SNAPSHOT_COW && s->options->leave_running)
+		s->run.take = &take_cow;
+	if (r < 0 || mode == SNAPSHOT_STOP_COPY || mode == SNAPSHOT_COW)
+		return r;
+	r = fetch_tracker(s, &parent_fd);
+	if (r == 0)
+		r = gather(s, &facts);
+	if (r == 0 && rounds_pay(s, &facts)) {
+		if (tracker_choose())
+			r = take_rounds(s, &facts);
+		else
+			s->stats->fallback = "no rounds of pre-copy: this kernel cannot track memory";
+	}
+	if (r == 0 && mode == SNAPSHOT_AUTO)
+		r = choose_by_forecast(s, &facts);
+	if (r < 0 && s->stats->pre_dump_rounds == 0)
+		give_tracker_back(s, parent_fd);
+	return r;
+}
+
+/* The name of the way as a whole. */
+static const char *name_of(const struct snapshot *s)
+{
+	if (s->stats->pre_dump_rounds == 0)
+		return s->run.take->name;
+	return s->run.take == &take_cow ? "pre-copy, cow" : "pre-copy";
+}
+
+static int dump(struct snapshot *s)
+{
+	const char *full_reason;
+	int r;
+
+	r = dump_notify(s->context, "pre-dump", NULL, s->failure);
+	if (r == 0)
+		r = prepare(s);
+	if (r < 0)
+		return r;
+	full_reason = s->stats->full_reason;
+	r = dump_run(&s->run, s->stats, s->failure);
+	if (s->stats->pre_dump_rounds > 0)
+		s->stats->full_reason = full_reason;
+	s->stats->bytes_written += s->stats->pre_dump_pages * 4096;
+	s->stats->snapshot = name_of(s);
+	return r;
 }
 
 int engine_dump(const struct engine_options *options, const struct engine_context *context,
 		struct engine_stats *stats, struct failure *failure)
 {
 	bool tracks = options->track_mem && options->leave_running;
-	struct dump_run run = {
+	struct snapshot s = {
 		.options = options,
 		.context = context,
-		.dir_fd = options->images_dir_fd,
-		.parent = options->prev_images_dir,
-		.take = choose_take(options),
-		.tracks = tracks,
-		.keeps = tracks,
+		.stats = stats,
+		.failure = failure,
+		.run = {
+			.options = options,
+			.context = context,
+			.dir_fd = options->images_dir_fd,
+			.parent = options->prev_images_dir,
+			.take = &take_stop_copy,
+			.tracks = tracks,
+			.keeps = tracks,
+		},
 	};
+	uint64_t start = clock_monotonic_usec();
 	int r;
 
 	*stats = (struct engine_stats){};
-	r = dump_notify(context, "pre-dump", NULL, failure);
-	if (r == 0)
-		r = dump_run(&run, stats, failure);
-	tracker_free(run.tracking);
+	r = dump(&s);
+	stats->total_usec = clock_monotonic_usec() - start;
+	if (r < 0)
+		(void)remove_rounds(&s);
+	tracker_free(s.run.tracked);
+	tracker_free(s.run.tracking);
+	free(s.first_parent);
 	return r;
 }
 

@@ -4,6 +4,7 @@
 
 Every set, restored in turn, must have exactly the memory of its instant. LIVE_GENERATIONS (default 12) says how many.
 """
+import contextlib
 import os
 import random
 import shutil
@@ -43,21 +44,21 @@ class Chain(Stage):
     def set(self, number):
         return os.path.join(self.images, str(number))
 
-    def take(self, action='dump', parent=None, well=True):
+    def take(self, action='dump', parent=None, well=True, snapshot='stop-copy'):
         """The next generation; its parent is the one before it, or what is said."""
         self.number += 1
         os.makedirs(self.set(self.number))
         parent = self.number - 1 if parent is None else parent
         options = ['--track-mem'] + (['--prev-images-dir', f'../{parent}'] if parent else [])
         if action == 'dump':
-            options.append('--leave-running')
+            options += ['--leave-running', '--snapshot', snapshot]
         code, said = self.run(action, '-t', str(self.pid), *options, images=self.set(self.number))
         check((code == 0) == well, f'generation {self.number}: {errors(said)}')
         return self.number
 
     def pages(self, number):
-        return sum(os.path.getsize(os.path.join(self.set(number), name)) for name in os.listdir(self.set(number))
-                   if name.startswith('pages-'))
+        return sum(os.path.getsize(os.path.join(top, name)) for top, _, names in os.walk(self.set(number))
+                   for name in names if name.startswith('pages-'))
 
     def step(self):
         """A program that changes its memory when told to: the next time."""
@@ -85,7 +86,8 @@ class Chain(Stage):
         code, said = self.run('restore', '-d', images=self.set(number))
         check(code == 0, f'generation {number} is not restored: {errors(said)}')
         for pid in others():
-            os.kill(pid, signal.SIGCONT)  # it may have been taken in its sleep
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)  # it may have been taken in its sleep
         self.content()
         frame.kill_everything()
 
@@ -94,7 +96,8 @@ def every_generation_has_the_memory_of_its_instant(chain):
     chain.take(parent=0)
     for _ in range(GENERATIONS - 1):
         time.sleep(0.05)
-        chain.take('pre-dump' if random.random() < 0.2 else 'dump')
+        chain.take('pre-dump' if random.random() < 0.2 else 'dump',
+                   snapshot=random.choice(['stop-copy', 'pre-copy', 'cow', 'auto']))
     chain.end()
     for number in range(1, chain.number + 1):
         if os.path.exists(os.path.join(chain.set(number), 'pstree.img')):  # a pre-dump is not restored by itself

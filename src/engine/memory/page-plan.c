@@ -110,6 +110,9 @@ struct planning {
 	struct task *task;
 	struct page_plan *plan;
 	const struct vma *vma;		 /* under the scan */
+	uint64_t at;			 /* how far its changes are known */
+	int pagemap_fd;
+	struct scan_caps caps;
 	const struct page_level *parent; /* NULL: every page is stored */
 	struct vma *guards;		 /* found on the way */
 	size_t n_guards;
@@ -209,24 +212,69 @@ static int plan_range(void *userdata, uint64_t start, uint64_t end, uint64_t cat
 	return add_stored(p, start, end);
 }
 
+/* Between two changes: the parent's, where that has it. */
+static int plan_unchanged(struct planning *p, uint64_t start, uint64_t end)
+{
+	const struct page_level *l = p->parent;
+	int r = 0;
+
+	for (size_t i = page_level_search(l, start); r == 0 && start < end; i++) {
+		uint64_t from = end, to = end;
+
+		if (i < l->n_ranges && l->ranges[i].vaddr < end) {
+			from = MAX(l->ranges[i].vaddr, start);
+			to = MIN(l->ranges[i].vaddr + l->ranges[i].size, end);
+		}
+		if (start < from) /* zero pages as a rule */
+			r = scan_pages(p->pagemap_fd, start, from, &p->caps, plan_range, p);
+		if (r == 0)
+			r = add_piece(p, from, to, false, true);
+		p->d->stats->pages_skipped_parent += (to - from) / PAGE;
+		p->d->stats->pages_scanned += (to - from) / PAGE;
+		start = to;
+	}
+	return r;
+}
+
+static int plan_change(void *userdata, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct planning *p = userdata;
+	int r = plan_unchanged(p, p->at, start);
+
+	p->at = end;
+	if (r < 0 || !(categories & (SCAN_PRESENT | SCAN_SWAPPED | SCAN_GUARD)))
+		return r;
+	return plan_range(p, start, end, categories | SCAN_WRITTEN);
+}
+
+static int plan_mapping(struct planning *p, const struct vma *v)
+{
+	int r = -ENOTTY;
+
+	p->vma = v;
+	p->at = v->start;
+	if (v->status & (VMA_VDSO | VMA_AIORING))
+		return add_stored(p, v->start, v->end);
+	p->caps.files = (v->status & VMA_FILE_PRIVATE) || (v->flags & MAP_HUGETLB) || p->caps.soft_dirty;
+	if (p->parent && v->tracked) {
+		r = scan_changes(p->pagemap_fd, v->start, v->end, &p->caps, plan_change, p);
+		if (r == 0)
+			r = plan_unchanged(p, p->at, v->end);
+	}
+	return r == -ENOTTY ? scan_pages(p->pagemap_fd, v->start, v->end, &p->caps, plan_range, p) : r;
+}
+
 static int plan_mappings(struct planning *p)
 {
-	_cleanup_close_ int pagemap_fd = sys_openat(p->task->proc_fd, "pagemap", O_RDONLY, 0);
-	struct scan_caps caps = tracker_scan_caps(p->d->tracked);
 	int r;
 
-	if (pagemap_fd < 0)
-		return fail(p->d->failure, pagemap_fd, "cannot open its pagemap");
 	for (size_t i = 0; i < p->task->n_vmas; i++) {
 		const struct vma *v = &p->task->vmas[i];
 
 		if (!vma_is_private(v->status) || (v->flags & MAP_TYPE) == MAP_DROPPABLE)
 			continue; /* the kernel may drop the latter at any time: so do we */
-		p->vma = v;
 		FAILURE_SCOPE(p->d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
-		r = v->status & (VMA_VDSO | VMA_AIORING) ?
-			    add_stored(p, v->start, v->end) :
-			    scan_pages(pagemap_fd, v->start, v->end, &caps, plan_range, p);
+		r = plan_mapping(p, v);
 		if (r < 0)
 			return fail(p->d->failure, r, "cannot scan its pages");
 	}
@@ -247,12 +295,21 @@ static int append_guards(struct planning *p)
 
 int page_plan_make(struct dump *d, struct task *task)
 {
-	struct planning p = { .d = d, .task = task, .plan = arena_new(&d->arena, struct page_plan) };
+	_cleanup_close_ int pagemap_fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
+	struct planning p = {
+		.d = d,
+		.task = task,
+		.plan = arena_new(&d->arena, struct page_plan),
+		.pagemap_fd = pagemap_fd,
+		.caps = tracker_scan_caps(d->tracked),
+	};
 	struct parent_pages *parent;
 	int r = 0;
 
 	if (!p.plan)
 		return fail(d->failure, -ENOMEM, "no memory for a plan");
+	if (pagemap_fd < 0)
+		return fail(d->failure, pagemap_fd, "cannot open its pagemap");
 	/* Only of a process that the tracker of that very set knows can a page be the parent's. */
 	if (d->parent_fd >= 0 && tracker_find(d->tracked, task)) {
 		r = parent_find(d, task->vpid, &parent);

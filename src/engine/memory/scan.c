@@ -31,10 +31,10 @@ enum {
 
 #define FRAME_IS_ZERO (1ull << 24) /* of /proc/kpageflags: a zero page, large or small */
 
-static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, bool *guards,
+static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, bool changes,
 			 scan_visit_fn *visit, void *userdata)
 {
-	const uint64_t wanted = SCAN_WRITTEN | SCAN_PRESENT | SCAN_SWAPPED | SCAN_FILE | SCAN_PFNZERO;
+	const uint64_t wanted = SCAN_WRITTEN | SCAN_PRESENT | SCAN_SWAPPED | SCAN_PFNZERO | (caps->files ? SCAN_FILE : 0);
 	struct scan_region regions[SCAN_REGIONS];
 
 	while (start < end) {
@@ -44,13 +44,15 @@ static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, bool *gua
 			.end = end,
 			.vec = (uintptr_t)regions,
 			.vec_len = SCAN_REGIONS,
-			.category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED | (*guards ? SCAN_GUARD : 0),
-			.return_mask = wanted | (*guards ? SCAN_GUARD : 0),
+			.category_mask = changes ? SCAN_WRITTEN : 0,
+			.category_anyof_mask =
+				changes ? 0 : SCAN_PRESENT | SCAN_SWAPPED | (caps->guards ? SCAN_GUARD : 0),
+			.return_mask = wanted | (caps->guards ? SCAN_GUARD : 0),
 		};
 		int n = SYS_CALL(ioctl(pagemap_fd, PAGEMAP_SCAN_, &arg)), r;
 
-		if (n == -EINVAL && *guards) {
-			*guards = false; /* before 6.15 */
+		if (n == -EINVAL && caps->guards) {
+			caps->guards = false; /* before 6.15 */
 			continue;
 		}
 		if (n < 0)
@@ -175,12 +177,20 @@ int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *c
 	int r;
 
 	if (caps->by_ioctl) {
-		r = scan_by_ioctl(pagemap_fd, start, end, &caps->guards, visit, userdata);
+		r = scan_by_ioctl(pagemap_fd, start, end, caps, false, visit, userdata);
 		if (r != -ENOTTY)
 			return r;
 		caps->by_ioctl = false;
 	}
 	return scan_by_reading(pagemap_fd, start, end, caps->soft_dirty, visit, userdata);
+}
+
+int scan_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, scan_visit_fn *visit,
+		 void *userdata)
+{
+	if (!caps->by_ioctl || caps->soft_dirty)
+		return -ENOTTY;
+	return scan_by_ioctl(pagemap_fd, start, end, caps, true, visit, userdata);
 }
 
 int scan_arm(int pagemap_fd, uint64_t start, uint64_t end)

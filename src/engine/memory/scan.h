@@ -25,16 +25,26 @@ enum scan_category {
 /* What this kernel can, found out on the way. Initialise with SCAN_CAPS_INIT. */
 struct scan_caps {
 	bool by_ioctl, guards;
+	bool files;	 /* SCAN_FILE is wanted: looks at each page's frame, ten times as slow */
 	bool soft_dirty; /* SCAN_WRITTEN is asked of the soft-dirty bit: see tracker_scan_caps() */
 };
-#define SCAN_CAPS_INIT ((struct scan_caps){ .by_ioctl = true, .guards = true })
-#define SCAN_CAPS_SOFT_DIRTY ((struct scan_caps){ .soft_dirty = true })
+#define SCAN_CAPS_INIT ((struct scan_caps){ .by_ioctl = true, .guards = true, .files = true })
+#define SCAN_CAPS_SOFT_DIRTY ((struct scan_caps){ .files = true, .soft_dirty = true })
 
 /* Neighbours of the same categories come together. A negative return ends the scan with it. */
 typedef int scan_visit_fn(void *userdata, uint64_t start, uint64_t end, uint64_t categories);
 
 int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps,
 	       scan_visit_fn *visit, void *userdata) _must_check_;
+
+/*
+ * scan_changes() - only what shows as written, and what is not populated (neither present nor swapped, perhaps huge)
+ *
+ * What is not visited is populated and has not been written since it was armed. Quick where little was written.
+ * Return: -ENOTTY where the kernel has no PAGEMAP_SCAN, or by soft-dirty bits: scan_pages() then.
+ */
+int scan_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, scan_visit_fn *visit,
+		 void *userdata) _must_check_;
 
 /*
  * What /proc/PID/pagemap says of one page, undigested. SCAN_ENTRY_SOFT_DIRTY is always 0 in a kernel without

@@ -154,7 +154,7 @@ static _noreturn_ void hold(const struct tracker *t, int listener)
 	_exit(0);
 }
 
-static int listen_as(struct dump *d, const char *name)
+static int listen_as(const char *name, struct failure *f)
 {
 	_cleanup_close_ int sock = SYS_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
 	struct sockaddr_un addr;
@@ -165,11 +165,11 @@ static int listen_as(struct dump *d, const char *name)
 		r = SYS_CALL(bind(sock, (struct sockaddr *)&addr, size));
 	if (r >= 0)
 		r = SYS_CALL(listen(sock, 1));
-	return r < 0 ? fail(d->failure, r, "cannot make the holder's socket") : TAKE_FD(sock);
+	return r < 0 ? fail(f, r, "cannot make the holder's socket") : TAKE_FD(sock);
 }
 
 /* Twice forked: the holder is nobody's child that waits for its own. */
-static int start_holder(struct dump *d, const struct tracker *t, int listener)
+static int start_holder(const struct tracker *t, int listener, struct failure *f)
 {
 	int child = SYS_CALL(fork()), status;
 
@@ -180,7 +180,7 @@ static int start_holder(struct dump *d, const struct tracker *t, int listener)
 	}
 	if (child > 0)
 		child = SYS_CALL(waitpid(child, &status, 0));
-	return child < 0 ? fail(d->failure, child, "cannot start the holder of trackers") : 0;
+	return child < 0 ? fail(f, child, "cannot start the holder of trackers") : 0;
 }
 
 /* PID-START-RANDOM: by the first two a holder is found that no set leads to any more. */
@@ -196,18 +196,18 @@ static char *make_name(const struct tracker *t)
 	return name;
 }
 
-int holder_keep(struct dump *d, const struct tracker *t, char **ret_note)
+int holder_keep(const struct tracker *t, struct failure *f, char **ret_note)
 {
 	_cleanup_free_ char *name = make_name(t);
 	_cleanup_close_ int listener = -EBADF;
 	int r;
 
 	if (!name)
-		return fail(d->failure, -ENOMEM, "cannot name the holder of trackers");
-	listener = listen_as(d, name);
+		return fail(f, -ENOMEM, "cannot name the holder of trackers");
+	listener = listen_as(name, f);
 	if (listener < 0)
 		return listener;
-	r = start_holder(d, t, listener);
+	r = start_holder(t, listener, f);
 	if (r == 0)
 		*ret_note = TAKE_PTR(name);
 	return r;

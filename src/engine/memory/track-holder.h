@@ -11,7 +11,7 @@
 #include "engine/memory/track.h"
 
 /* struct tracker_ops.keep and .fetch */
-int holder_keep(struct dump *d, const struct tracker *t, char **ret_note) _must_check_;
+int holder_keep(const struct tracker *t, struct failure *f, char **ret_note) _must_check_;
 int holder_fetch(const char *note, struct failure *f, struct tracker *t) _must_check_;
 
 /*

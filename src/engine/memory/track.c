@@ -123,22 +123,22 @@ void tracker_arm(struct dump *d, const struct task *task)
 		d->tracking->ops->arm(t, task);
 }
 
-int tracker_keep(struct dump *d)
+int tracker_keep(const struct tracker *t, int dir_fd, struct failure *f)
 {
 	_cleanup_free_ char *note = NULL, *text = NULL;
 	int r;
 
-	if (!d->tracking || d->tracking->n == 0)
+	if (!t || t->n == 0)
 		return 0;
-	r = d->tracking->ops->keep(d, d->tracking, &note);
+	r = t->ops->keep(t, f, &note);
 	if (r < 0)
 		return r;
-	if (asprintf(&text, "%s %s", d->tracking->ops->name, note) < 0) {
+	if (asprintf(&text, "%s %s", t->ops->name, note) < 0) {
 		text = NULL;
-		return fail(d->failure, -ENOMEM, "no memory for trackers");
+		return fail(f, -ENOMEM, "no memory for trackers");
 	}
-	r = sys_write_file_at(d->dir_fd, TRACKER_FILE, text);
-	return r < 0 ? fail(d->failure, r, "cannot note the tracker in the image directory") : 0;
+	r = sys_write_file_at(dir_fd, TRACKER_FILE, text);
+	return r < 0 ? fail(f, r, "cannot note the tracker in the image directory") : 0;
 }
 
 int tracker_fetch(int parent_dir_fd, struct failure *f, struct tracker **ret)

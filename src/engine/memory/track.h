@@ -51,7 +51,7 @@ struct tracker_ops {
 	/* From here on every write shows. What cannot be armed stays as it is and shows as written. */
 	void (*arm)(struct tracked *t, const struct task *task);
 	/* Keeps the tracker for the next command; *ret_note is what that finds it by, at most TRACKER_NOTE_MAX bytes. */
-	int (*keep)(struct dump *d, const struct tracker *t, char **ret_note);
+	int (*keep)(const struct tracker *t, struct failure *f, char **ret_note);
 	/* Finds it again. Not finding it is no failure: what is missing is stored in full. */
 	int (*fetch)(const char *note, struct failure *f, struct tracker *t);
 };
@@ -91,8 +91,8 @@ void tracker_certify(struct dump *d, struct task *task);
 /* Arms the memory of a frozen task whose pages have been looked at. */
 void tracker_arm(struct dump *d, const struct task *task);
 
-/* Keeps d->tracking for the next command and notes it in the image directory. */
-int tracker_keep(struct dump *d) _must_check_;
+/* Keeps it for the next command (NULL: nothing to keep), and notes it in the directory of the set that it belongs to. */
+int tracker_keep(const struct tracker *t, int dir_fd, struct failure *f) _must_check_;
 
 /* Adds a record; takes @item.fd in any case. 0 or -errno. */
 int tracker_add(struct tracker *t, struct tracked item) _must_check_;
