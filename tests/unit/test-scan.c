@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "basic/cleanup.h"
+#include "basic/sys.h"
+#include "engine/memory/scan.h"
+
+#define PAGE	  4096ul
+#define EXCLUSIVE (1ull << 56)
+#define GUARD	  (1ull << 58)
+
+struct seen {
+	struct {
+		uint64_t start, end, categories;
+	} ranges[16];
+	size_t n;
+	size_t stop_at; /* 0: never */
+};
+
+static int see(void *userdata, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct seen *s = userdata;
+
+	assert_true(s->n < ARRAY_SIZE(s->ranges));
+	s->ranges[s->n].start = start / PAGE;
+	s->ranges[s->n].end = end / PAGE;
+	s->ranges[s->n++].categories = categories;
+	return s->n == s->stop_at ? -ECANCELED : 0;
+}
+
+/* A file that looks like /proc/PID/pagemap to who may not know the frames. */
+static int pagemap_of(const uint64_t *entries, size_t n)
+{
+	int fd = sys_memfd("pagemap", 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(sys_write_full(fd, entries, n * sizeof(entries[0])), 0);
+	return fd;
+}
+
+static void saw(const struct seen *s, size_t i, uint64_t start, uint64_t end, uint64_t categories)
+{
+	assert_true(i < s->n);
+	assert_int_equal(s->ranges[i].start, start);
+	assert_int_equal(s->ranges[i].end, end);
+	assert_int_equal(s->ranges[i].categories, categories);
+}
+
+static const uint64_t mixed[] = {
+	[1] = SCAN_ENTRY_PRESENT | EXCLUSIVE | SCAN_ENTRY_SOFT_DIRTY,
+	[2] = SCAN_ENTRY_PRESENT | EXCLUSIVE,
+	[3] = SCAN_ENTRY_PRESENT | EXCLUSIVE,
+	[4] = SCAN_ENTRY_PRESENT, /* shared with somebody, or a zero page */
+	[5] = SCAN_ENTRY_SWAPPED,
+	[6] = SCAN_ENTRY_SWAPPED | SCAN_ENTRY_SOFT_DIRTY,
+	[7] = SCAN_ENTRY_PRESENT | SCAN_ENTRY_FILE,
+	[8] = SCAN_ENTRY_SOFT_DIRTY, /* a hole in a new mapping */
+	[9] = GUARD | SCAN_ENTRY_SWAPPED,
+	[10] = 0,
+};
+
+static void written_is_the_soft_dirty_bit_but_what_may_be_a_zero_page_counts_too(void **state)
+{
+	_cleanup_close_ int fd = pagemap_of(mixed, ARRAY_SIZE(mixed));
+	struct scan_caps caps = SCAN_CAPS_SOFT_DIRTY;
+	struct seen s = {};
+
+	(void)state;
+	assert_int_equal(scan_pages(fd, 0, ARRAY_SIZE(mixed) * PAGE, &caps, see, &s), 0);
+	assert_int_equal(s.n, 7);
+	saw(&s, 0, 1, 2, SCAN_PRESENT | SCAN_WRITTEN);
+	saw(&s, 1, 2, 4, SCAN_PRESENT);
+	saw(&s, 2, 4, 5, SCAN_PRESENT | SCAN_WRITTEN);
+	saw(&s, 3, 5, 6, SCAN_SWAPPED);
+	saw(&s, 4, 6, 7, SCAN_SWAPPED | SCAN_WRITTEN);
+	saw(&s, 5, 7, 8, SCAN_PRESENT | SCAN_FILE);
+	saw(&s, 6, 9, 10, SCAN_GUARD);
+}
+
+static void without_tracking_all_that_is_there_is_written(void **state)
+{
+	_cleanup_close_ int fd = pagemap_of(mixed, ARRAY_SIZE(mixed));
+	struct scan_caps caps = SCAN_CAPS_INIT;
+	struct seen s = {};
+
+	(void)state;
+	assert_int_equal(scan_pages(fd, 0, ARRAY_SIZE(mixed) * PAGE, &caps, see, &s), 0);
+	assert_false(caps.by_ioctl);
+	assert_int_equal(s.n, 4);
+	saw(&s, 0, 1, 5, SCAN_PRESENT | SCAN_WRITTEN);
+	saw(&s, 1, 5, 7, SCAN_SWAPPED | SCAN_WRITTEN);
+	saw(&s, 2, 7, 8, SCAN_PRESENT | SCAN_FILE | SCAN_WRITTEN);
+	saw(&s, 3, 9, 10, SCAN_GUARD | SCAN_WRITTEN);
+}
+
+static void ranges_are_whole_across_reads(void **state)
+{
+	uint64_t many[2000];
+	_cleanup_close_ int fd = -EBADF;
+	struct scan_caps caps = SCAN_CAPS_SOFT_DIRTY;
+	struct seen s = {};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(many); i++)
+		many[i] = SCAN_ENTRY_PRESENT | EXCLUSIVE | (i >= 700 && i < 1900 ? SCAN_ENTRY_SOFT_DIRTY : 0);
+	fd = pagemap_of(many, ARRAY_SIZE(many));
+	assert_int_equal(scan_pages(fd, 10 * PAGE, 2000 * PAGE, &caps, see, &s), 0);
+	assert_int_equal(s.n, 3);
+	saw(&s, 0, 10, 700, SCAN_PRESENT);
+	saw(&s, 1, 700, 1900, SCAN_PRESENT | SCAN_WRITTEN);
+	saw(&s, 2, 1900, 2000, SCAN_PRESENT);
+}
+
+static void the_visitor_can_end_it_and_a_short_file_is_an_error(void **state)
+{
+	_cleanup_close_ int fd = pagemap_of(mixed, ARRAY_SIZE(mixed));
+	struct scan_caps caps = SCAN_CAPS_SOFT_DIRTY;
+	struct seen s = { .stop_at = 2 };
+
+	(void)state;
+	assert_int_equal(scan_pages(fd, 0, ARRAY_SIZE(mixed) * PAGE, &caps, see, &s), -ECANCELED);
+	assert_int_equal(s.n, 2);
+	s = (struct seen){};
+	assert_int_equal(scan_pages(fd, 0, 600 * PAGE, &caps, see, &s), -ENODATA);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(written_is_the_soft_dirty_bit_but_what_may_be_a_zero_page_counts_too),
+		cmocka_unit_test(without_tracking_all_that_is_there_is_written),
+		cmocka_unit_test(ranges_are_whole_across_reads),
+		cmocka_unit_test(the_visitor_can_end_it_and_a_short_file_is_an_error),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
