@@ -2,7 +2,7 @@
 /*
  * The RPC face: "swrk FD", CRIU's protocol on an inherited SEQPACKET socket. One protobuf message per packet; the
  * client sends criu_req, we send criu_resp. One request per connection, unless keep_open asks for more where that
- * is allowed.
+ * is allowed; and a PRE_DUMP is followed by another or by the DUMP that ends it, or the client goes.
  *
  *	request -> options: default config files, fields, config_file
  *	        -> face_open() -> the operation, with a NOTIFY exchange at its hooks -> response
@@ -334,12 +334,20 @@ static int serve_verify(struct rpc *rpc)
 	return r;
 }
 
+static int serve_out_of_order(struct rpc *rpc)
+{
+	return fail(&rpc->failure, -EINVAL, "a pre-dump is followed by PRE_DUMP or DUMP only");
+}
+
+/* What a request gets that may not follow a PRE_DUMP. */
+static const struct request_row out_of_order = { CRIU_REQ_TYPE__EMPTY, "EMPTY", false, serve_out_of_order };
+
 static const struct request_row rows[] = {
 	{ CRIU_REQ_TYPE__EMPTY, "EMPTY", false, NULL },
 	{ CRIU_REQ_TYPE__DUMP, "DUMP", false, serve_dump },
 	{ CRIU_REQ_TYPE__RESTORE, "RESTORE", false, serve_restore },
 	{ CRIU_REQ_TYPE__CHECK, "CHECK", false, serve_check },
-	{ CRIU_REQ_TYPE__PRE_DUMP, "PRE_DUMP", false, NULL },
+	{ CRIU_REQ_TYPE__PRE_DUMP, "PRE_DUMP", false, serve_pre_dump },
 	{ CRIU_REQ_TYPE__SINGLE_PRE_DUMP, "SINGLE_PRE_DUMP", false, serve_pre_dump },
 	{ CRIU_REQ_TYPE__PAGE_SERVER, "PAGE_SERVER", true, NULL },
 	{ CRIU_REQ_TYPE__PAGE_SERVER_CHLD, "PAGE_SERVER_CHLD", true, NULL },
@@ -389,10 +397,9 @@ static int exec_command(struct rpc *rpc)
 }
 
 /* Return: exit status. */
-static int serve_request(int fd, pid_t peer, const CriuReq *req)
+static int serve_request(int fd, pid_t peer, const CriuReq *req, const struct request_row *row)
 {
 	struct rpc rpc = { .fd = fd, .peer = peer, .req = req, .face = FACE_INIT };
-	const struct request_row *row = find_row(req->type);
 	int r;
 
 	rpc.resp = (CriuResp)CRIU_RESP__INIT;
@@ -416,11 +423,31 @@ static int serve_request(int fd, pid_t peer, const CriuReq *req)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* Return: exit status. *@ret_again: what the connection brings next is served too. @pre_dumped: was the last a PRE_DUMP? */
+static int serve_next(int fd, pid_t peer, const CriuReq *req, bool *pre_dumped, bool *ret_again)
+{
+	const struct request_row *row = find_row(req->type);
+	bool keep = req->has_keep_open && req->keep_open;
+	int status;
+
+	*ret_again = false;
+	if (keep && !row->may_keep_open)
+		return EXIT_NO_REQUEST;
+	if (*pre_dumped && row->type != CRIU_REQ_TYPE__PRE_DUMP && row->type != CRIU_REQ_TYPE__DUMP)
+		row = &out_of_order;
+	status = serve_request(fd, peer, req, row);
+	*pre_dumped = row->type == CRIU_REQ_TYPE__PRE_DUMP && status == EXIT_SUCCESS;
+	*ret_again = *pre_dumped || (keep && row->may_keep_open);
+	return status;
+}
+
 int engine_rpc_main(int socket_fd)
 {
+	_cleanup_close_ int cwd = sys_open(".", O_PATH | O_DIRECTORY, 0);
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
 	int status = EXIT_NO_REQUEST;
+	bool pre_dumped = false;
 
 	if (SYS_CALL(getsockopt(socket_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size)) < 0)
 		return EXIT_NO_REQUEST;
@@ -428,7 +455,6 @@ int engine_rpc_main(int socket_fd)
 	(void)SYS_CALL(fcntl(socket_fd, F_SETFD, FD_CLOEXEC));
 
 	for (bool again = true; again;) {
-		const struct request_row *row;
 		CriuReq *req;
 		int r;
 
@@ -437,14 +463,11 @@ int engine_rpc_main(int socket_fd)
 			return status;
 		if (r < 0)
 			return EXIT_NO_REQUEST;
-		row = find_row(req->type);
-		again = req->has_keep_open && req->keep_open;
-		if (again && !row->may_keep_open)
-			status = EXIT_NO_REQUEST;
-		else
-			status = serve_request(socket_fd, peer.pid, req);
-		again = again && row->may_keep_open;
+		status = serve_next(socket_fd, peer.pid, req, &pre_dumped, &again);
 		criu_req__free_unpacked(req, NULL);
+		/* One request's work directory is not where the next one's relative paths begin. */
+		if (again && (cwd < 0 || SYS_CALL(fchdir(cwd)) < 0))
+			return EXIT_NO_REQUEST;
 	}
 	return status;
 }

@@ -190,7 +190,6 @@ static void names_requests_it_does_not_serve(void **state)
 		CriuReqType type;
 		const char *name;
 	} cases[] = {
-		{ CRIU_REQ_TYPE__PRE_DUMP, "PRE_DUMP" },
 		{ CRIU_REQ_TYPE__PAGE_SERVER, "PAGE_SERVER" },
 		{ CRIU_REQ_TYPE__WAIT_PID, "WAIT_PID" },
 		{ CRIU_REQ_TYPE__EMPTY, "EMPTY" },
@@ -457,6 +456,135 @@ static void takes_a_tree_through_dump_and_restore(void **state)
 	assert_int_equal(engine_end(&dumper), 0);
 }
 
+static int make_set(const struct engine *e, const char *name)
+{
+	int fd;
+
+	assert_int_equal(mkdirat(e->dir_fd, name, 0700), 0);
+	fd = openat(e->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* One request on a connection that is open; @hooks gets the notifications. */
+static void expect_success(const struct engine *e, CriuReqType type, CriuOpts *opts, const char *wanted_hooks)
+{
+	CriuReq req = request(type);
+	char hooks[128];
+	CriuResp *resp;
+
+	req.opts = opts;
+	send_req(e, &req);
+	resp = receive_result(e, hooks, sizeof(hooks));
+	assert_non_null(resp);
+	if (!resp->success)
+		fail_msg("request %d: %s", type, resp->cr_errmsg);
+	assert_int_equal(resp->type, type);
+	assert_string_equal(hooks, wanted_hooks);
+	criu_resp__free_unpacked(resp, NULL);
+}
+
+/* As libcriu's iterations and runc do it; the last set is then verified, merged with what it continues, and restored. */
+static void pre_dumps_until_the_dump_on_one_connection(void **state)
+{
+	char parent[] = "../1", *parents[] = { NULL, parent, parent };
+	static const char *const names[] = { "1", "2", "3" };
+	struct engine e, other;
+	pid_t pid = start_sleeper();
+	int sets[3], into, status;
+	struct stat st;
+	CriuOpts opts;
+
+	(void)state;
+	engine_start(&e);
+	for (int i = 0; i < 3; i++) {
+		sets[i] = make_set(&e, names[i]);
+		opts = options(&e);
+		opts.images_dir_fd = sets[i];
+		opts.has_pid = true;
+		opts.pid = pid;
+		opts.has_track_mem = opts.track_mem = true;
+		opts.has_notify_scripts = opts.notify_scripts = true;
+		parent[3] = (char)('0' + i);
+		opts.parent_img = parents[i];
+		expect_success(&e, i < 2 ? CRIU_REQ_TYPE__PRE_DUMP : CRIU_REQ_TYPE__DUMP, &opts,
+			       i < 2 ? "pre-dump " : "pre-dump query-ext-files post-dump ");
+		assert_int_equal(fstatat(sets[i], "inventory.img", &st, 0), 0);
+		assert_int_equal(fstatat(sets[i], "parent", &st, AT_SYMLINK_NOFOLLOW), i > 0 ? 0 : -1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+
+	into = make_set(&e, "new");
+	engine_start(&other);
+	opts = options(&other);
+	opts.images_dir_fd = sets[2];
+	expect_success(&other, CRIU_REQ_TYPE__SNAPMGR_VERIFY, &opts, "");
+	assert_int_equal(engine_end(&other), 0);
+
+	engine_start(&other);
+	opts.has_snapmgr_into_dir_fd = true;
+	opts.snapmgr_into_dir_fd = into;
+	expect_success(&other, CRIU_REQ_TYPE__SNAPMGR_MERGE, &opts, "");
+	assert_int_equal(engine_end(&other), 0);
+	assert_int_equal(fstatat(into, "criu.log", &st, 0), -1);
+
+	engine_start(&other);
+	opts = options(&other);
+	opts.images_dir_fd = into;
+	opts.has_rst_sibling = opts.rst_sibling = true;
+	expect_success(&other, CRIU_REQ_TYPE__RESTORE, &opts, "");
+	assert_int_equal(engine_end(&other), 0);
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+
+	for (int i = 0; i < 3; i++)
+		(void)close(sets[i]);
+	(void)close(into);
+	empty_directory(&e);
+	assert_int_equal(engine_end(&e), 0);
+}
+
+static void nothing_but_a_dump_follows_a_pre_dump(void **state)
+{
+	CriuReq req = request(CRIU_REQ_TYPE__PRE_DUMP);
+	pid_t pid = start_sleeper();
+	struct engine e;
+	CriuOpts opts;
+	CriuResp *resp;
+	int status;
+
+	(void)state;
+	engine_start(&e);
+	opts = options(&e);
+	opts.has_pid = true;
+	opts.pid = pid;
+	expect_success(&e, CRIU_REQ_TYPE__PRE_DUMP, &opts, "");
+	req = request(CRIU_REQ_TYPE__CHECK);
+	send_req(&e, &req);
+	resp = receive_resp(&e);
+	assert_non_null(resp);
+	assert_false(resp->success);
+	assert_int_equal(resp->type, CRIU_REQ_TYPE__EMPTY);
+	criu_resp__free_unpacked(resp, NULL);
+	assert_null(receive_resp(&e));
+	empty_directory(&e);
+	assert_int_equal(engine_end(&e), 1);
+
+	/* The client has enough: that is no failure, and the tree runs on. */
+	engine_start(&e);
+	opts = options(&e);
+	opts.has_pid = true;
+	opts.pid = pid;
+	expect_success(&e, CRIU_REQ_TYPE__PRE_DUMP, &opts, "");
+	assert_int_equal(shutdown(e.fd, SHUT_WR), 0);
+	assert_null(receive_resp(&e));
+	empty_directory(&e);
+	assert_int_equal(engine_end(&e), 0);
+	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -468,6 +596,8 @@ int main(void)
 		cmocka_unit_test(compares_the_processor),
 		cmocka_unit_test(tells_what_became_of_a_dump_and_a_restore),
 		cmocka_unit_test(takes_a_tree_through_dump_and_restore),
+		cmocka_unit_test(pre_dumps_until_the_dump_on_one_connection),
+		cmocka_unit_test(nothing_but_a_dump_follows_a_pre_dump),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
