@@ -49,7 +49,6 @@ static void find_kept_by(struct manager *m, const struct generation *g, char buf
 	for (size_t i = 0; i < list.n; i++)
 		asked[i] = (struct retention_generation){
 			.id = list.items[i].gen,
-			.parent = list.items[i].parent,
 			.restorable = GENERATION_MASK(list.items[i].state) & GENERATION_MASK_GOOD,
 			.pinned = list.items[i].pinned,
 		};

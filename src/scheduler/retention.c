@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Two passes over the generations, both from the newest to the oldest: first every rule gives its
- * reasons, then what a kept increment stands on inherits RETENTION_PARENT. A parent is older than
- * its child, so one pass down reaches whole chains.
- */
+/* One pass from the newest to the oldest: the newest of each kind come first. */
 #include "scheduler/retention.h"
 
 #include <assert.h>
@@ -12,29 +8,11 @@
 
 static int check_order(const struct retention_generation *list, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (i > 0 && list[i].id <= list[i - 1].id)
-			return -EINVAL;
-		if (list[i].parent >= list[i].id)
+	for (size_t i = 1; i < n; i++) {
+		if (list[i].id <= list[i - 1].id)
 			return -EINVAL;
 	}
 	return 0;
-}
-
-/* Index of generation @id among the first @n, or @n. */
-static size_t find_generation(const struct retention_generation *list, size_t n, uint64_t id)
-{
-	size_t low = 0, high = n;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (list[middle].id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < n && list[low].id == id ? low : n;
 }
 
 int retention_decide(const struct policy *p, const struct retention_generation *list, size_t n,
@@ -70,16 +48,6 @@ int retention_decide(const struct policy *p, const struct retention_generation *
 		if (g->busy)
 			ret_reasons[i] |= RETENTION_BUSY;
 	}
-	for (size_t i = n; i-- > 0;) {
-		size_t parent;
-
-		if (!ret_reasons[i] || !list[i].parent)
-			continue;
-		/* A parent that is not in the list is gone already: verify finds that, not we. */
-		parent = find_generation(list, i, list[i].parent);
-		if (parent < i)
-			ret_reasons[parent] |= RETENTION_PARENT;
-	}
 	return 0;
 }
 
@@ -92,7 +60,6 @@ char *retention_reasons_to_string(unsigned reasons, char *buf, size_t size)
 		{ RETENTION_PINNED, "pinned" },
 		{ RETENTION_LAST, "last" },
 		{ RETENTION_NEWEST_RESTORABLE, "newest restorable" },
-		{ RETENTION_PARENT, "parent" },
 		{ RETENTION_BUSY, "in use" },
 	};
 	size_t used = 0;

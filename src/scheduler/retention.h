@@ -5,14 +5,14 @@
  * retention - which generations of one tree may go?
  *
  * Pure: the caller brings the generations, gets the reasons for keeping each, and does the
- * deleting. A generation stays if there is any reason for it.
+ * deleting. A generation stays if there is any reason for it. That others stand on it is none: what they need moves
+ * into them.
  */
 
 #include "scheduler/policy.h"
 
 struct retention_generation {
 	uint64_t id;	 /* grows with time */
-	uint64_t parent; /* the generation this increment stands on; 0: full */
 	bool restorable; /* ok or proven: neither poisoned nor damaged nor blocked */
 	bool pinned;
 	bool busy; /* being written, restored, copied */
@@ -24,7 +24,6 @@ enum retention_reason {
 		1
 		<< 0, /* one of the newest keep-last, or of the newest keep-last restorable ones */
 	RETENTION_NEWEST_RESTORABLE = 1 << 1,
-	RETENTION_PARENT = 1 << 2, /* a kept increment stands on it */
 	RETENTION_PINNED = 1 << 3,
 	RETENTION_BUSY = 1 << 4,
 };
@@ -37,7 +36,7 @@ enum retention_reason {
  * Generations that cannot be restored do not use up the places of keep-last: if the five newest are
  * damaged, the five restorable ones before them stay.
  *
- * Return: 0, or -EINVAL when @list is not sorted by id, or a parent is not older than its child.
+ * Return: 0, or -EINVAL when @list is not sorted by id.
  */
 int retention_decide(const struct policy *p, const struct retention_generation *list, size_t n,
 		     unsigned *ret_reasons) _must_check_;

@@ -59,7 +59,22 @@ static uint64_t read_frozen(int dir_fd)
 	return frozen;
 }
 
-static _noreturn_ void child_main(int dir_fd, int report_fd, const struct generation *g,
+/* What the child does. */
+typedef int work_fn(int dir_fd, const struct generation *g, struct failure *f);
+
+static int verify_bytes(int dir_fd, const struct generation *g, struct failure *f)
+{
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	struct manifest_hash hash;
+	int r;
+
+	r = manifest_read(dir_fd, f, &m, &hash);
+	if (r == 0 && !manifest_hash_equal(&hash, &g->manifest))
+		r = fail(f, -ESTALE, "its manifest has changed meanwhile");
+	return r < 0 ? r : manifest_verify(m, dir_fd, MANIFEST_FULL, f);
+}
+
+static _noreturn_ void child_main(int dir_fd, int report_fd, work_fn *work, const struct generation *g,
 				  pid_t parent)
 {
 	enum { DIR_FD = 3, REPORT_FD = 4 };
@@ -78,10 +93,11 @@ static _noreturn_ void child_main(int dir_fd, int report_fd, const struct genera
 		_exit(1);
 	(void)sys_close_range(5, ~0U, 0);
 
-	if (generations_seal(DIR_FD, g, &result.failure) < 0 && result.failure.error == 0)
-		(void)fail(&result.failure, -EIO, "cannot seal generation %" PRId64, g->gen);
+	if (work(DIR_FD, g, &result.failure) < 0 && result.failure.error == 0)
+		(void)fail(&result.failure, -EIO, "generation %" PRId64 ": the work on its files failed", g->gen);
 	result.failure.scope = NULL;
-	result.frozen_usec = read_frozen(DIR_FD);
+	if (work == generations_seal)
+		result.frozen_usec = read_frozen(DIR_FD);
 	_exit(sys_write_full(REPORT_FD, &result, sizeof(result)) < 0);
 }
 
@@ -93,15 +109,15 @@ static void on_end(void *userdata, const siginfo_t *info)
 	s->pid = 0;
 	if (sys_read_full(s->fd, &result, sizeof(result)) < 0) {
 		result = (struct seal_result){};
-		(void)fail(&result.failure, -EIO, "the process that seals died (%s %d)",
+		(void)fail(&result.failure, -EIO, "the process that works on its files died (%s %d)",
 			   info->si_code == CLD_EXITED ? "status" : "signal", info->si_status);
 	}
 	result.failure.text[sizeof(result.failure.text) - 1] = '\0';
 	s->done(s->userdata, &result);
 }
 
-int seal_start(const struct sched_context *c, int dir_fd, const struct generation *g, seal_fn *done,
-	       void *userdata, struct failure *f, struct seal **ret)
+static int start(const struct sched_context *c, int dir_fd, work_fn *work, const struct generation *g, seal_fn *done,
+		 void *userdata, struct failure *f, struct seal **ret)
 {
 	_cleanup_(seal_freep) struct seal *s = calloc(1, sizeof(*s));
 	_cleanup_close_ int child_fd = -EBADF;
@@ -121,11 +137,23 @@ int seal_start(const struct sched_context *c, int dir_fd, const struct generatio
 	if (r < 0)
 		return fail(f, r, "cannot fork to seal");
 	if (r == 0)
-		child_main(dir_fd, child_fd, g, parent);
+		child_main(dir_fd, child_fd, work, g, parent);
 	s->pid = r;
 	r = reaper_watch(c->reaper, s->pid, on_end, s);
 	if (r < 0)
 		return fail(f, r, "cannot watch the process that seals");
 	*ret = TAKE_PTR(s);
 	return 0;
+}
+
+int seal_start(const struct sched_context *c, int dir_fd, const struct generation *g, seal_fn *done,
+	       void *userdata, struct failure *f, struct seal **ret)
+{
+	return start(c, dir_fd, generations_seal, g, done, userdata, f, ret);
+}
+
+int seal_start_verify(const struct sched_context *c, int dir_fd, const struct generation *g, seal_fn *done,
+		      void *userdata, struct failure *f, struct seal **ret)
+{
+	return start(c, dir_fd, verify_bytes, g, done, userdata, f, ret);
 }

@@ -24,5 +24,11 @@ typedef void seal_fn(void *userdata, const struct seal_result *result);
 /* @g is borrowed until the call returns; @dir_fd too. */
 int seal_start(const struct sched_context *c, int dir_fd, const struct generation *g, seal_fn *done,
 	       void *userdata, struct failure *f, struct seal **ret) _must_check_;
+/*
+ * The same child holds the files of a directory against its manifest instead, every byte; frozen_usec means nothing.
+ * @g is that manifest's row.
+ */
+int seal_start_verify(const struct sched_context *c, int dir_fd, const struct generation *g, seal_fn *done,
+		      void *userdata, struct failure *f, struct seal **ret) _must_check_;
 struct seal *seal_free(struct seal *s);
 DEFINE_CLEANUP(struct seal *, seal_free)

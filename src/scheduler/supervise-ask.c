@@ -95,6 +95,9 @@ int keeper_foreground_begin(struct keeper *k, const void *owner, struct failure 
 		return fail(f, -EBUSY, "policy '%s': runs as task %d", k->name,
 			    (int)tree_watch_root(k->tree)->pid);
 	k->foreground = owner;
+	/* It may read the sets of a chain now. */
+	chores_hold(k->chores, true);
+	chores_interrupt(k->chores);
 	k->wait_timer = sd_event_source_unref(k->wait_timer);
 	k->next = 0;
 	return 0;
@@ -114,6 +117,7 @@ int keeper_foreground_started(struct keeper *k, const void *owner, pid_t pid, in
 	r = keeper_attach(k, &root, gen, f);
 	if (r < 0)
 		return r;
+	chores_hold(k->chores, false);
 	report(&k->c->reporter, REPORT_TREE_STARTED, k->name, gen, "task %d, in the foreground",
 	       (int)pid);
 	keeper_decide(k);
@@ -134,6 +138,8 @@ void keeper_foreground_end(struct keeper *k, const void *owner, int status)
 	}
 	/* What runs without its supervisor is ours from here on; what has ended stays ended. */
 	k->foreground = NULL;
+	if (!k->job)
+		chores_hold(k->chores, false);
 	if (k->tree)
 		keeper_decide(k);
 	else

@@ -4,6 +4,7 @@
 /* The inside of a keeper: for supervise.c, supervise-tree.c, supervise-jobs.c and supervise-ask.c only. */
 
 #include "catalog/policies.h"
+#include "scheduler/chores.h"
 #include "scheduler/output.h"
 #include "scheduler/queue.h"
 #include "scheduler/supervise-decide.h"
@@ -50,6 +51,9 @@ struct keeper {
 	struct ticket ticket;
 	struct wanted wanted; /* the job that waits or runs */
 	struct wanted asked;  /* by a person, while that one is under way: comes next */
+	struct chores *chores;
+	bool turn_waits; /* its turn has come, and a removal is under way */
+	bool pruning;	 /* chores have what retention wants removed */
 
 	struct output_tail *tail; /* of `output: journal`; NULL: none */
 	const void *foreground;	  /* who keeps the tree in the foreground */
@@ -100,6 +104,9 @@ int wanted_init(struct wanted *w, const struct job_request *q, keeper_done_fn *d
 void wanted_done(struct wanted *w);
 /* Tells who waits, if anybody does, once. @job NULL: it did not come to one. */
 void wanted_answer(struct wanted *w, const struct job *job);
+
+/* A chores_new() callback. */
+void keeper_chores_idle(void *userdata);
 
 /* Queues a job; takes @w over. None is under way. */
 void keeper_want_job(struct keeper *k, struct wanted *w_take);

@@ -3,6 +3,7 @@
 #include "scheduler/supervise-internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,37 +11,32 @@
 #include "catalog/generations.h"
 #include "scheduler/retention.h"
 
-static void prune_one(struct keeper *k, const struct generation *g)
+static void on_pruned(void *userdata, const struct chore_result *result)
 {
-	struct run run = { .kind = RUN_DELETE,
-			   .gen = g->gen,
-			   .trigger = "retention",
-			   .started_usec = now_usec() };
-	struct failure failure = {};
+	struct keeper *k = userdata;
 
-	(void)snprintf(run.policy, sizeof(run.policy), "%s", k->name);
-	if (generations_delete(k->c->catalog, g->gen, "not kept by any rule of retain", now_usec(),
-			       &failure) < 0) {
-		keeper_trouble(k, "cannot delete a generation", &failure);
-		run.error = failure.error;
-	}
-	run.outcome = run.error < 0 ? RUN_FAILED : RUN_OK;
-	run.ended_usec = now_usec();
-	run.reason = strdup(run.error < 0 ? failure.text : "not kept by any rule of retain");
-	failure_clear(&failure);
-	if (runs_note(k->c->catalog, &run, &failure) < 0)
-		keeper_trouble(k, "cannot note a run", &failure);
-	run_done(&run);
+	k->pruning = false;
+	if (result->failure->error < 0 && result->failure->error != -ECANCELED)
+		keeper_trouble(k, "cannot delete a generation", result->failure);
 }
 
+/* What retention does not keep goes, as chores; what it would want meanwhile it will want the next time, too. */
 static void prune(struct keeper *k)
 {
+	struct chore_request q = { .kind = CHORE_REMOVE,
+				   .trigger = "retention",
+				   .reason = "not kept by any rule of retain",
+				   .done = on_pruned,
+				   .userdata = k };
+	_cleanup_free_ int64_t *gens = NULL;
 	const struct generation_filter filter = { .policy = k->name };
 	_cleanup_(generation_list_done) struct generation_list list = {};
 	_cleanup_free_ struct retention_generation *asked = NULL;
 	_cleanup_free_ unsigned *reasons = NULL;
 	struct failure failure = {};
 
+	if (k->pruning)
+		return;
 	if (generations_list(k->c->catalog, &filter, &failure, &list) < 0) {
 		keeper_trouble(k, "cannot list generations", &failure);
 		return;
@@ -52,17 +48,25 @@ static void prune(struct keeper *k)
 	for (size_t i = 0; i < list.n; i++)
 		asked[i] = (struct retention_generation){
 			.id = list.items[i].gen,
-			.parent = list.items[i].parent,
 			.restorable = GENERATION_MASK(list.items[i].state) & GENERATION_MASK_GOOD,
 			.pinned = list.items[i].pinned,
 			.busy = list.items[i].state == GENERATION_WRITING,
 		};
 	if (retention_decide(k->p, asked, list.n, reasons) < 0)
 		return;
-	/* Newest first: a child goes before what it stands on. */
+	gens = calloc(list.n + 1, sizeof(*gens));
+	if (!gens)
+		return;
+	/* Newest first: a child goes before what it stands on, and what moves on moves together with more. */
 	for (size_t i = list.n; i-- > 0;)
 		if (reasons[i] == 0)
-			prune_one(k, &list.items[i]);
+			gens[q.n_gens++] = list.items[i].gen;
+	if (q.n_gens == 0)
+		return;
+	q.gens = gens;
+	k->pruning = chores_add(k->chores, &q, &failure) == 0;
+	if (!k->pruning)
+		keeper_trouble(k, "cannot delete generations", &failure);
 }
 
 /* ---- jobs ---- */
@@ -155,6 +159,7 @@ static void on_job_done(void *userdata, const struct job *job)
 
 	k->job = NULL;
 	queue_leave(&k->ticket);
+	chores_hold(k->chores, false);
 	if (job_kind(job) == JOB_DUMP)
 		dump_ended(k, job);
 	else
@@ -181,6 +186,7 @@ static int on_record(void *userdata, const struct process *root, int64_t gen, st
 static void end_turn(struct keeper *k)
 {
 	queue_leave(&k->ticket);
+	chores_hold(k->chores, false);
 	k->state = k->tree ? KEEPER_RUNNING : KEEPER_IDLE;
 	wanted_answer(&k->wanted, NULL);
 	wanted_done(&k->wanted);
@@ -194,6 +200,15 @@ static void on_turn(void *userdata)
 	struct failure failure = {};
 	int r;
 
+	if (!k->ticket.queue) /* it has left meanwhile */
+		return;
+	chores_hold(k->chores, true);
+	if (k->wanted.q.kind == JOB_RESTORE) {
+		chores_interrupt(k->chores);
+	} else if (chores_removing(k->chores)) {
+		k->turn_waits = true;
+		return;
+	}
 	if (k->wanted.q.kind == JOB_DUMP) {
 		if (!k->tree) { /* ended while it waited */
 			end_turn(k);
@@ -221,6 +236,7 @@ static void on_turn(void *userdata)
 	/* The catalog cannot be written: trying again at once would not help. */
 	keeper_trouble(k, "cannot start a job", &failure);
 	queue_leave(&k->ticket);
+	chores_hold(k->chores, false);
 	k->state = k->tree ? KEEPER_RUNNING : KEEPER_STOPPED;
 	keeper_set_note(k, failure.text);
 	wanted_answer(&k->wanted, NULL);
@@ -229,6 +245,16 @@ static void on_turn(void *userdata)
 	wanted_done(&k->asked);
 	k->last_dump_end = nsec_now(CLOCK_REALTIME);
 	keeper_arm_due(k);
+}
+
+void keeper_chores_idle(void *userdata)
+{
+	struct keeper *k = userdata;
+
+	if (!k->turn_waits)
+		return;
+	k->turn_waits = false;
+	on_turn(k);
 }
 
 void keeper_want_job(struct keeper *k, struct wanted *w_take)

@@ -278,6 +278,8 @@ int keeper_new(const struct sched_context *c, const struct policy *policy, struc
 	k->p = policy;
 	memcpy(k->name, policy->name, sizeof(k->name));
 	r = policies_seen(c->catalog, k->name, now_usec(), f);
+	if (r == 0)
+		r = chores_new(c, keeper_chores_idle, k, f, &k->chores);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(k);
@@ -288,6 +290,7 @@ struct keeper *keeper_free(struct keeper *k)
 {
 	if (!k)
 		return NULL;
+	k->chores = chores_free(k->chores);
 	k->job = job_free(k->job);
 	queue_leave(&k->ticket);
 	wanted_answer(&k->wanted, NULL);
@@ -365,6 +368,8 @@ bool keeper_is_busy(const struct keeper *k)
 void keeper_quit(struct keeper *k, const char *reason)
 {
 	k->quitting = true;
+	k->turn_waits = false;
+	chores_end(k->chores, reason);
 	/* A stock criu that is killed may leave its target stopped: it is waited for. Ours cannot. */
 	if (k->job && k->p->engine.backend == POLICY_BACKEND_CRIU && k->state == KEEPER_DUMPING)
 		return;

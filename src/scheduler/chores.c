@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A request is a list of generations; one of them is under way ("the present one"). Its steps:
+ *
+ *	remove	run row -> [for each child: engine merges -> child process seals -> commit] -> deleted -> run ended
+ *	verify	manifest against row -> [child process reads every byte] -> engine follows every page -> run noted
+ *
+ * A callback of an engine, of a child or of the event loop brings the present one a step further, finish_one() ends it, and the
+ * next begins from the event loop, so that others have their turn between two.
+ */
+#include "scheduler/chores.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/criu-client.h"
+#include "basic/sys.h"
+#include "catalog/merges.h"
+#include "catalog/runs.h"
+#include "scheduler/seal.h"
+
+#define ENGINE_TIMEOUT_USEC (30 * 60 * UINT64_C(1000000))
+
+struct request {
+	struct request *next;
+	struct chore_request q;
+	int64_t *gens;
+	size_t at;	/* the present one, or the next to be */
+	int64_t *done;	/* of gens */
+	size_t n_done;
+	struct failure failure;
+};
+
+struct chores {
+	const struct sched_context *c;
+	void (*idle)(void *userdata);
+	void *userdata;
+	bool held, ended;
+	struct request *first;
+	sd_event_source *kick; /* begins the next one */
+
+	/* The present one. */
+	bool active;
+	struct generation g;
+	struct run run;
+	struct failure failure;
+	int64_t child_failed; /* a damaged child whose merge has failed: none below it is tried again */
+
+	/* Of a merge or a verification. */
+	bool merging;
+	struct generation plan;
+	int from_fd, into_fd;
+	struct criu_client *client;
+	sd_event_source *client_source, *timer;
+	struct seal *seal;
+};
+
+static struct request *request_free(struct request *r)
+{
+	if (r) {
+		free(r->gens);
+		free(r->done);
+		free(r);
+	}
+	return NULL;
+}
+
+static void kick(struct chores *ch)
+{
+	struct request *r = ch->first;
+
+	if (!r || ch->active || ch->ended || (ch->held && r->q.kind == CHORE_REMOVE))
+		return;
+	(void)sd_event_source_set_enabled(ch->kick, SD_EVENT_ON);
+}
+
+static void end_request(struct chores *ch)
+{
+	struct request *r = ch->first;
+	const struct chore_result result = { .gens = r->done, .n_gens = r->n_done, .failure = &r->failure };
+
+	ch->first = r->next;
+	r->failure.scope = NULL;
+	if (r->q.done)
+		r->q.done(r->q.userdata, &result);
+	request_free(r);
+}
+
+/* Engine, child process and descriptors of the present one. */
+static void drop(struct chores *ch)
+{
+	pid_t pid;
+
+	ch->seal = seal_free(ch->seal);
+	ch->timer = sd_event_source_unref(ch->timer);
+	ch->client_source = sd_event_source_unref(ch->client_source);
+	if (ch->client) {
+		pid = criu_client_pid(ch->client);
+		ch->client = criu_client_free(ch->client);
+		reaper_release(ch->c->reaper, pid);
+	}
+	ch->from_fd = close_fd(ch->from_fd);
+	ch->into_fd = close_fd(ch->into_fd);
+}
+
+/* What there is of a merge that has not come to its end. */
+static void drop_merge(struct chores *ch)
+{
+	struct failure ignored = {};
+
+	drop(ch);
+	if (!ch->merging)
+		return;
+	ch->merging = false;
+	if (merges_abort(ch->c->catalog, &ch->plan, &ignored) < 0)
+		report(&ch->c->reporter, REPORT_TROUBLE, ch->g.policy, ch->plan.gen,
+		       "cannot remove what is left of a merge, the next start will: %s", ignored.text);
+	generation_done(&ch->plan);
+}
+
+static void end_run(struct chores *ch, enum run_outcome outcome, const char *reason)
+{
+	struct failure ignored = {};
+
+	ch->run.outcome = outcome;
+	ch->run.error = outcome == RUN_FAILED ? ch->failure.error : 0;
+	ch->run.ended_usec = now_usec();
+	free(ch->run.reason);
+	ch->run.reason = strdup(reason ? reason : "");
+	if (ch->run.id > 0 && runs_end(ch->c->catalog, &ch->run, &ignored) < 0)
+		report(&ch->c->reporter, REPORT_TROUBLE, ch->g.policy, ch->g.gen, "cannot note a run: %s",
+		       ignored.text);
+	run_done(&ch->run);
+}
+
+static void leave_one(struct chores *ch)
+{
+	generation_done(&ch->g);
+	failure_clear(&ch->failure);
+	ch->active = false;
+	ch->child_failed = 0;
+}
+
+/* The present one is done, or has failed: ch->failure. */
+static void finish_one(struct chores *ch)
+{
+	struct request *r = ch->first;
+	bool removal = r->q.kind == CHORE_REMOVE, failed = ch->failure.error < 0;
+
+	drop_merge(ch);
+	end_run(ch, failed ? RUN_FAILED : RUN_OK, failed ? ch->failure.text : removal ? r->q.reason : "");
+	if (!failed) {
+		r->done[r->n_done++] = ch->g.gen;
+		if (removal)
+			report(&ch->c->reporter, REPORT_GENERATION_DELETED, ch->g.policy, ch->g.gen,
+			       "generation %" PRId64 " is deleted: %s", ch->g.gen, r->q.reason);
+	} else {
+		if (r->failure.error == 0)
+			r->failure = ch->failure;
+		if (!r->q.done)
+			report(&ch->c->reporter, REPORT_TROUBLE, ch->g.policy, ch->g.gen, "cannot %s it: %s",
+			       removal ? "delete" : "verify", ch->failure.text);
+	}
+	leave_one(ch);
+	r->at++;
+	if (r->at == r->q.n_gens)
+		end_request(ch);
+	if (removal)
+		ch->idle(ch->userdata);
+	kick(ch);
+}
+
+/* ---- an engine ---- */
+
+static void on_engine_done(struct chores *ch, const struct criu_answer *a);
+
+static int on_engine(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	_cleanup_(criu_answer_done) struct criu_answer answer = CRIU_ANSWER_INIT;
+	struct chores *ch = userdata;
+	int r;
+
+	r = criu_client_receive(ch->client, &answer, &ch->failure);
+	if (r == -EAGAIN)
+		return 0;
+	if (r == 0 && answer.kind == CRIU_ANSWER_NOTIFY)
+		r = fail(&ch->failure, -EBADMSG, "the engine asks where it should not");
+	if (r == 0 && !answer.success)
+		/* The engine's sentence ends in the errno's text already. */
+		ch->failure = (struct failure){ .error = answer.error };
+	if (r == 0 && !answer.success)
+		(void)snprintf(ch->failure.text, sizeof(ch->failure.text), "%s", answer.text);
+	on_engine_done(ch, r == 0 && answer.success ? &answer : NULL);
+	return 0;
+}
+
+static int on_timeout(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct chores *ch = userdata;
+
+	(void)fail(&ch->failure, -ETIMEDOUT, "the engine is not done after half an hour, ended");
+	(void)sys_kill(criu_client_pid(ch->client), SIGKILL); /* its socket closes: on_engine() */
+	return 0;
+}
+
+/* Reads sets of any backend: always ours. */
+static int start_engine(struct chores *ch, struct criu_request *q)
+{
+	const char *engine = ch->c->engine;
+	int r;
+
+	q->new_session = true;
+	r = criu_client_start(engine, q, /* stderr_fd= */ -EBADF, &ch->client, &ch->failure);
+	if (r < 0)
+		return r;
+	r = reaper_reserve(ch->c->reaper, criu_client_pid(ch->client));
+	if (r < 0) {
+		ch->client = criu_client_free(ch->client);
+		return fail(&ch->failure, r, "cannot watch '%s'", engine);
+	}
+	r = sd_event_add_io(ch->c->event, &ch->client_source, criu_client_fd(ch->client), EPOLLIN, on_engine, ch);
+	if (r >= 0)
+		r = sd_event_add_time_relative(ch->c->event, &ch->timer, CLOCK_MONOTONIC, ENGINE_TIMEOUT_USEC, 0,
+					       on_timeout, ch);
+	return r < 0 ? fail(&ch->failure, r, "cannot watch '%s'", engine) : 0;
+}
+
+/* ---- removing ---- */
+
+static void remove_next(struct chores *ch);
+
+/* A child that is lost already does not keep what it stood on: it stays lost. */
+static void merge_failed(struct chores *ch)
+{
+	bool lost = ch->plan.state == GENERATION_DAMAGED;
+	int64_t child = ch->plan.gen;
+
+	drop_merge(ch);
+	if (!lost) {
+		finish_one(ch);
+		return;
+	}
+	failure_clear(&ch->failure);
+	ch->child_failed = child;
+	remove_next(ch);
+}
+
+static void on_merge_sealed(void *userdata, const struct seal_result *result)
+{
+	struct chores *ch = userdata;
+
+	ch->seal = NULL;
+	if (result->failure.error < 0) {
+		ch->failure = result->failure;
+		ch->failure.scope = NULL;
+		merge_failed(ch);
+		return;
+	}
+	drop(ch);
+	if (merges_commit(ch->c->catalog, &ch->plan, now_usec(), &ch->failure) < 0) {
+		merge_failed(ch);
+		return;
+	}
+	ch->merging = false;
+	generation_done(&ch->plan);
+	remove_next(ch);
+}
+
+static int start_merge(struct chores *ch, int64_t child)
+{
+	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_MERGE);
+	int r;
+
+	r = merges_begin(ch->c->catalog, child, &ch->failure, &ch->plan, &ch->from_fd, &ch->into_fd);
+	if (r < 0)
+		return r;
+	ch->merging = true;
+	q.images_dir_fd = ch->from_fd;
+	q.into_dir_fd = ch->into_fd;
+	return start_engine(ch, &q);
+}
+
+static int find_child(struct chores *ch, int64_t *ret)
+{
+	_cleanup_(generation_list_done) struct generation_list list = {};
+	int r;
+
+	*ret = 0;
+	r = merges_children(ch->c->catalog, ch->g.gen, &ch->failure, &list);
+	for (size_t i = 0; r == 0 && i < list.n && *ret == 0; i++)
+		if (list.items[i].gen > ch->child_failed)
+			*ret = list.items[i].gen;
+	return r;
+}
+
+/* Children have what they need, one after the other; then it goes. */
+static void remove_next(struct chores *ch)
+{
+	int64_t child;
+	int r;
+
+	r = find_child(ch, &child);
+	if (r == 0 && child > 0) {
+		r = start_merge(ch, child);
+		if (r == 0)
+			return;
+		if (ch->merging) {
+			merge_failed(ch);
+			return;
+		}
+	}
+	if (r == 0)
+		r = generations_delete(ch->c->catalog, ch->g.gen, ch->first->q.reason, now_usec(), &ch->failure);
+	finish_one(ch); /* ch->failure says how it went */
+}
+
+static void begin_remove(struct chores *ch)
+{
+	if (ch->g.pinned) {
+		(void)fail(&ch->failure, -EBUSY, "generation %" PRId64 ": is pinned", ch->g.gen);
+		finish_one(ch);
+		return;
+	}
+	remove_next(ch);
+}
+
+/* ---- verifying ---- */
+
+/* Only evidence makes it damaged: not that we could not look. */
+static void finish_verify(struct chores *ch)
+{
+	enum manifest_level level = ch->first->q.full ? MANIFEST_FULL : MANIFEST_QUICK;
+	struct failure ignored = {};
+
+	if (ch->failure.error == -EBADMSG && ch->g.state != GENERATION_DAMAGED) {
+		if (generations_set_state(ch->c->catalog, ch->g.gen, GENERATION_DAMAGED, NULL, ch->failure.text,
+					  now_usec(), &ignored) < 0)
+			report(&ch->c->reporter, REPORT_TROUBLE, ch->g.policy, ch->g.gen,
+			       "cannot note that it is damaged: %s", ignored.text);
+		report(&ch->c->reporter, REPORT_TROUBLE, ch->g.policy, ch->g.gen, "generation %" PRId64 " is damaged: %s",
+		       ch->g.gen, ch->failure.text);
+	}
+	if (ch->failure.error == 0 &&
+	    generations_set_verified(ch->c->catalog, ch->g.gen, level, now_usec(), &ch->failure) < 0 &&
+	    ch->failure.error == 0)
+		(void)fail(&ch->failure, -EIO, "cannot note that it was verified");
+	finish_one(ch);
+}
+
+static void verify_pages(struct chores *ch)
+{
+	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_VERIFY);
+
+	q.images_dir_fd = ch->from_fd;
+	if (start_engine(ch, &q) < 0)
+		finish_verify(ch);
+}
+
+static void on_verified_bytes(void *userdata, const struct seal_result *result)
+{
+	struct chores *ch = userdata;
+
+	ch->seal = NULL;
+	if (result->failure.error == 0) {
+		verify_pages(ch);
+		return;
+	}
+	ch->failure = result->failure;
+	ch->failure.scope = NULL;
+	finish_verify(ch);
+}
+
+static void begin_verify(struct chores *ch)
+{
+	int r;
+
+	r = generations_verify(ch->c->catalog, ch->g.gen, MANIFEST_QUICK, now_usec(), &ch->failure);
+	if (r == 0)
+		r = generations_open(ch->c->catalog, ch->g.gen, &ch->failure, &ch->from_fd);
+	if (r == 0 && ch->first->q.full)
+		r = seal_start_verify(ch->c, ch->from_fd, &ch->g, on_verified_bytes, ch, &ch->failure, &ch->seal);
+	else if (r == 0)
+		verify_pages(ch);
+	if (r < 0)
+		finish_one(ch);
+}
+
+/* ---- both ---- */
+
+static void on_engine_done(struct chores *ch, const struct criu_answer *a)
+{
+	pid_t pid = criu_client_pid(ch->client);
+
+	ch->timer = sd_event_source_unref(ch->timer);
+	ch->client_source = sd_event_source_unref(ch->client_source);
+	ch->client = criu_client_free(ch->client);
+	reaper_release(ch->c->reaper, pid);
+	if (!ch->merging) {
+		finish_verify(ch);
+		return;
+	}
+	if (!a || seal_start(ch->c, ch->into_fd, &ch->plan, on_merge_sealed, ch, &ch->failure, &ch->seal) < 0)
+		merge_failed(ch);
+}
+
+static int begin_run(struct chores *ch, const struct request *r)
+{
+	ch->run = (struct run){ .kind = r->q.kind == CHORE_REMOVE ? RUN_DELETE : RUN_VERIFY,
+				.gen = ch->g.gen,
+				.started_usec = now_usec() };
+	(void)snprintf(ch->run.policy, sizeof(ch->run.policy), "%s", ch->g.policy);
+	(void)snprintf(ch->run.trigger, sizeof(ch->run.trigger), "%s", r->q.trigger);
+	return runs_start(ch->c->catalog, &ch->run, &ch->failure);
+}
+
+static int on_kick(sd_event_source *s, void *userdata)
+{
+	struct chores *ch = userdata;
+	struct request *r = ch->first;
+
+	(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	if (!r || ch->active || ch->ended || (ch->held && r->q.kind == CHORE_REMOVE))
+		return 0;
+	ch->active = true;
+	if (generations_get(ch->c->catalog, r->gens[r->at], &ch->failure, &ch->g) < 0 || begin_run(ch, r) < 0)
+		finish_one(ch);
+	else if (r->q.kind == CHORE_REMOVE)
+		begin_remove(ch);
+	else
+		begin_verify(ch);
+	return 0;
+}
+
+int chores_new(const struct sched_context *c, void (*idle)(void *userdata), void *userdata, struct failure *f,
+	       struct chores **ret)
+{
+	_cleanup_(chores_freep) struct chores *ch = calloc(1, sizeof(*ch));
+	int r;
+
+	if (!ch)
+		return fail(f, -ENOMEM, "cannot do chores");
+	*ch = (struct chores){ .c = c, .idle = idle, .userdata = userdata, .from_fd = -EBADF, .into_fd = -EBADF };
+	r = sd_event_add_defer(c->event, &ch->kick, on_kick, ch);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(ch->kick, SD_EVENT_OFF);
+	/* After what has come in meanwhile: a crash is dealt with first. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(ch->kick, SD_EVENT_PRIORITY_IDLE);
+	if (r < 0)
+		return fail(f, r, "cannot do chores");
+	*ret = TAKE_PTR(ch);
+	return 0;
+}
+
+int chores_add(struct chores *ch, const struct chore_request *q, struct failure *f)
+{
+	struct request *r, **at = &ch->first;
+
+	if (ch->ended)
+		return fail(f, -ESHUTDOWN, "the daemon ends");
+	if (q->n_gens == 0)
+		return fail(f, -EINVAL, "nothing to do");
+	r = calloc(1, sizeof(*r));
+	if (r) {
+		r->gens = calloc(q->n_gens, sizeof(*r->gens));
+		r->done = calloc(q->n_gens, sizeof(*r->done));
+	}
+	if (!r || !r->gens || !r->done) {
+		request_free(r);
+		return fail(f, -ENOMEM, "cannot do chores");
+	}
+	r->q = *q;
+	memcpy(r->gens, q->gens, q->n_gens * sizeof(*r->gens));
+	r->q.gens = r->gens;
+	while (*at)
+		at = &(*at)->next;
+	*at = r;
+	kick(ch);
+	return 0;
+}
+
+void chores_hold(struct chores *ch, bool hold)
+{
+	ch->held = hold;
+	kick(ch);
+}
+
+bool chores_removing(const struct chores *ch)
+{
+	return ch->active && ch->first->q.kind == CHORE_REMOVE;
+}
+
+static void break_off(struct chores *ch, const char *why)
+{
+	if (!ch->active)
+		return;
+	drop_merge(ch);
+	end_run(ch, RUN_CANCELED, why);
+	leave_one(ch);
+}
+
+void chores_interrupt(struct chores *ch)
+{
+	if (chores_removing(ch))
+		break_off(ch, "a restore goes first");
+}
+
+void chores_end(struct chores *ch, const char *reason)
+{
+	break_off(ch, reason);
+	ch->ended = true;
+	while (ch->first) {
+		if (ch->first->failure.error == 0)
+			(void)fail(&ch->first->failure, -ECANCELED, "%s", reason);
+		end_request(ch);
+	}
+}
+
+struct chores *chores_free(struct chores *ch)
+{
+	if (!ch)
+		return NULL;
+	chores_end(ch, "it is not to be any more");
+	sd_event_source_unref(ch->kick);
+	free(ch);
+	return NULL;
+}

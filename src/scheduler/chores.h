@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * chores - what is done to the generations of a policy beside its dumps and restores: removing and verifying them
+ *
+ * One at a time, in the order asked. Removing a generation that others stand on first moves what they need into them
+ * (catalog/merges.h), which takes an engine and time; meanwhile no dump may stand on those sets and no restore read them.
+ * So whoever runs jobs holds removals back while one runs, and a job waits for the removal under way, or breaks it off:
+ * that harms nothing, it begins anew later.
+ *
+ * Each removal and each verification is a run in the catalog.
+ */
+
+#include "basic/failure.h"
+#include "scheduler/context.h"
+
+enum chore_kind { CHORE_REMOVE, CHORE_VERIFY };
+
+struct chore_result {
+	const int64_t *gens; /* done: removed, or found whole */
+	size_t n_gens;
+	const struct failure *failure; /* the first of them; error 0: none */
+};
+typedef void chore_done_fn(void *userdata, const struct chore_result *result);
+
+struct chore_request {
+	enum chore_kind kind;
+	const int64_t *gens; /* in this order; copied */
+	size_t n_gens;
+	const char *trigger; /* "manual", "retention", ...; static, like the next */
+	const char *reason;  /* of a removal */
+	bool full;	     /* VERIFY: every byte, too */
+	chore_done_fn *done; /* called once, never before chores_add() returns; NULL: nobody waits */
+	void *userdata;
+};
+
+struct chores;
+
+/* @idle is called whenever a removal is over: who waited for it may go on. */
+int chores_new(const struct sched_context *c, void (*idle)(void *userdata), void *userdata, struct failure *f,
+	       struct chores **ret) _must_check_;
+struct chores *chores_free(struct chores *ch);
+DEFINE_CLEANUP(struct chores *, chores_free)
+
+int chores_add(struct chores *ch, const struct chore_request *request, struct failure *f) _must_check_;
+
+/* From now on no removal begins, or may again. */
+void chores_hold(struct chores *ch, bool hold);
+/* A removal is under way. */
+bool chores_removing(const struct chores *ch);
+/* Breaks off the removal under way, without harm; it is done again when chores_hold() allows it. */
+void chores_interrupt(struct chores *ch);
+/* Breaks off everything; nothing begins any more. */
+void chores_end(struct chores *ch, const char *reason);
