@@ -465,6 +465,7 @@ static int take_stats(const SnapmgrStats *s, struct criu_answer *a)
 		.n_threads = s->n_threads,
 		.pages_scanned = s->pages_scanned,
 		.pages_skipped_parent = s->pages_skipped_parent,
+		.pages_parent = s->pages_parent,
 		.forecast_usec = s->forecast_usec,
 		.pre_dump_rounds = s->pre_dump_rounds,
 		.pre_dump_pages = s->pre_dump_pages,

@@ -20,7 +20,10 @@
 	"g.increment, g.full_reason, g.snapshot, g.fallback, g.max_frozen_usec, g.n_pre_dumps, "   \
 	"g.pre_dump_pages, g.pages_scanned, g.pages_written, g.pages_skipped, "                    \
 	"g.borrowed_bytes IS NOT NULL, coalesce(g.borrowed_bytes, 0), g.identity, "                \
-	"g.merge_manifest, g.merge_parent"
+	"g.merge_manifest, g.merge_parent, "                                                       \
+	"(SELECT coalesce(sum(coalesce(l.borrowed_bytes, g.written_bytes)), 0) "                   \
+	"FROM generations AS l WHERE l.parent = g.gen "                                            \
+	"AND l.state NOT IN ('writing', 'deleting', 'deleted'))"
 int generations_read_row(struct query *q, struct generation *ret) _must_check_;
 
 /* What a child's manifest names it by: stays the same when a merge gives it another manifest. */

@@ -149,6 +149,7 @@ static int read_chain(struct query *q, struct generation *g)
 	    (r = query_copy(q, g->merge_manifest.hex, sizeof(g->merge_manifest.hex))) < 0)
 		return r;
 	g->merge_parent = query_i64(q);
+	g->lent_bytes = MIN(query_u64(q), g->written_bytes);
 	return 0;
 }
 

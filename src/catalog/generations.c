@@ -460,6 +460,16 @@ int generations_set_verified(struct catalog *c, int64_t gen, enum manifest_level
 	return query_run(&q);
 }
 
+int generations_set_borrowed(struct catalog *c, int64_t gen, uint64_t bytes, struct failure *f)
+{
+	_cleanup_(query_done) struct query q;
+
+	query_init(&q, c->db, f, "UPDATE generations SET borrowed_bytes = ? WHERE gen = ?");
+	query_bind_u64(&q, bytes);
+	query_bind_i64(&q, gen);
+	return query_run(&q);
+}
+
 int generations_set_pinned(struct catalog *c, int64_t gen, bool pinned, struct failure *f)
 {
 	_cleanup_(generation_done) struct generation g = { 0 };

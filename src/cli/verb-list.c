@@ -223,16 +223,72 @@ static void print_generation(const struct cli *cli, const struct record *row)
 		printf("Comment      %s\n", record_text(row, "comment"));
 }
 
+/* ---- show --chain ---- */
+
+/* Those of the list that begin with the same full one, in their order. */
+static int find_chain(struct record_list *all, uint64_t full, struct record_list *ret)
+{
+	struct record_list chain = { .items = calloc(all->n + 1, sizeof(*chain.items)) };
+
+	if (!chain.items)
+		return -ENOMEM;
+	for (size_t i = 0; i < all->n; i++) {
+		if (record_number(&all->items[i], "full") != full)
+			continue;
+		chain.items[chain.n++] = all->items[i];
+		all->items[i] = (struct record){};
+	}
+	*ret = chain;
+	return 0;
+}
+
+static int show_chain(struct cli *cli, struct client *client, const struct record *row)
+{
+	static const struct column chain_columns[] = {
+		{ "GEN", "gen", COLUMN_NUMBER, true, false },
+		{ "PARENT", "parent", COLUMN_NUMBER, true, false },
+		{ "INCREMENT", "increment", COLUMN_NUMBER, true, false },
+		{ "CREATED", "created", COLUMN_MOMENT, false, false },
+		{ "WRITTEN", "bytes.written", COLUMN_SIZE, true, false },
+		{ "UNIQUE", "bytes.unique", COLUMN_SIZE, true, false },
+		{ "FROZEN", "times_us.frozen", COLUMN_SPAN, true, false },
+		{ "STATE", "state", COLUMN_TEXT, false, false },
+		{ "WHY FULL", "full_reason", COLUMN_TEXT, false, true },
+	};
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_(record_list_done) struct record_list all = {}, chain = {};
+	sd_bus_message *m = client_message(client, "Generations");
+	int r;
+
+	if (m && sd_bus_message_append(m, "ssstb", record_text(row, "policy"), "", "", UINT64_C(0), 0) < 0)
+		m = sd_bus_message_unref(m);
+	r = client_call(client, m, &reply);
+	if (r != 0)
+		return r;
+	if (record_list_read(reply, &all) < 0 || find_chain(&all, record_number(row, "full"), &chain) < 0)
+		return cli_complain(cli, EXIT_FAILED, "the daemon's answer makes no sense");
+	if (cli->json) {
+		output_json_list("chain", &chain);
+		return EXIT_DONE;
+	}
+	return output_table(cli, chain_columns, ARRAY_SIZE(chain_columns), &chain, NULL, false);
+}
+
 int verb_show(struct cli *cli, int argc, char *argv[])
 {
+	static const struct option longs[] = { { "chain", no_argument, NULL, CLI_OPTION_VERB }, {} };
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 	_cleanup_(client_done) struct client client = {};
 	_cleanup_(record_done) struct record row = {};
+	bool chain = false;
 	sd_bus_message *m;
 	int option, r;
 
-	while ((option = cli_getopt(cli, argc, argv, "", NULL)) != -1)
-		return cli_usage(cli, option);
+	while ((option = cli_getopt(cli, argc, argv, "", longs)) != -1) {
+		if (option != CLI_OPTION_VERB)
+			return cli_usage(cli, option);
+		chain = true;
+	}
 	if (argc - optind != 1)
 		return cli_usage(cli, '?');
 	r = client_open(cli, &client);
@@ -246,6 +302,8 @@ int verb_show(struct cli *cli, int argc, char *argv[])
 		return r;
 	if (record_read(reply, &row) < 0)
 		return cli_complain(cli, EXIT_FAILED, "the daemon's answer makes no sense");
+	if (chain)
+		return show_chain(cli, &client, &row);
 	if (cli->json)
 		output_json_one("generation", &row);
 	else

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Methods on generations as such: Generations, Generation, Delete. */
+/* Methods that tell of generations: Generations, Generation. */
 #include "daemon/bus-internal.h"
 
 #include <inttypes.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/genspec.h"
+#include "scheduler/prune.h"
 #include "scheduler/retention.h"
 
 enum { KEPT_BY_MAX = 128 };
@@ -32,31 +33,16 @@ static unsigned full_every(const struct manager *m, const struct generation *g)
 /* Why it stays, by the policy in force: "" when there is none or nothing keeps it. */
 static void find_kept_by(struct manager *m, const struct generation *g, char buf[KEPT_BY_MAX])
 {
-	const struct generation_filter filter = { .policy = g->policy };
-	_cleanup_(generation_list_done) struct generation_list list = {};
-	_cleanup_free_ struct retention_generation *asked = NULL;
-	_cleanup_free_ unsigned *reasons = NULL;
 	struct keeper *k = manager_find_keeper(m, g->policy);
+	_cleanup_(prune_plan_done) struct prune_plan plan = {};
 	struct failure ignored = {};
 
 	buf[0] = '\0';
-	if (!k || generations_list(m->context.catalog, &filter, &ignored, &list) < 0)
+	if (!k || prune_plan_make(m->context.catalog, keeper_policy(k), &ignored, &plan) < 0)
 		return;
-	asked = calloc(list.n + 1, sizeof(*asked));
-	reasons = calloc(list.n + 1, sizeof(*reasons));
-	if (!asked || !reasons)
-		return;
-	for (size_t i = 0; i < list.n; i++)
-		asked[i] = (struct retention_generation){
-			.id = list.items[i].gen,
-			.restorable = GENERATION_MASK(list.items[i].state) & GENERATION_MASK_GOOD,
-			.pinned = list.items[i].pinned,
-		};
-	if (retention_decide(keeper_policy(k), asked, list.n, reasons) < 0)
-		return;
-	for (size_t i = 0; i < list.n; i++)
-		if (list.items[i].gen == g->gen)
-			(void)retention_reasons_to_string(reasons[i], buf, KEPT_BY_MAX);
+	for (size_t i = 0; i < plan.n; i++)
+		if (plan.items[i].gen == g->gen)
+			(void)retention_reasons_to_string(plan.items[i].reasons, buf, KEPT_BY_MAX);
 }
 
 static int put_generation(sd_bus_message *reply, struct manager *m, const struct generation *g)
@@ -145,90 +131,5 @@ int bus_method_generation(sd_bus_message *msg, void *userdata, sd_bus_error *err
 	if (r >= 0)
 		r = bus_put_generation(reply, &g, &extra);
 	generation_done(&g);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
-}
-
-/* ---- Delete ---- */
-
-static int note_delete(struct manager *m, const struct generation *g, const struct failure *failure)
-{
-	struct run run = { .kind = RUN_DELETE,
-			   .gen = g->gen,
-			   .trigger = "manual",
-			   .started_usec = now_usec(),
-			   .ended_usec = now_usec(),
-			   .outcome = failure->error < 0 ? RUN_FAILED : RUN_OK,
-			   .error = failure->error };
-	struct failure ignored = {};
-	int r;
-
-	memcpy(run.policy, g->policy, sizeof(run.policy));
-	run.reason = strdup(failure->error < 0 ? failure->text : "on request");
-	r = runs_note(m->context.catalog, &run, &ignored);
-	if (r < 0)
-		manager_log(m, LOG_WARNING, "cannot note a run: %s", ignored.text);
-	run_done(&run);
-	return r;
-}
-
-/* Generations of the range that are there, newest first: a child goes before what it stands on. */
-static int delete_range(struct manager *m, int64_t first, int64_t last, bool dry_run,
-			sd_bus_message *reply, struct failure *f, size_t *ret_n)
-{
-	const struct generation_filter filter = { .newest_first = true };
-	_cleanup_(generation_list_done) struct generation_list list = {};
-	size_t n = 0;
-	int r;
-
-	r = generations_list(m->context.catalog, &filter, f, &list);
-	for (size_t i = 0; r >= 0 && i < list.n; i++) {
-		const struct generation *g = &list.items[i];
-
-		if (g->gen < first || g->gen > last)
-			continue;
-		if (!dry_run) {
-			r = generations_delete(m->context.catalog, g->gen, "on request", now_usec(),
-					       f);
-			(void)note_delete(m, g, f);
-		}
-		if (r >= 0) {
-			n++;
-			r = sd_bus_message_append(reply, "t", (uint64_t)g->gen);
-		}
-	}
-	*ret_n = n;
-	return r;
-}
-
-int bus_method_delete(sd_bus_message *msg, void *userdata, sd_bus_error *error)
-{
-	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-	struct manager *m = userdata;
-	struct failure failure = {};
-	int64_t first, last;
-	const char *spec;
-	int dry_run, r;
-	size_t n = 0;
-
-	r = sd_bus_message_read(msg, "sb", &spec, &dry_run);
-	if (r < 0)
-		return r;
-	r = genspec_resolve_range(m->context.catalog, spec, &failure, &first, &last);
-	if (r < 0)
-		return bus_fail(error, &failure);
-	r = sd_bus_message_new_method_return(msg, &reply);
-	if (r >= 0)
-		r = sd_bus_message_open_container(reply, 'a', "t");
-	if (r < 0)
-		return r;
-	r = delete_range(m, first, last, dry_run, reply, &failure, &n);
-	if (failure.error < 0)
-		return n > 0 ? bus_fail_as(error, BUS_ERROR_PARTLY, &failure)
-			     : bus_fail(error, &failure);
-	if (r >= 0 && n == 0)
-		return sd_bus_error_setf(error, BUS_ERROR_NO_GENERATION, "%s: deleted already",
-					 spec);
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
 	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
 }

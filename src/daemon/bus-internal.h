@@ -16,7 +16,7 @@ int bus_fail_as(sd_bus_error *error, const char *name, const struct failure *f);
 int bus_find_keeper(struct manager *m, const char *policy, sd_bus_error *error,
 		    struct keeper **ret);
 
-/* Methods, by file: bus-status.c, bus-generations.c, bus-jobs.c. */
+/* Methods, by file: bus-status.c, bus-generations.c, bus-chores.c, bus-jobs.c. */
 #define BUS_METHOD(name) int name(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 BUS_METHOD(bus_method_daemon);
 BUS_METHOD(bus_method_status);
@@ -26,6 +26,8 @@ BUS_METHOD(bus_method_doctor);
 BUS_METHOD(bus_method_generations);
 BUS_METHOD(bus_method_generation);
 BUS_METHOD(bus_method_delete);
+BUS_METHOD(bus_method_prune);
+BUS_METHOD(bus_method_verify);
 BUS_METHOD(bus_method_create);
 BUS_METHOD(bus_method_restore);
 BUS_METHOD(bus_method_foreground_begin);

@@ -68,8 +68,12 @@ const sd_bus_vtable bus_manager_vtable[] = {
 	SD_BUS_METHOD("Generation", "s", "a{sv}", bus_method_generation, 0),
 	/* GEN or policy or "", failed ones only, newest so many (0: all), with an id above */
 	SD_BUS_METHOD("Runs", "sbtt", "aa{sv}", bus_method_runs, 0),
-	/* GEN or A..B, only say so; the numbers */
-	SD_BUS_METHOD("Delete", "sb", "at", bus_method_delete, 0),
+	/* GEN or A..B, only say so; one record each: what was removed, or would be */
+	SD_BUS_METHOD("Delete", "sb", "aa{sv}", bus_method_delete, 0),
+	/* policy or "", keep so many at last instead (0: as the policy says), only say so; one record each */
+	SD_BUS_METHOD("Prune", "sub", "aa{sv}", bus_method_prune, 0),
+	/* GEN or policy or "", every byte; one record each */
+	SD_BUS_METHOD("Verify", "sb", "aa{sv}", bus_method_verify, 0),
 	/* policy, tags, comment, stop, no increment; the generation */
 	SD_BUS_METHOD("Create", "sassbb", "t", bus_method_create, 0),
 	/* GEN, replace, only say so; the generation, the root's pid, what was or would be done */

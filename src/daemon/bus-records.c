@@ -107,7 +107,7 @@ static int put_measures(sd_bus_message *m, const struct generation *g)
 	if (r >= 0)
 		r = bus_put_number(m, "bytes.written", g->written_bytes);
 	if (r >= 0)
-		r = bus_put_number(m, "bytes.unique", g->written_bytes);
+		r = bus_put_number(m, "bytes.unique", g->written_bytes - g->lent_bytes);
 	if (r >= 0)
 		r = bus_put_number(m, "bytes.files", g->files_bytes);
 	if (r >= 0)

@@ -228,6 +228,7 @@ void manager_quit(struct manager *m)
 	manager_log(m, LOG_INFO, "ending; trees run on");
 	for (size_t i = 0; i < m->n_keepers; i++)
 		keeper_quit(m->keepers[i], "the daemon was told to end");
+	chores_end(m->chores, "the daemon was told to end");
 	if (sd_event_add_time_relative(m->event, &m->quit_timer, CLOCK_MONOTONIC, 0, 1000,
 				       on_quit_timer, m) < 0 ||
 	    sd_event_add_time_relative(m->event, NULL, CLOCK_MONOTONIC, QUIT_TIMEOUT_USEC, 1000,
@@ -351,6 +352,12 @@ static int on_forget(sd_event_source *s, uint64_t usec, void *userdata)
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
+/* Nothing else is done to generations of a policy without a keeper. */
+static void on_chores_idle(void *userdata)
+{
+	(void)userdata;
+}
+
 int manager_new(const struct manager_options *options, struct failure *f, struct manager **ret)
 {
 	_cleanup_(manager_freep) struct manager *m = calloc(1, sizeof(*m));
@@ -387,6 +394,9 @@ int manager_new(const struct manager_options *options, struct failure *f, struct
 				       FORGET_EVERY_USEC / 100, on_forget, m);
 	if (r < 0)
 		return fail(f, r, "cannot arm a timer");
+	r = chores_new(&m->context, on_chores_idle, m, f, &m->chores);
+	if (r < 0)
+		return r;
 	r = bus_server_new(m, f, &m->bus);
 	if (r < 0)
 		return r;
@@ -408,6 +418,7 @@ struct manager *manager_free(struct manager *m)
 		keeper_free(m->keepers[i]);
 	free(m->keepers);
 	m->n_keepers = 0;
+	chores_free(m->chores);
 	bus_server_free(m->bus);
 	policy_set_free(m->policies);
 	free_retired(m);

@@ -43,6 +43,7 @@ struct manager {
 	size_t n_keepers;
 	struct policy_messages messages; /* of the last reload; none: it went well */
 
+	struct chores *chores; /* of policies that nobody keeps */
 	struct bus_server *bus;
 	sd_event_source *quit_timer;
 	sd_event_source *forget_timer;

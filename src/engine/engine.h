@@ -156,6 +156,7 @@ struct engine_stats {
 	uint32_t n_tasks;
 	uint32_t n_threads;
 	uint32_t n_sets; /* verify: of the chain */
+	uint64_t pages_parent; /* verify: of pages_skipped_parent, in the parent itself and not behind it */
 	uint64_t forecast_usec;	  /* of the time frozen, made before it; 0: none was made */
 	uint32_t pre_dump_rounds; /* of pre-copy */
 	uint64_t pre_dump_pages;  /* written by them */

@@ -32,21 +32,36 @@ struct verify {
 	struct failure *failure;
 	struct engine_stats *stats;
 	struct set_chain sc;
+	size_t parent_first, parent_end; /* levels of the parent with the rounds of pre-copy inside it */
 	struct dir_names names; /* of the set */
 	struct restore rs;
 	bool memory_only;
 };
+
+static void find_parent(struct verify *v)
+{
+	const struct set_level *levels = v->sc.levels;
+
+	for (v->parent_first = 1; v->parent_first < v->sc.n; v->parent_first++) {
+		if (!setchain_is_inside(levels[v->parent_first].path, ""))
+			break;
+	}
+	for (v->parent_end = v->parent_first; v->parent_end < v->sc.n; v->parent_end++) {
+		if (!setchain_is_inside(levels[v->parent_end].path, levels[v->parent_first].path))
+			break;
+	}
+}
 
 static int verify_chain(struct verify *v)
 {
 	int r;
 
 	r = setchain_open(&v->sc, v->options.images_dir_fd, v->failure);
-	while (r >= 0) {
-		r = setchain_next(&v->sc);
-		if (r == 0)
-			return 0;
-	}
+	do
+		r = r < 0 ? r : setchain_next(&v->sc);
+	while (r > 0);
+	if (r == 0)
+		find_parent(v);
 	return r;
 }
 
@@ -140,6 +155,8 @@ static int check_place(void *userdata, const struct page_place *p)
 		return fail(c->v->failure, -EBADMSG, "the page at %#" PRIx64 " is not in the set", p->vaddr);
 	c->n_pages += p->size / PAGE;
 	c->v->stats->pages_skipped_parent += p->level > 0 ? p->size / PAGE : 0;
+	if (p->level >= c->v->parent_first && p->level < c->v->parent_end)
+		c->v->stats->pages_parent += p->size / PAGE;
 	return c->mm ? check_mapped(c, p->vaddr, p->vaddr + p->size) : 0;
 }
 

@@ -27,10 +27,7 @@ struct request {
 	struct request *next;
 	struct chore_request q;
 	int64_t *gens;
-	size_t at;	/* the present one, or the next to be */
-	int64_t *done;	/* of gens */
-	size_t n_done;
-	struct failure failure;
+	size_t at; /* the present one, or the next to be */
 };
 
 struct chores {
@@ -61,7 +58,6 @@ static struct request *request_free(struct request *r)
 {
 	if (r) {
 		free(r->gens);
-		free(r->done);
 		free(r);
 	}
 	return NULL;
@@ -79,12 +75,10 @@ static void kick(struct chores *ch)
 static void end_request(struct chores *ch)
 {
 	struct request *r = ch->first;
-	const struct chore_result result = { .gens = r->done, .n_gens = r->n_done, .failure = &r->failure };
 
 	ch->first = r->next;
-	r->failure.scope = NULL;
 	if (r->q.done)
-		r->q.done(r->q.userdata, &result);
+		r->q.done(r->q.userdata);
 	request_free(r);
 }
 
@@ -143,33 +137,47 @@ static void leave_one(struct chores *ch)
 	ch->child_failed = 0;
 }
 
+static void advance(struct chores *ch)
+{
+	struct request *r = ch->first;
+
+	leave_one(ch);
+	r->at++;
+	if (r->at == r->q.n_gens)
+		end_request(ch);
+	kick(ch);
+}
+
+static void tell(struct chores *ch, const struct request *r)
+{
+	bool removal = r->q.kind == CHORE_REMOVE, failed = ch->failure.error < 0;
+
+	ch->failure.scope = NULL;
+	if (removal && !failed)
+		report(&ch->c->reporter, REPORT_GENERATION_DELETED, ch->g.policy, ch->g.gen,
+		       "generation %" PRId64 " is deleted: %s", ch->g.gen, r->q.reason);
+	if (r->q.each)
+		r->q.each(r->q.userdata, &ch->g, &ch->failure);
+	else if (failed)
+		report(&ch->c->reporter, REPORT_TROUBLE, ch->g.policy, ch->g.gen, "cannot %s it: %s",
+		       removal ? "delete" : "verify", ch->failure.text);
+}
+
 /* The present one is done, or has failed: ch->failure. */
 static void finish_one(struct chores *ch)
 {
 	struct request *r = ch->first;
 	bool removal = r->q.kind == CHORE_REMOVE, failed = ch->failure.error < 0;
+	struct failure ignored = {};
 
 	drop_merge(ch);
+	if (r->q.quiet && failed && runs_start(ch->c->catalog, &ch->run, &ignored) < 0)
+		ch->run.id = 0;
 	end_run(ch, failed ? RUN_FAILED : RUN_OK, failed ? ch->failure.text : removal ? r->q.reason : "");
-	if (!failed) {
-		r->done[r->n_done++] = ch->g.gen;
-		if (removal)
-			report(&ch->c->reporter, REPORT_GENERATION_DELETED, ch->g.policy, ch->g.gen,
-			       "generation %" PRId64 " is deleted: %s", ch->g.gen, r->q.reason);
-	} else {
-		if (r->failure.error == 0)
-			r->failure = ch->failure;
-		if (!r->q.done)
-			report(&ch->c->reporter, REPORT_TROUBLE, ch->g.policy, ch->g.gen, "cannot %s it: %s",
-			       removal ? "delete" : "verify", ch->failure.text);
-	}
-	leave_one(ch);
-	r->at++;
-	if (r->at == r->q.n_gens)
-		end_request(ch);
+	tell(ch, r);
+	advance(ch);
 	if (removal)
 		ch->idle(ch->userdata);
-	kick(ch);
 }
 
 /* ---- an engine ---- */
@@ -328,6 +336,20 @@ static void begin_remove(struct chores *ch)
 
 /* ---- verifying ---- */
 
+enum { PAGE_BYTES = 4096 }; /* of an image set */
+
+static void finish_verify(struct chores *ch);
+
+static void on_verified_pages(struct chores *ch, const struct criu_answer *a)
+{
+	/* Between looking at it and now nothing has changed its parent: removals are chores, too. */
+	if (a && ch->g.parent > 0 &&
+	    generations_set_borrowed(ch->c->catalog, ch->g.gen, a->stats.pages_parent * PAGE_BYTES, &ch->failure) < 0 &&
+	    ch->failure.error == 0)
+		(void)fail(&ch->failure, -EIO, "cannot note what it needs of its parent");
+	finish_verify(ch);
+}
+
 /* Only evidence makes it damaged: not that we could not look. */
 static void finish_verify(struct chores *ch)
 {
@@ -398,7 +420,7 @@ static void on_engine_done(struct chores *ch, const struct criu_answer *a)
 	ch->client = criu_client_free(ch->client);
 	reaper_release(ch->c->reaper, pid);
 	if (!ch->merging) {
-		finish_verify(ch);
+		on_verified_pages(ch, a);
 		return;
 	}
 	if (!a || seal_start(ch->c, ch->into_fd, &ch->plan, on_merge_sealed, ch, &ch->failure, &ch->seal) < 0)
@@ -412,7 +434,7 @@ static int begin_run(struct chores *ch, const struct request *r)
 				.started_usec = now_usec() };
 	(void)snprintf(ch->run.policy, sizeof(ch->run.policy), "%s", ch->g.policy);
 	(void)snprintf(ch->run.trigger, sizeof(ch->run.trigger), "%s", r->q.trigger);
-	return runs_start(ch->c->catalog, &ch->run, &ch->failure);
+	return r->q.quiet ? 0 : runs_start(ch->c->catalog, &ch->run, &ch->failure);
 }
 
 static int on_kick(sd_event_source *s, void *userdata)
@@ -424,7 +446,11 @@ static int on_kick(sd_event_source *s, void *userdata)
 	if (!r || ch->active || ch->ended || (ch->held && r->q.kind == CHORE_REMOVE))
 		return 0;
 	ch->active = true;
-	if (generations_get(ch->c->catalog, r->gens[r->at], &ch->failure, &ch->g) < 0 || begin_run(ch, r) < 0)
+	if (generations_get(ch->c->catalog, r->gens[r->at], &ch->failure, &ch->g) < 0)
+		finish_one(ch);
+	else if (r->q.kind == CHORE_VERIFY && !(GENERATION_MASK(ch->g.state) & GENERATION_MASK_LISTED))
+		advance(ch); /* it has gone since */
+	else if (begin_run(ch, r) < 0)
 		finish_one(ch);
 	else if (r->q.kind == CHORE_REMOVE)
 		begin_remove(ch);
@@ -463,11 +489,9 @@ int chores_add(struct chores *ch, const struct chore_request *q, struct failure 
 	if (q->n_gens == 0)
 		return fail(f, -EINVAL, "nothing to do");
 	r = calloc(1, sizeof(*r));
-	if (r) {
+	if (r)
 		r->gens = calloc(q->n_gens, sizeof(*r->gens));
-		r->done = calloc(q->n_gens, sizeof(*r->done));
-	}
-	if (!r || !r->gens || !r->done) {
+	if (!r || !r->gens) {
 		request_free(r);
 		return fail(f, -ENOMEM, "cannot do chores");
 	}
@@ -511,9 +535,12 @@ void chores_end(struct chores *ch, const char *reason)
 {
 	break_off(ch, reason);
 	ch->ended = true;
-	while (ch->first) {
-		if (ch->first->failure.error == 0)
-			(void)fail(&ch->first->failure, -ECANCELED, "%s", reason);
+	(void)fail(&ch->failure, -ECANCELED, "%s", reason);
+	for (struct request *r; (r = ch->first);) {
+		for (; r->q.each && r->at < r->q.n_gens; r->at++) {
+			ch->g.gen = r->gens[r->at];
+			r->q.each(r->q.userdata, &ch->g, &ch->failure);
+		}
 		end_request(ch);
 	}
 }

@@ -9,20 +9,20 @@
  * So whoever runs jobs holds removals back while one runs, and a job waits for the removal under way, or breaks it off:
  * that harms nothing, it begins anew later.
  *
- * Each removal and each verification is a run in the catalog.
+ * Each removal and each verification is a run in the catalog. Verifying also counts what an increment needs of its
+ * parent (generations_set_borrowed()).
  */
 
 #include "basic/failure.h"
+#include "catalog/generations.h"
 #include "scheduler/context.h"
 
 enum chore_kind { CHORE_REMOVE, CHORE_VERIFY };
 
-struct chore_result {
-	const int64_t *gens; /* done: removed, or found whole */
-	size_t n_gens;
-	const struct failure *failure; /* the first of them; error 0: none */
-};
-typedef void chore_done_fn(void *userdata, const struct chore_result *result);
+/* Called for each generation when it is over: done, or failed (failure->error < 0). */
+typedef void chore_each_fn(void *userdata, const struct generation *g, const struct failure *failure);
+/* Called once, when all are over. Neither is called before chores_add() returns. */
+typedef void chore_done_fn(void *userdata);
 
 struct chore_request {
 	enum chore_kind kind;
@@ -31,7 +31,9 @@ struct chore_request {
 	const char *trigger; /* "manual", "retention", ...; static, like the next */
 	const char *reason;  /* of a removal */
 	bool full;	     /* VERIFY: every byte, too */
-	chore_done_fn *done; /* called once, never before chores_add() returns; NULL: nobody waits */
+	bool quiet;	     /* no run is noted unless it fails */
+	chore_each_fn *each; /* or NULL: failures are reported */
+	chore_done_fn *done; /* or NULL */
 	void *userdata;
 };
 

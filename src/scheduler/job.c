@@ -51,6 +51,11 @@ const char *job_reason(const struct job *j)
 	return j->failure.text;
 }
 
+bool job_is_increment(const struct job *j)
+{
+	return j->q.kind == JOB_DUMP && j->g.parent > 0;
+}
+
 int job_error(const struct job *j)
 {
 	return j->failure.error;

@@ -73,6 +73,7 @@ enum run_outcome job_outcome(const struct job *j);
 int64_t job_gen(const struct job *j);
 const char *job_reason(const struct job *j); /* "" when it went well */
 int job_error(const struct job *j);
+bool job_is_increment(const struct job *j); /* DUMP: its generation stands on another */
 const struct process *job_root(const struct job *j); /* RESTORE: of the new tree; DUMP: of the tree */
 const char *job_trigger(const struct job *j);
 bool job_stopped_tree(const struct job *j); /* DUMP with stop, and it was */

@@ -197,6 +197,8 @@ static int set_unit(struct loader *l, const struct key *key, const struct yaml_n
 	return store(field, v->text);
 }
 
+enum { SIZE_LEAST = 1 << 20 };
+
 struct span_limits {
 	nsec_t min, max; /* max: NSEC_INFINITY lets "infinity" through */
 };
@@ -219,6 +221,21 @@ static int set_span(struct loader *l, const struct key *key, const struct yaml_n
 	} else {
 		*(nsec_t *)field = span;
 	}
+	return 0;
+}
+
+static int set_size(struct loader *l, const struct key *key, const struct yaml_node *v, void *field)
+{
+	uint64_t size;
+
+	if (!is_line(l, key->name, v))
+		return 0;
+	if (bytes_parse(v->text, &size) < 0)
+		complain(l, v, "'%s' must be a size such as 512MiB or 40GiB, not '%s'", key->name, v->text);
+	else if (size < SIZE_LEAST || size > INT64_MAX)
+		complain(l, v, "'%s' must be 1MiB at least", key->name);
+	else
+		*(uint64_t *)field = size;
 	return 0;
 }
 
@@ -490,7 +507,8 @@ static const struct key retain_keys[] = {
 	KEY("keep-last", set_number, retain.keep_last, &(const struct number_limits){ 1, 100000 }),
 	LATER("keep-minutely"), LATER("keep-hourly"), LATER("keep-daily"), LATER("keep-weekly"),
 	LATER("keep-monthly"), LATER("keep-yearly"), LATER("keep-within"), LATER("keep-tag"),
-	LATER("max-size"), LATER("min-free"), LATER("min-age"),
+	KEY("max-size", set_size, retain.max_size),
+	LATER("min-free"), LATER("min-age"),
 };
 static const struct section retain_section = SECTION("retain", retain_keys);
 

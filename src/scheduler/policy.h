@@ -182,6 +182,7 @@ struct policy {
 
 	struct {
 		unsigned keep_last; /* >= 1 */
+		uint64_t max_size;  /* bytes stored; 0: no limit */
 	} retain;
 
 	struct {

@@ -15,6 +15,22 @@ static int check_order(const struct retention_generation *list, size_t n)
 	return 0;
 }
 
+/* The limit beats the rules, but not what is not theirs to decide. */
+static void apply_max_size(const struct policy *p, const struct retention_generation *list, size_t n, unsigned *reasons)
+{
+	const unsigned fixed = RETENTION_PINNED | RETENTION_BUSY | RETENTION_NEWEST_RESTORABLE;
+	uint64_t stored = 0;
+
+	for (size_t i = 0; i < n; i++)
+		stored += reasons[i] ? list[i].stored_bytes : list[i].stored_bytes - list[i].frees_bytes;
+	for (size_t i = 0; i < n && stored > p->retain.max_size; i++) {
+		if (!reasons[i] || (reasons[i] & fixed))
+			continue;
+		reasons[i] = 0;
+		stored -= list[i].frees_bytes;
+	}
+}
+
 int retention_decide(const struct policy *p, const struct retention_generation *list, size_t n,
 		     unsigned *ret_reasons)
 {
@@ -48,6 +64,8 @@ int retention_decide(const struct policy *p, const struct retention_generation *
 		if (g->busy)
 			ret_reasons[i] |= RETENTION_BUSY;
 	}
+	if (p->retain.max_size > 0)
+		apply_max_size(p, list, n, ret_reasons);
 	return 0;
 }
 

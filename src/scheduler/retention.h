@@ -16,6 +16,8 @@ struct retention_generation {
 	bool restorable; /* ok or proven: neither poisoned nor damaged nor blocked */
 	bool pinned;
 	bool busy; /* being written, restored, copied */
+	uint64_t stored_bytes;
+	uint64_t frees_bytes; /* less of them where others need some */
 };
 
 /* Why a generation is kept: any of these; 0: it goes. */
@@ -35,6 +37,9 @@ enum retention_reason {
  *
  * Generations that cannot be restored do not use up the places of keep-last: if the five newest are
  * damaged, the five restorable ones before them stay.
+ *
+ * max-size beats keep-last: while more is stored, the oldest goes that is neither pinned nor busy nor the newest
+ * restorable one.
  *
  * Return: 0, or -EINVAL when @list is not sorted by id.
  */

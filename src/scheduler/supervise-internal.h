@@ -54,6 +54,7 @@ struct keeper {
 	struct chores *chores;
 	bool turn_waits; /* its turn has come, and a removal is under way */
 	bool pruning;	 /* chores have what retention wants removed */
+	bool prune_failed;
 
 	struct output_tail *tail; /* of `output: journal`; NULL: none */
 	const void *foreground;	  /* who keeps the tree in the foreground */

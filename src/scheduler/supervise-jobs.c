@@ -9,15 +9,28 @@
 #include <string.h>
 
 #include "catalog/generations.h"
-#include "scheduler/retention.h"
+#include "scheduler/prune.h"
 
-static void on_pruned(void *userdata, const struct chore_result *result)
+static void prune(struct keeper *k);
+
+static void on_pruned_one(void *userdata, const struct generation *g, const struct failure *failure)
+{
+	struct keeper *k = userdata;
+
+	if (failure->error == 0 || failure->error == -ECANCELED)
+		return;
+	k->prune_failed = true;
+	report(&k->c->reporter, REPORT_TROUBLE, k->name, g->gen, "cannot delete a generation: %s", failure->text);
+}
+
+/* Meanwhile there may be more to remove. What failed is tried again after the next dump only. */
+static void on_pruned(void *userdata)
 {
 	struct keeper *k = userdata;
 
 	k->pruning = false;
-	if (result->failure->error < 0 && result->failure->error != -ECANCELED)
-		keeper_trouble(k, "cannot delete a generation", result->failure);
+	if (!k->quitting && !k->prune_failed)
+		prune(k);
 }
 
 /* What retention does not keep goes, as chores; what it would want meanwhile it will want the next time, too. */
@@ -26,47 +39,48 @@ static void prune(struct keeper *k)
 	struct chore_request q = { .kind = CHORE_REMOVE,
 				   .trigger = "retention",
 				   .reason = "not kept by any rule of retain",
+				   .each = on_pruned_one,
 				   .done = on_pruned,
 				   .userdata = k };
+	_cleanup_(prune_plan_done) struct prune_plan plan = {};
 	_cleanup_free_ int64_t *gens = NULL;
-	const struct generation_filter filter = { .policy = k->name };
-	_cleanup_(generation_list_done) struct generation_list list = {};
-	_cleanup_free_ struct retention_generation *asked = NULL;
-	_cleanup_free_ unsigned *reasons = NULL;
 	struct failure failure = {};
 
 	if (k->pruning)
 		return;
-	if (generations_list(k->c->catalog, &filter, &failure, &list) < 0) {
-		keeper_trouble(k, "cannot list generations", &failure);
+	if (prune_plan_make(k->c->catalog, k->p, &failure, &plan) < 0 ||
+	    prune_plan_removals(&plan, &failure, &gens, &q.n_gens) < 0) {
+		keeper_trouble(k, "cannot decide which generations stay", &failure);
 		return;
 	}
-	asked = calloc(list.n + 1, sizeof(*asked));
-	reasons = calloc(list.n + 1, sizeof(*reasons));
-	if (!asked || !reasons)
-		return;
-	for (size_t i = 0; i < list.n; i++)
-		asked[i] = (struct retention_generation){
-			.id = list.items[i].gen,
-			.restorable = GENERATION_MASK(list.items[i].state) & GENERATION_MASK_GOOD,
-			.pinned = list.items[i].pinned,
-			.busy = list.items[i].state == GENERATION_WRITING,
-		};
-	if (retention_decide(k->p, asked, list.n, reasons) < 0)
-		return;
-	gens = calloc(list.n + 1, sizeof(*gens));
-	if (!gens)
-		return;
-	/* Newest first: a child goes before what it stands on, and what moves on moves together with more. */
-	for (size_t i = list.n; i-- > 0;)
-		if (reasons[i] == 0)
-			gens[q.n_gens++] = list.items[i].gen;
 	if (q.n_gens == 0)
 		return;
 	q.gens = gens;
+	k->prune_failed = false;
 	k->pruning = chores_add(k->chores, &q, &failure) == 0;
 	if (!k->pruning)
 		keeper_trouble(k, "cannot delete generations", &failure);
+}
+
+/* What it needs of its parent is counted, and with that found to be there. */
+static void verify_increment(struct keeper *k, const struct job *job)
+{
+	const int64_t gen = job_gen(job);
+	const struct chore_request q = { .kind = CHORE_VERIFY,
+					 .gens = &gen,
+					 .n_gens = 1,
+					 .trigger = "create",
+					 .quiet = true };
+	struct failure failure = {};
+
+	if (job_is_increment(job) && k->p->engine.backend == POLICY_BACKEND_NATIVE &&
+	    chores_add(k->chores, &q, &failure) < 0)
+		keeper_trouble(k, "cannot verify a generation", &failure);
+}
+
+int keeper_add_chore(struct keeper *k, const struct chore_request *q, struct failure *f)
+{
+	return chores_add(k->chores, q, f);
 }
 
 /* ---- jobs ---- */
@@ -126,6 +140,7 @@ static void dump_ended(struct keeper *k, const struct job *job)
 	if (job_outcome(job) == RUN_OK) {
 		report(&k->c->reporter, REPORT_GENERATION_CREATED, k->name, job_gen(job),
 		       "generation %" PRId64 " of task %d", job_gen(job), (int)job_root(job)->pid);
+		verify_increment(k, job);
 		prune(k);
 	} else {
 		report(&k->c->reporter, REPORT_GENERATION_FAILED, k->name, job_gen(job), "%s: %s",

@@ -10,6 +10,7 @@
  */
 
 #include "basic/failure.h"
+#include "scheduler/chores.h"
 #include "scheduler/context.h"
 #include "scheduler/job.h"
 #include "scheduler/policy.h"
@@ -63,6 +64,9 @@ int keeper_foreground_started(struct keeper *k, const void *owner, pid_t pid, in
 			      struct failure *f) _must_check_;
 /* Wait status; below 0: not known. Without effect when @owner does not have it. */
 void keeper_foreground_end(struct keeper *k, const void *owner, int status);
+
+/* Removes or verifies generations of the policy, when jobs allow it; see chores.h. */
+int keeper_add_chore(struct keeper *k, const struct chore_request *q, struct failure *f) _must_check_;
 
 struct keeper_status {
 	const char *state;   /* "running", "waiting", ... */
