@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from application import Load, Refused, Watch, Writer, end, start, wait_for
-from engines import MODES, PEER, Scratch, images_mib, settle
+from engines import MODES, PEER, Scratch, images_mib, rounds, settle
 
 NOBODY = "none"             # a run without snapshots
 SETTLE_SEC = 0.3
@@ -49,7 +49,7 @@ class Basic(Case):
             with Load(self.args.tools, scratch.path, kind, size) as load:
                 time.sleep(SETTLE_SEC)
                 load.state.set("gap_nsec", 0)
-                took, _ = engine.dump(load.child.pid, images)
+                took = engine.dump(load.child.pid, images)
                 load.state.wait_for_ticks("the load after the dump")
                 frozen = load.state.get("gap_nsec") / 1e6
                 end(load.child)
@@ -62,9 +62,9 @@ class Basic(Case):
 class Frozen(Case):
     name = "frozen"
     title = ("one snapshot of a running application: longest stop in ms, seen from outside and from inside; stops;\n"
-             "longest time its working thread made no progress; total ms; MiB; what it dirtied before and meanwhile\n"
-             "in MiB/s; work meanwhile / before, the same per processor time; huge pages in %")
-    columns = ("outside", "inside", "stops", "stall", "total", "MiB", "rate", "rate-in", "work",
+             "longest time its working thread made no progress; total ms; MiB; rounds of pre-copy; what it dirtied before\n"
+             "and meanwhile in MiB/s; work meanwhile / before, the same per processor time; huge pages in %")
+    columns = ("outside", "inside", "stops", "stall", "total", "MiB", "rounds", "rate", "rate-in", "work",
                "work-cpu", "huge")
     ratios = ("outside", "inside", "total")
 
@@ -87,14 +87,13 @@ class Frozen(Case):
                 alone = writer.rates_for(BEFORE_SEC)
                 with Watch(writer) as watch:
                     before = writer.sample()
-                    took, said = engine.dump(writer.pid, images)
+                    took = engine.dump(writer.pid, images)
                     meanwhile = writer.rates(before, writer.sample())
                 values = {"outside": watch.longest, "inside": watch.inside_ms(), "stops": watch.stops,
-                          "stall": watch.stall_ms(), "total": took, "MiB": images_mib(images), "rate": alone.dirtied,
+                          "stall": watch.stall_ms(), "total": took, "MiB": images_mib(images), "rounds": rounds(images),
+                          "rate": alone.dirtied,
                           "rate-in": meanwhile.dirtied, "work": meanwhile.work / alone.work,
                           "work-cpu": meanwhile.work_cpu / alone.work_cpu, "huge": huge}
-                if "Snapshot" in said:
-                    values["mode"] = said["Snapshot"]
         return values
 
 
@@ -117,11 +116,11 @@ class Second(Case):
             tracking = [] if engine.ours else ["--track-mem"]
             full, following = scratch.images(), scratch.images()
             settle(scratch.path)
-            full_ms, _ = engine.dump(writer.pid, full, *tracking)
+            full_ms = engine.dump(writer.pid, full, *tracking)
             settle(scratch.path)
             writer.write(writer.n_pages // 100)
             with Watch(writer) as watch:
-                next_ms, _ = engine.dump(writer.pid, following, "--prev-images-dir", "../1", *tracking)
+                next_ms = engine.dump(writer.pid, following, "--prev-images-dir", "../1", *tracking)
             return {"full-ms": full_ms, "full-MiB": images_mib(full), "next-ms": next_ms,
                     "next-MiB": images_mib(following), "next-inside": watch.inside_ms(),
                     "ms-ratio": next_ms / full_ms, "MiB-ratio": images_mib(following) / images_mib(full)}
@@ -146,7 +145,7 @@ class Copy(Case):
                 settle(scratch.path)
                 time.sleep(SETTLE_SEC)
                 started = time.monotonic()
-                took, _ = engine.dump(writer.pid, images)
+                took = engine.dump(writer.pid, images)
                 settle(scratch.path)
                 synced = (time.monotonic() - started) * 1000
                 end(writer.child)
@@ -160,8 +159,8 @@ class Copy(Case):
 class Between(Case):
     name = "between"
     title = ("an application that writes 10 % of 1 GiB a second, a snapshot each 10 s (chained; full ones by the\n"
-             "peer): units of work a second, a second of processor time, and MiB/s written over the whole time; share of the\n"
-             "time spent in snapshots; longest stop in ms")
+             "peer): units of work a second, a second of processor time, and MiB/s written over the whole time; share\n"
+             "of the time spent in snapshots; longest stop in ms")
     columns = ("work", "work-cpu", "written", "in-snapshots", "longest-stop")
     ratios = ("work", "work-cpu", "written")
     extra_whos = (NOBODY,)
@@ -213,8 +212,9 @@ class Redis(Case):
         if not shutil.which("redis-server"):
             raise Refused("there is no redis-server")
         with Scratch(self.args.dir, 4096) as scratch:
-            child = start(["redis-server", "--port", str(REDIS_PORT), "--bind", "127.0.0.1", "--save", "", "--appendonly",
-                           "no", "--enable-debug-command", "local", "--dir", scratch.path], scratch.path)
+            child = start(["redis-server", "--port", str(REDIS_PORT), "--bind", "127.0.0.1", "--save", "",
+                           "--appendonly", "no", "--enable-debug-command", "local",
+                           "--dir", scratch.path], scratch.path)
             try:
                 return self.run_with(engine, rate, scratch, child)
             finally:
@@ -262,7 +262,7 @@ class Chain:
         images = self.scratch.images()
         if self.engine.ours and self.scratch.n > 1:
             options += ["--prev-images-dir", f"../{self.scratch.n - 1}"]
-        took, _ = self.engine.dump(self.pid, images, *options)
+        took = self.engine.dump(self.pid, images, *options)
         self.mib = images_mib(images)
         if not self.engine.ours:
             self.scratch.drop(images)
@@ -283,7 +283,7 @@ def sleep_until(moment):
 
 
 def make_room_for_huge_pages():
-    """Without it there are few to be had on a machine that has run for a while: what files left in memory is in the way."""
+    """Without it there are few to be had on a machine that has run for a while: what files left is in the way."""
     os.sync()
     for name, value in (("drop_caches", "3"), ("compact_memory", "1")):
         try:

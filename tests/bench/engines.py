@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The engines: ours in each of its modes, and the peer, by CRIU's command line."""
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -24,7 +23,7 @@ class Engine:
         self.ours = who != PEER
 
     def run(self, action, images, *options):
-        """Runs one command of the engine. Returns milliseconds and what it wrote to its standard output."""
+        """Runs one command of the engine. Returns milliseconds."""
         log = f"{action}.log"
         command = [self.path, action, "-D", images, "-o", log, "-v1", *options]
         environment = dict(os.environ, SNAPMGR_TRACK_MEM="1") if self.ours else None
@@ -34,25 +33,24 @@ class Engine:
                                     env=environment, timeout=COMMAND_LIMIT_SEC, check=False).returncode
             took = time.monotonic() - start
             output.seek(0)
-            words = output.read()
+            words = output.read() if status != 0 else ""
         if status != 0:
             path = os.path.join(images, log)
             if os.path.exists(path):
                 with open(path, encoding="utf-8", errors="replace") as f:
                     words = "".join(f.readlines()[-2:]).strip() or words
             raise Refused(f"{self.who}: {action} ended with {status}: {' '.join(words.split())}")
-        return took * 1000, words
+        return took * 1000
 
     def dump(self, pid, images, *options):
-        """A snapshot that leaves the tree running. Returns milliseconds and what our engine says of it."""
+        """A snapshot that leaves the tree running. Returns milliseconds."""
         options = ["-t", str(pid), "--leave-running", *options]
         if self.ours:
-            options += ["--track-mem", "--snapshot", self.who, "--display-stats"]
-        took, words = self.run("dump", images, *options)
-        return took, dict(re.findall(r"^([A-Z][^:\n]*): (.*)$", words, re.MULTILINE))
+            options += ["--track-mem", "--snapshot", self.who]
+        return self.run("dump", images, *options)
 
     def restore(self, images):
-        return self.run("restore", images, "-d")[0]
+        return self.run("restore", images, "-d")
 
 
 class Scratch:
@@ -80,14 +78,18 @@ class Scratch:
 
     @staticmethod
     def drop(images):
-        for name in os.listdir(images):
-            os.unlink(os.path.join(images, name))
+        shutil.rmtree(images, ignore_errors=True)
 
 
 def images_mib(images):
-    """What the image files occupy."""
-    return sum(os.lstat(os.path.join(images, name)).st_blocks * 512
-               for name in os.listdir(images) if name.endswith(".img")) / MIB
+    """What the image files occupy, those of rounds of pre-copy too."""
+    return sum(os.lstat(os.path.join(directory, name)).st_blocks * 512
+               for directory, _, names in os.walk(images) for name in names if name.endswith(".img")) / MIB
+
+
+def rounds(images):
+    """How many sets a dump made before its own while the tree ran: pre-copy."""
+    return sum(entry.is_dir(follow_symlinks=False) for entry in os.scandir(images))
 
 
 def settle(directory):
