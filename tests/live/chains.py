@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Chains of image sets: generation on generation of a program whose memory does not hold still (torture.c).
 
-Every set, restored in turn, must have exactly the memory of its instant. LIVE_GENERATIONS (default 12) says how many.
+Every set, restored in turn, must have exactly the memory of its instant.
+
+Environment: LIVE_GENERATIONS  how many (default 12)
+             LIVE_SEED         of the program and of the order of actions (default: another each time, said)
+             LIVE_SNAPSHOTS    words for --snapshot, one of them at random for each (default: all)
 """
 import contextlib
 import os
@@ -21,6 +25,8 @@ from frame import libc_call, others, say, wait_until  # noqa: E402
 from operations import Stage, check, errors  # noqa: E402
 
 GENERATIONS = int(os.environ.get('LIVE_GENERATIONS', '12'))
+SEED = int(os.environ.get('LIVE_SEED', random.randrange(1 << 30)))
+SNAPSHOTS = os.environ.get('LIVE_SNAPSHOTS', 'stop-copy pre-copy cow auto').split()
 
 
 def command_of(pid):
@@ -35,8 +41,12 @@ def holders():
     return [pid for pid in others() if command_of(pid) == 'snapmgr-holder']
 
 
+def tree():
+    return [pid for pid in others() if command_of(pid) in ('torture', 'tracked')]
+
+
 class Chain(Stage):
-    def __init__(self, top, engine, program='torture'):
+    def __init__(self, top, engine, program=f'torture {SEED}'):
         super().__init__(top, engine, program)
         self.number = 0
         self.steps = 0
@@ -53,7 +63,7 @@ class Chain(Stage):
         if action == 'dump':
             options += ['--leave-running', '--snapshot', snapshot]
         code, said = self.run(action, '-t', str(self.pid), *options, images=self.set(self.number))
-        check((code == 0) == well, f'generation {self.number}: {errors(said)}')
+        check((code == 0) == well, f'generation {self.number} ({" ".join(options)}): {errors(said)}')
         return self.number
 
     def pages(self, number):
@@ -70,12 +80,31 @@ class Chain(Stage):
             return os.path.exists(path) and os.path.getsize(path) == self.steps
         wait_until(f'step {self.steps} is taken', stepped)
 
-    def rest(self):
-        os.kill(self.pid, signal.SIGSTOP)
-        wait_until('it is stopped', lambda: observe.state(self.pid) == 'T')
+    @staticmethod
+    def rest():
+        """Stops every process of the tree; those that it forks meanwhile too."""
+        def stopped():
+            frame.reap()
+            for pid in tree():
+                os.kill(pid, signal.SIGSTOP)
+            return all(observe.state(pid) in 'TZ' for pid in tree())
+        wait_until('all are stopped', stopped)
+
+    @staticmethod
+    def resume():
+        for pid in tree():
+            os.kill(pid, signal.SIGCONT)
 
     def end(self):
+        self.no_complaint()
         frame.kill_everything()
+
+    def no_complaint(self):
+        """Nothing went wrong in the running program so far, whatever we did to it."""
+        path = os.path.join(self.scratch, 'verdict')
+        if os.path.exists(path):
+            with open(path, encoding='utf-8') as file:
+                check(False, f'the running program complains: {file.read()}')
 
     def restore(self, number):
         """Restores a generation; the program compares every page with its books."""
@@ -97,7 +126,7 @@ def every_generation_has_the_memory_of_its_instant(chain):
     for _ in range(GENERATIONS - 1):
         time.sleep(0.05)
         chain.take('pre-dump' if random.random() < 0.2 else 'dump',
-                   snapshot=random.choice(['stop-copy', 'pre-copy', 'cow', 'auto']))
+                   snapshot=random.choice(SNAPSHOTS))
     chain.end()
     for number in range(1, chain.number + 1):
         if os.path.exists(os.path.join(chain.set(number), 'pstree.img')):  # a pre-dump is not restored by itself
@@ -110,7 +139,7 @@ def a_tree_that_rests_costs_next_to_nothing(chain):
     chain.take()
     chain.take()
     check(chain.pages(3) < chain.pages(1) * 0.1, f'{chain.pages(3)} bytes after {chain.pages(1)}')
-    os.kill(chain.pid, signal.SIGCONT)
+    chain.resume()
     chain.content()
 
 
@@ -148,11 +177,12 @@ def soft_dirty_bits_that_somebody_else_cleared_are_not_believed(chain):
     check(observe.text(f'{chain.set(1)}/snapmgr-tracker').startswith('softdirty '), 'the bits are what counts')
     chain.take()
     check(chain.pages(2) < chain.pages(1) * 0.25, f'{chain.pages(2)} bytes after {chain.pages(1)}')
-    os.kill(chain.pid, signal.SIGCONT)
+    chain.resume()
     time.sleep(0.2)
     chain.rest()
-    with open(f'/proc/{chain.pid}/clear_refs', 'w', encoding='ascii') as file:
-        file.write('4')
+    for pid in tree():
+        with open(f'/proc/{pid}/clear_refs', 'w', encoding='ascii') as file:
+            file.write('4')
     chain.take()
     chain.take()
     check(chain.pages(3) > chain.pages(1) * 0.5, f'set 3 has all memory: {chain.pages(3)} of {chain.pages(1)}')
@@ -255,6 +285,9 @@ def main():
     if not can_track(engines[0]):
         say('SKIP: this kernel cannot track memory (Linux 6.7, or soft-dirty bits)')
         return frame.SKIP
+    random.seed(SEED)
+    frame.LIFE_TIMEOUT = max(frame.LIFE_TIMEOUT, 20 * GENERATIONS)
+    say(f'LIVE_SEED={SEED}')
     failed = 0
     for scenario in SCENARIOS:
         if wanted and scenario.__name__ not in wanted:
@@ -263,10 +296,13 @@ def main():
             say(f'SKIP: {scenario.__name__.replace("_", " ")}: no {scenario.tracker} here')
             continue
         top = frame.make_top()
-        status = frame.run_apart(lambda: scenario(Chain(top, engines[0], getattr(scenario, 'program', 'torture'))), False)
+        status = frame.run_apart(lambda: scenario(Chain(top, engines[0], getattr(scenario, 'program', f'torture {SEED}'))), False)
         say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
         failed += status != 0
-        shutil.rmtree(top, ignore_errors=True)
+        if os.environ.get('LIVE_KEEP') and status != 0:
+            say(f'   kept: {top}')
+        else:
+            shutil.rmtree(top, ignore_errors=True)
     return 1 if failed else 0
 
 

@@ -132,6 +132,11 @@ _Noreturn void live_skip(const char *format, ...)
 	_exit(77);
 }
 
+bool live_has_failed(void)
+{
+	return n_failed > 0;
+}
+
 int live_end(void)
 {
 	say("verdict", n_failed ? "FAILED\n" : "PASS\n");

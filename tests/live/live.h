@@ -58,6 +58,9 @@ void live_need(bool ok, const char *format, ...) __attribute__((format(printf, 2
 /* Ends the program: this machine lacks what the test is about. */
 _Noreturn void live_skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Has a check of this process, or of one that it was forked from, failed? */
+bool live_has_failed(void);
+
 /* Last call of main: writes the verdict and returns the exit status. */
 int live_end(void);
 

@@ -21,12 +21,12 @@
 
 #include "live.h"
 
-#define PAGE   4096UL
-#define WORDS  (PAGE / 8)
-#define PAGES  16UL
-#define HUGE   512UL
-#define GUARD  (~0ul)	      /* wanted: no page may be here */
-#define FILED  (1ul << 40)    /* wanted: what the file has there */
+#define PAGE  4096UL
+#define WORDS (PAGE / 8)
+#define PAGES 16UL
+#define HUGE  512UL
+#define GUARD (~0ul)	  /* wanted: no page may be here */
+#define FILED (1ul << 40) /* wanted: what the file has there */
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -92,8 +92,8 @@ static void check_page(const struct area *a, size_t page)
 		return;
 	for (size_t i = 0; i < WORDS; i++) {
 		if (words[i] != want) {
-			live_check(false, "%s: page %zu word %zu is %#lx, should be %#lx", a->name, page, i, words[i],
-				   want);
+			live_check(false, "%s: page %zu word %zu is %#lx, should be %#lx", a->name,
+				   page, i, words[i], want);
 			return;
 		}
 	}
@@ -101,7 +101,8 @@ static void check_page(const struct area *a, size_t page)
 
 static unsigned char *map(size_t pages, int flags)
 {
-	unsigned char *at = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+	unsigned char *at =
+		mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
 
 	live_need(at != MAP_FAILED, "mmap");
 	return at;
@@ -110,7 +111,8 @@ static unsigned char *map(size_t pages, int flags)
 /* Address space without neighbours to merge with; @align in pages. */
 static unsigned char *reserve(size_t pages, size_t align)
 {
-	unsigned char *at = mmap(NULL, (pages + align + 2) * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *at = mmap(NULL, (pages + align + 2) * PAGE, PROT_NONE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	live_need(at != MAP_FAILED, "mmap");
 	at += PAGE;
@@ -119,13 +121,15 @@ static unsigned char *reserve(size_t pages, size_t align)
 
 static void map_at(unsigned char *at, size_t pages)
 {
-	live_need(mmap(at, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at,
+	live_need(mmap(at, pages * PAGE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at,
 		  "mmap");
 }
 
 static void advise(struct area *a, size_t from, size_t to, int advice)
 {
-	live_need(madvise(a->at + from * PAGE, (to - from) * PAGE, advice) == 0, "%s: madvise %d", a->name, advice);
+	live_need(madvise(a->at + from * PAGE, (to - from) * PAGE, advice) == 0, "%s: madvise %d",
+		  a->name, advice);
 }
 
 static void make_private(struct area *a)
@@ -177,7 +181,8 @@ static void step_merged(struct area *a, unsigned n)
 	if (n == 1) {
 		unsigned char *to = a->at + pages * PAGE;
 
-		live_need(mremap(a->other, pages * PAGE, pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to,
+		live_need(mremap(a->other, pages * PAGE, pages * PAGE,
+				 MREMAP_MAYMOVE | MREMAP_FIXED, to) == to,
 			  "mremap");
 	}
 	put_range(a, n - 1, pages / 2);
@@ -291,7 +296,8 @@ static void step_resized(struct area *a, unsigned n)
 /* The pages go elsewhere, the mapping stays, empty. */
 static void step_left_behind(struct area *a, unsigned n)
 {
-	unsigned char *to = mremap(a->at, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+	unsigned char *to =
+		mremap(a->at, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
 
 	live_need(to != MAP_FAILED, "mremap");
 	is_now(a, 0, PAGES, 0);
@@ -316,7 +322,9 @@ static void make_break(struct area *a)
 {
 	a->pages = PAGES;
 	a->at = sbrk(0);
-	live_need(((uintptr_t)a->at % PAGE == 0 || sbrk((intptr_t)(PAGE - (uintptr_t)a->at % PAGE)) != (void *)-1), "sbrk");
+	live_need(((uintptr_t)a->at % PAGE == 0 ||
+		   sbrk((intptr_t)(PAGE - (uintptr_t)a->at % PAGE)) != (void *)-1),
+		  "sbrk");
 	a->at = sbrk(PAGES * PAGE);
 	live_need(a->at != (void *)-1, "sbrk");
 	put_range(a, 0, PAGES);
@@ -402,7 +410,8 @@ static void step_huge(struct area *a, unsigned n)
 /* ---- written by the kernel in our name ---- */
 
 /* In three pages each step; @how puts @page at @to. */
-static void put_by(struct area *a, unsigned n, void (*how)(struct area *a, void *to, const void *page))
+static void put_by(struct area *a, unsigned n,
+		   void (*how)(struct area *a, void *to, const void *page))
 {
 	static unsigned char page[PAGE] __attribute__((aligned(4096)));
 
@@ -417,7 +426,8 @@ static void by_pipe(struct area *a, void *to, const void *page)
 {
 	int ends[2];
 
-	live_need(pipe(ends) == 0 && write(ends[1], page, PAGE) == PAGE && read(ends[0], to, PAGE) == PAGE,
+	live_need(pipe(ends) == 0 && write(ends[1], page, PAGE) == PAGE &&
+			  read(ends[0], to, PAGE) == PAGE,
 		  "%s: pipe", a->name);
 	(void)close(ends[0]);
 	(void)close(ends[1]);
@@ -428,7 +438,8 @@ static void by_splice(struct area *a, void *to, const void *page)
 	struct iovec iov = { to, PAGE };
 	int ends[2];
 
-	live_need(pipe(ends) == 0 && write(ends[1], page, PAGE) == PAGE && vmsplice(ends[0], &iov, 1, 0) == PAGE,
+	live_need(pipe(ends) == 0 && write(ends[1], page, PAGE) == PAGE &&
+			  vmsplice(ends[0], &iov, 1, 0) == PAGE,
 		  "%s: vmsplice", a->name);
 	(void)close(ends[0]);
 	(void)close(ends[1]);
@@ -438,7 +449,8 @@ static void by_socket(struct area *a, void *to, const void *page)
 {
 	int ends[2];
 
-	live_need(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0 && send(ends[0], page, PAGE, 0) == PAGE &&
+	live_need(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0 &&
+			  send(ends[0], page, PAGE, 0) == PAGE &&
 			  recv(ends[1], to, PAGE, MSG_WAITALL) == PAGE,
 		  "%s: recv", a->name);
 	(void)close(ends[0]);
@@ -450,7 +462,8 @@ static void by_file(struct area *a, void *to, const void *page, int flags)
 	const char *path = live_path("page");
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
-	live_need(fd >= 0 && pwrite(fd, page, PAGE, 0) == PAGE && fsync(fd) == 0, "%s: write", a->name);
+	live_need(fd >= 0 && pwrite(fd, page, PAGE, 0) == PAGE && fsync(fd) == 0, "%s: write",
+		  a->name);
 	(void)close(fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC | flags);
 	if (fd < 0 && flags)
@@ -474,14 +487,16 @@ static void by_writev(struct area *a, void *to, const void *page)
 {
 	struct iovec local = { (void *)page, PAGE }, remote = { to, PAGE };
 
-	live_need(process_vm_writev(getpid(), &local, 1, &remote, 1, 0) == PAGE, "%s: process_vm_writev", a->name);
+	live_need(process_vm_writev(getpid(), &local, 1, &remote, 1, 0) == PAGE,
+		  "%s: process_vm_writev", a->name);
 }
 
 static void by_mem(struct area *a, void *to, const void *page)
 {
 	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 
-	live_need(fd >= 0 && pwrite(fd, page, PAGE, (off_t)(uintptr_t)to) == PAGE, "%s: pwrite", a->name);
+	live_need(fd >= 0 && pwrite(fd, page, PAGE, (off_t)(uintptr_t)to) == PAGE, "%s: pwrite",
+		  a->name);
 	(void)close(fd);
 }
 
