@@ -6,6 +6,7 @@ Every set, restored in turn, must have exactly the memory of its instant.
 
 Environment: LIVE_GENERATIONS  how many (default 12)
              LIVE_SEED         of the program and of the order of actions (default: another each time, said)
+             LIVE_HUGETLB      anything: with hugetlb memory; the machine must have some huge pages free all the time
              LIVE_SNAPSHOTS    words for --snapshot, one of them at random for each (default: all)
 """
 import contextlib
@@ -26,6 +27,7 @@ from operations import Stage, check, errors  # noqa: E402
 
 GENERATIONS = int(os.environ.get('LIVE_GENERATIONS', '12'))
 SEED = int(os.environ.get('LIVE_SEED', random.randrange(1 << 30)))
+TORTURE = f'torture {SEED}' + (' hugetlb' if os.environ.get('LIVE_HUGETLB') else '')
 SNAPSHOTS = os.environ.get('LIVE_SNAPSHOTS', 'stop-copy pre-copy cow auto').split()
 
 
@@ -46,7 +48,7 @@ def tree():
 
 
 class Chain(Stage):
-    def __init__(self, top, engine, program=f'torture {SEED}'):
+    def __init__(self, top, engine, program=TORTURE):
         super().__init__(top, engine, program)
         self.number = 0
         self.steps = 0
@@ -296,7 +298,7 @@ def main():
             say(f'SKIP: {scenario.__name__.replace("_", " ")}: no {scenario.tracker} here')
             continue
         top = frame.make_top()
-        status = frame.run_apart(lambda: scenario(Chain(top, engines[0], getattr(scenario, 'program', f'torture {SEED}'))), False)
+        status = frame.run_apart(lambda: scenario(Chain(top, engines[0], getattr(scenario, 'program', TORTURE))), False)
         say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
         failed += status != 0
         if os.environ.get('LIVE_KEEP') and status != 0:

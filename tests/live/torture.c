@@ -5,7 +5,7 @@
  * carries a version stamp, which is noted in books in the same memory: a set that mixes two instants is found out when the
  * program, told to (SIGTERM), compares each page of each process. For chains.py, which takes generation after generation.
  *
- * The first argument is the seed. Only the main thread of a process changes mappings; writers hold the lock of the area.
+ * The first argument is the seed; a second asks for hugetlb memory. Only the main thread of a process changes mappings; writers hold the lock of the area.
  * Mappings lie in an arena, side by side as often as can be, so that the kernel merges them; some rest for long, so that a
  * chain of sets has pages of all ages.
  */
@@ -939,11 +939,12 @@ static void make_break(struct area *a)
 	live_need(a->at != (void *)-1, "sbrk");
 }
 
-/* Where the machine has huge pages free: a machine-wide store. */
-static void make_tlb(struct area *a)
+/* From a store of the whole machine, which must have as many when the set is restored: only if asked for. */
+static void make_tlb(struct area *a, bool wanted)
 {
-	void *at = mmap(NULL, HUGE, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	void *at = !wanted ? MAP_FAILED
+			   : mmap(NULL, HUGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 
 	if (at == MAP_FAILED) {
 		a->kind = PRIVATE;
@@ -982,7 +983,7 @@ int main(int argc, char **argv)
 		if (a->kind == BREAK)
 			make_break(a);
 		else if (a->kind == TLB)
-			make_tlb(a);
+			make_tlb(a, argc > 2);
 		else
 			area_map(a, NULL);
 		for (size_t page = 0; page < a->pages && pick(4); page++)

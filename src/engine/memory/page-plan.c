@@ -198,6 +198,23 @@ static int refer_range(struct planning *p, uint64_t start, uint64_t end)
 	return r;
 }
 
+/*
+ * A private page of a file that is not there: swapped out, or dropped with the mark of a tracker left behind (the traps of
+ * track-uffd.c), which looks the same. In the second case what is read is the file's, and behind the file's end nothing.
+ */
+static int add_absent(struct planning *p, uint64_t start, uint64_t end)
+{
+	int r = 0;
+
+	for (uint64_t at = start; r == 0 && at < end; at += PAGE) {
+		char byte;
+
+		if (sys_pread_full(p->task->mem_fd, &byte, 1, at) == 0)
+			r = add_stored(p, at, at + PAGE);
+	}
+	return r;
+}
+
 static int plan_range(void *userdata, uint64_t start, uint64_t end, uint64_t categories)
 {
 	struct planning *p = userdata;
@@ -207,6 +224,8 @@ static int plan_range(void *userdata, uint64_t start, uint64_t end, uint64_t cat
 		return add_guard(p, start, end);
 	if (categories & (SCAN_FILE | SCAN_PFNZERO))
 		return 0;
+	if ((p->vma->status & VMA_FILE_PRIVATE) && !(categories & SCAN_PRESENT))
+		return add_absent(p, start, end);
 	if (p->parent && p->vma->tracked && !(categories & SCAN_WRITTEN))
 		return refer_range(p, start, end);
 	return add_stored(p, start, end);

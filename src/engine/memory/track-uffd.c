@@ -12,9 +12,9 @@
  * any more. So nothing is believed of a mapping that is not registered, and marks are cleared when it is
  * registered again.
  *
- * Trap: in a private mapping of a file a marked page that is dropped (MADV_DONTNEED, the file truncated) leaves its mark behind, which
- * PAGEMAP_SCAN calls swapped and not written: the parent's copy of a page that is the file's again. So these mappings,
- * small ones as a rule, are not tracked.
+ * Trap ("file", "truncated"): in a private mapping of a file a marked page that is dropped (MADV_DONTNEED, the file cut off)
+ * leaves its mark behind, which PAGEMAP_SCAN calls swapped and not written: not the parent's copy, but the file's page again, or
+ * none. See add_absent() of page-plan.c.
  */
 #include <linux/userfaultfd.h>
 #include <string.h>
@@ -136,7 +136,7 @@ int uffd_begin(struct dump *d, struct task *task, struct remote *rm, const struc
 
 bool uffd_can_watch(const struct vma *v)
 {
-	return vma_is_private(v->status) && !(v->status & (VMA_VDSO | VMA_AIORING | VMA_FILE_PRIVATE)) &&
+	return vma_is_private(v->status) && !(v->status & (VMA_VDSO | VMA_AIORING)) &&
 	       !(v->flags & MAP_HUGETLB) && (v->flags & MAP_TYPE) == MAP_PRIVATE;
 }
 
