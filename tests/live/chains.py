@@ -28,7 +28,7 @@ from operations import Stage, check, errors  # noqa: E402
 GENERATIONS = int(os.environ.get('LIVE_GENERATIONS', '12'))
 SEED = int(os.environ.get('LIVE_SEED', random.randrange(1 << 30)))
 TORTURE = f'torture {SEED}' + (' hugetlb' if os.environ.get('LIVE_HUGETLB') else '')
-SNAPSHOTS = os.environ.get('LIVE_SNAPSHOTS', 'stop-copy pre-copy cow auto').split()
+SNAPSHOTS = (os.environ.get('LIVE_SNAPSHOTS') or 'stop-copy pre-copy cow auto').split()
 
 
 def command_of(pid):

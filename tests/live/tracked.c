@@ -407,6 +407,48 @@ static void step_huge(struct area *a, unsigned n)
 	}
 }
 
+/* Whole page tables, and whole huge pages, that are there no more. */
+static void make_holes(struct area *a)
+{
+	a->pages = 3 * HUGE;
+	a->at = reserve(3 * HUGE, HUGE);
+	map_at(a->at, 3 * HUGE);
+	put_range(a, 0, 3 * HUGE);
+}
+
+static void make_huge_holes(struct area *a)
+{
+	a->pages = 3 * HUGE;
+	a->at = reserve(3 * HUGE, HUGE);
+	map_at(a->at, 3 * HUGE);
+	advise(a, 0, 3 * HUGE, MADV_HUGEPAGE);
+	put_range(a, 0, 3 * HUGE);
+}
+
+static void step_holes(struct area *a, unsigned n)
+{
+	unsigned char *to;
+
+	switch (n) {
+	case 1:
+		advise(a, 0, HUGE, MADV_DONTNEED);
+		is_now(a, 0, HUGE, 0);
+		break;
+	case 2:
+		advise(a, HUGE - 2, 2 * HUGE + 2, MADV_DONTNEED);
+		is_now(a, HUGE - 2, 2 * HUGE + 2, 0);
+		break;
+	case 3:
+		put_range(a, 0, 3 * HUGE);
+		break;
+	default:
+		to = mremap(a->at + HUGE * PAGE, HUGE * PAGE, HUGE * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+		live_need(to != MAP_FAILED, "mremap");
+		is_now(a, HUGE, 2 * HUGE, 0);
+		put(a, 2 * HUGE - 1);
+	}
+}
+
 /* ---- written by the kernel in our name ---- */
 
 /* In three pages each step; @how puts @page at @to. */
@@ -584,6 +626,19 @@ static void step_file(struct area *a, unsigned n)
 	put(a, PAGES / 2 + n);
 }
 
+static void make_file_read_only(struct area *a)
+{
+	make_file(a);
+	live_need(mprotect(a->at, a->pages * PAGE, PROT_READ) == 0, "mprotect");
+}
+
+static void step_file_read_only(struct area *a, unsigned n)
+{
+	advise(a, n, n + 3, MADV_DONTNEED);
+	is_now(a, n, n + 3, FILED);
+	(void)*(volatile unsigned char *)(a->at + (n + 2) * PAGE);
+}
+
 static void make_truncated(struct area *a)
 {
 	open_file(a);
@@ -735,6 +790,8 @@ static struct area areas[] = {
 	{ .name = "guarded", .make = make_private, .step = step_guarded },
 	{ .name = "populated", .make = make_private, .step = step_populated },
 	{ .name = "huge", .make = make_huge, .step = step_huge },
+	{ .name = "holes", .make = make_holes, .step = step_holes },
+	{ .name = "huge-holes", .make = make_huge_holes, .step = step_holes },
 	{ .name = "read from a pipe", .make = make_private, .step = step_pipe },
 	{ .name = "spliced", .make = make_private, .step = step_splice },
 	{ .name = "received", .make = make_private, .step = step_socket },
@@ -743,6 +800,7 @@ static struct area areas[] = {
 	{ .name = "process_vm_writev", .make = make_private, .step = step_writev },
 	{ .name = "poked", .make = make_read_only, .step = step_poked },
 	{ .name = "file", .make = make_file, .step = step_file },
+	{ .name = "file-read-only", .make = make_file_read_only, .step = step_file_read_only },
 	{ .name = "truncated", .make = make_truncated, .step = step_truncated },
 	{ .name = "shared", .make = make_shared, .step = step_written },
 	{ .name = "memfd", .make = make_memfd, .step = step_memfd },

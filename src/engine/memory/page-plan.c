@@ -275,7 +275,8 @@ static int plan_mapping(struct planning *p, const struct vma *v)
 	if (v->status & (VMA_VDSO | VMA_AIORING))
 		return add_stored(p, v->start, v->end);
 	p->caps.files = (v->status & VMA_FILE_PRIVATE) || (v->flags & MAP_HUGETLB) || p->caps.soft_dirty;
-	if (p->parent && v->tracked) {
+	/* What is dropped of a file's does not show as written: see add_absent(). */
+	if (p->parent && v->tracked && !(v->status & VMA_FILE_PRIVATE)) {
 		r = scan_changes(p->pagemap_fd, v->start, v->end, &p->caps, plan_change, p);
 		if (r == 0)
 			r = plan_unchanged(p, p->at, v->end);
