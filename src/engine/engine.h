@@ -162,6 +162,8 @@ struct engine_stats {
 	uint64_t pre_dump_pages;  /* written by them */
 	const char *snapshot;	  /* how memory was taken: snapshot_mode_name(); static, like the next two */
 	const char *full_reason;  /* why no page is the parent set's; NULL: some may be */
+	uint64_t pages_untracked;     /* of those written: could not be the parent's, */
+	const char *untracked_reason; /* mostly for this; static */
 	const char *fallback;	  /* why memory was not taken as asked for; NULL: it was */
 };
 

@@ -254,9 +254,11 @@ static void put_stats(struct rpc *rpc, const struct engine_stats *s)
 	PUT(forecast_usec, forecast_usec);
 	PUT(pre_dump_rounds, pre_dump_rounds);
 	PUT(pre_dump_pages, pre_dump_pages);
+	PUT(pages_untracked, pages_untracked);
 #undef PUT
 	to->snapshot = (char *)(uintptr_t)s->snapshot;
 	to->full_reason = (char *)(uintptr_t)s->full_reason;
+	to->untracked_reason = (char *)(uintptr_t)s->untracked_reason;
 	to->fallback = (char *)(uintptr_t)s->fallback;
 	rpc->resp.snapmgr_stats = to;
 }

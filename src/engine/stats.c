@@ -48,6 +48,28 @@ int stats_write_restore(int work_dir_fd, const struct engine_stats *s, struct fa
 	return image_write_one(work_dir_fd, IMAGE_STATS_RESTORE, /* key= */ 0, &entry.base, f);
 }
 
+static void print_reason(FILE *out, const char *what, const char *reason)
+{
+	if (reason)
+		(void)fprintf(out, "%s: %s\n", what, reason);
+}
+
+/* Ours, behind CRIU's. */
+static void print_taking(FILE *out, const struct engine_stats *s)
+{
+	print_reason(out, "Snapshot", s->snapshot);
+	print_reason(out, "Not as asked for", s->fallback);
+	print_reason(out, "Full", s->full_reason);
+	if (s->pages_untracked)
+		(void)fprintf(out, "Memory pages not tracked: %" PRIu64 " (%s)\n", s->pages_untracked,
+			      s->untracked_reason);
+	if (s->forecast_usec)
+		(void)fprintf(out, "Forecast of the time frozen: %" PRIu64 " us\n", s->forecast_usec);
+	if (s->pre_dump_rounds)
+		(void)fprintf(out, "Pre-dump rounds: %" PRIu32 ", pages written: %" PRIu64 "\n", s->pre_dump_rounds,
+			      s->pre_dump_pages);
+}
+
 void stats_print_dump(FILE *out, const struct engine_stats *s)
 {
 	(void)fprintf(out,
@@ -69,6 +91,7 @@ void stats_print_dump(FILE *out, const struct engine_stats *s)
 		      s->freezing_usec, s->frozen_usec, s->memdump_usec, s->memwrite_usec,
 		      s->total_usec, s->pages_scanned, s->pages_skipped_parent, s->pages_written,
 		      s->shpages_scanned, s->shpages_skipped_parent, s->shpages_written, s->bytes_written, s->n_tasks, s->n_threads);
+	print_taking(out, s);
 }
 
 void stats_print_restore(FILE *out, const struct engine_stats *s)

@@ -266,6 +266,20 @@ static int plan_change(void *userdata, uint64_t start, uint64_t end, uint64_t ca
 	return plan_range(p, start, end, categories | SCAN_WRITTEN);
 }
 
+/* Where a parent's pages could have been. */
+static void note_untracked(struct planning *p, const struct vma *v, uint64_t bytes)
+{
+	struct engine_stats *stats = p->d->stats;
+
+	if (p->d->parent_fd < 0 || v->tracked || bytes == 0)
+		return;
+	if (bytes / PAGE > stats->pages_untracked) /* more than all before */
+		stats->untracked_reason = v->untracked;
+	stats->pages_untracked += bytes / PAGE;
+	log_debug(p->d->log, "task %d: mapping %" PRIx64 "-%" PRIx64 ": %" PRIu64 " pages in full: %s", p->task->pid,
+		  v->start, v->end, bytes / PAGE, v->untracked);
+}
+
 static int plan_mapping(struct planning *p, const struct vma *v)
 {
 	int r = -ENOTTY;
@@ -290,6 +304,7 @@ static int plan_mappings(struct planning *p)
 
 	for (size_t i = 0; i < p->task->n_vmas; i++) {
 		const struct vma *v = &p->task->vmas[i];
+		uint64_t before = p->plan->stored_bytes;
 
 		if (!vma_is_private(v->status) || (v->flags & MAP_TYPE) == MAP_DROPPABLE)
 			continue; /* the kernel may drop the latter at any time: so do we */
@@ -297,6 +312,7 @@ static int plan_mappings(struct planning *p)
 		r = plan_mapping(p, v);
 		if (r < 0)
 			return fail(p->d->failure, r, "cannot scan its pages");
+		note_untracked(p, v, p->plan->stored_bytes - before);
 	}
 	return 0;
 }

@@ -131,20 +131,11 @@ static uint64_t place_canary(const struct task *task, int pagemap_fd)
 
 /* ---- what it knows, and arming ---- */
 
-static bool has_aio(const struct task *task)
-{
-	for (size_t i = 0; i < task->n_vmas; i++) {
-		if (task->vmas[i].status & VMA_AIORING)
-			return true;
-	}
-	return false;
-}
-
 static void certify(const struct tracked *had, struct task *task)
 {
 	_cleanup_close_ int pagemap_fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
 
-	if (pagemap_fd < 0 || !had->canary || !is_dirty(pagemap_fd, had->canary) || has_aio(task))
+	if (pagemap_fd < 0 || !had->canary || !is_dirty(pagemap_fd, had->canary))
 		return;
 	for (size_t i = 0; i < task->n_vmas; i++) {
 		struct vma *v = &task->vmas[i];

@@ -157,9 +157,14 @@ static void certify(const struct tracked *had, struct task *task)
 	for (size_t i = 0; pagemap_fd >= 0 && i < task->n_vmas; i++) {
 		struct vma *v = &task->vmas[i];
 
-		/* Registered at all? Then ours, or enlisting fails. */
-		v->tracked = uffd_can_watch(v) && scan_is_watched(pagemap_fd, v->start) &&
-			     uffd_enlist(had->fd, v) == 0;
+		if (!uffd_can_watch(v))
+			v->untracked = "its kind is not tracked (pages of a file or of hugetlbfs, the kernel's own)";
+		else if (!scan_is_watched(pagemap_fd, v->start))
+			v->untracked = "it is new, or was moved or mapped again";
+		else if (uffd_enlist(had->fd, v) < 0) /* registered at all: then ours, or this fails */
+			v->untracked = "another userfaultfd watches it";
+		else
+			v->tracked = true;
 	}
 }
 

@@ -89,13 +89,26 @@ int tracker_start(struct dump *d)
 	return 0;
 }
 
+/*
+ * What the kernel writes for asynchronous I/O goes to pages that it has pinned, past all protection. So nothing is believed
+ * while there is a ring, and nothing is armed: a write that is under way may come after the ring is gone.
+ */
+static bool has_aio(const struct task *task)
+{
+	for (size_t i = 0; i < task->n_vmas; i++) {
+		if (task->vmas[i].status & VMA_AIORING)
+			return true;
+	}
+	return false;
+}
+
 int tracker_adopt(struct dump *d, struct task *task, struct remote *rm)
 {
 	struct tracked item = { .pid = task->pid, .start_time = task->stat.start_time, .fd = -EBADF };
 	const struct tracked *had;
 	int r;
 
-	if (!d->tracking)
+	if (!d->tracking || has_aio(task))
 		return 0;
 	had = d->tracked && d->tracked->ops == d->tracking->ops ? tracker_find(d->tracked, task) : NULL;
 	r = d->tracking->ops->begin(d, task, rm, had, &item.fd);
@@ -108,10 +121,14 @@ int tracker_adopt(struct dump *d, struct task *task, struct remote *rm)
 void tracker_certify(struct dump *d, struct task *task)
 {
 	const struct tracked *had = tracker_find(d->tracked, task);
+	bool aio = has_aio(task);
 
-	for (size_t i = 0; i < task->n_vmas; i++)
+	for (size_t i = 0; i < task->n_vmas; i++) {
 		task->vmas[i].tracked = false;
-	if (had)
+		task->vmas[i].untracked = aio ? "asynchronous I/O may write to it unseen" :
+						"the tracker does not know the process";
+	}
+	if (had && !aio)
 		d->tracked->ops->certify(had, task);
 }
 

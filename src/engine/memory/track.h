@@ -46,7 +46,10 @@ struct tracker_ops {
 	 * Return: 1 *ret_fd is set (the caller's), 0 this task cannot be tracked, -errno after fail().
 	 */
 	int (*begin)(struct dump *d, struct task *task, struct remote *rm, const struct tracked *had, int *ret_fd);
-	/* Sets vma->tracked of the mappings whose pages, where not written, are as @had saw them last. */
+	/*
+	 * Sets vma->tracked of the mappings whose pages, where not written, are as @had saw them last; vma->untracked of the
+	 * others.
+	 */
 	void (*certify)(const struct tracked *had, struct task *task);
 	/* From here on every write shows. What cannot be armed stays as it is and shows as written. */
 	void (*arm)(struct tracked *t, const struct task *task);
@@ -85,7 +88,7 @@ int tracker_start(struct dump *d) _must_check_;
 /* Begins to track a task for the next set: d->tracking. A task that cannot be tracked is no failure. */
 int tracker_adopt(struct dump *d, struct task *task, struct remote *rm) _must_check_;
 
-/* Which mappings of a frozen task did the parent set's tracker watch all the time? Sets vma->tracked of each. */
+/* Which mappings of a frozen task did the parent set's tracker watch all the time? Sets vma->tracked, vma->untracked of each. */
 void tracker_certify(struct dump *d, struct task *task);
 
 /* Arms the memory of a frozen task whose pages have been looked at. */

@@ -41,6 +41,7 @@ struct vma {
 	uint64_t dev;		    /* of a mapped socket, while it has no id */
 	bool watched;		    /* registered with a userfaultfd, whosever */
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
+	const char *untracked;	    /* why they are not; static */
 };
 
 /* Looks at the mappings of a large process that still runs, so that vma_collect() need not do so in the freeze. */
