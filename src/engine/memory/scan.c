@@ -8,6 +8,7 @@
 enum {
 	PAGE = 4096,
 	SCAN_REGIONS = 512,
+	HUGE_PAGES = 512, /* of the small in a huge one */
 };
 
 /* linux/fs.h */
@@ -26,7 +27,7 @@ enum {
 
 /* More bits of an entry of /proc/PID/pagemap; the lowest 55 are the number of the page frame, 0 for who may not know. */
 #define PAGEMAP_FRAME	  ((1ull << 55) - 1)
-#define PAGEMAP_EXCLUSIVE (1ull << 56) /* mapped once; never so the zero pages */
+#define PAGEMAP_EXCLUSIVE (1ull << 56) /* mapped once; the zero pages never are */
 #define PAGEMAP_GUARD	  (1ull << 58)
 
 #define FRAME_IS_ZERO (1ull << 24) /* of /proc/kpageflags: a zero page, large or small */
@@ -71,53 +72,93 @@ static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, struct sc
 
 /* ---- by reading ---- */
 
+#define ZERO_UNKNOWN UINT64_MAX /* nobody tells us */
+
 struct reader {
-	bool soft_dirty;
+	struct scan_caps *caps;
 	int frames_fd; /* /proc/kpageflags; -EBADF: not opened yet; other negative: we may not */
 	scan_visit_fn *visit;
 	void *userdata;
 	uint64_t start, end, categories; /* not told yet */
+	uint64_t huge;			 /* a huge page that was asked about */
+	bool huge_is_zero;
 };
 
-/* Return: 1 it is, 0 not, -errno nobody tells us. */
-static int is_zero_page(struct reader *rd, uint64_t entry)
+/* Return: 1 it is a zero page, 0 not, -errno nobody tells us. */
+static int ask_frame(struct reader *rd, uint64_t frame)
 {
-	uint64_t flags, frame = entry & PAGEMAP_FRAME;
+	uint64_t flags;
 	int r;
 
 	if (rd->frames_fd == -EBADF)
 		rd->frames_fd = sys_open("/proc/kpageflags", O_RDONLY, 0);
-	if (frame == 0 || rd->frames_fd < 0)
-		return -EACCES;
+	if (rd->frames_fd < 0)
+		return rd->frames_fd;
 	r = sys_pread_full(rd->frames_fd, &flags, sizeof(flags), frame * sizeof(flags));
 	return r < 0 ? r : (flags & FRAME_IS_ZERO) != 0;
 }
 
-/*
- * A page that was dropped (MADV_DONTNEED) and then only read is the zero page, and that has no soft-dirty bit. Where the
- * frame cannot be asked, whatever is mapped more than once may be it and counts as written.
- */
-static uint64_t since_soft_dirty(struct reader *rd, uint64_t entry)
+/* Where it is, a page of our own shows that is only read. */
+static uint64_t find_zero_frame(struct reader *rd)
 {
-	int zero;
+	_cleanup_close_ int pagemap_fd = sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	uint64_t entry = 0, frame;
+	void *page = NULL;
 
-	if (entry & SCAN_ENTRY_SOFT_DIRTY)
-		return SCAN_WRITTEN;
-	if (!(entry & SCAN_ENTRY_PRESENT) || (entry & (SCAN_ENTRY_FILE | PAGEMAP_EXCLUSIVE)))
-		return 0;
-	zero = is_zero_page(rd, entry);
-	return zero < 0 ? SCAN_WRITTEN : zero ? SCAN_WRITTEN | SCAN_PFNZERO : 0;
+	if (pagemap_fd < 0 || sys_mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &page) < 0)
+		return ZERO_UNKNOWN;
+	(void)*(volatile char *)page;
+	if (scan_entries(pagemap_fd, (uintptr_t)page, &entry, 1) < 0)
+		entry = 0;
+	(void)SYS_CALL(munmap(page, PAGE));
+	frame = entry & PAGEMAP_FRAME;
+	return frame && ask_frame(rd, frame) == 1 ? frame : ZERO_UNKNOWN;
 }
 
-static uint64_t categories_of(struct reader *rd, uint64_t entry)
+/* The same for a page of the task. */
+static int is_zero_page(struct reader *rd, uint64_t entry, uint64_t at)
+{
+	uint64_t frame = entry & PAGEMAP_FRAME;
+	int r;
+
+	if (rd->caps->zero_frame == 0)
+		rd->caps->zero_frame = find_zero_frame(rd);
+	if (frame == 0 || rd->caps->zero_frame == ZERO_UNKNOWN)
+		return -EACCES;
+	if (frame == rd->caps->zero_frame)
+		return 1;
+	/* The huge zero page lies as it is mapped. Asked once for each huge page. */
+	if ((frame ^ at / PAGE) % HUGE_PAGES)
+		return 0;
+	if (frame / HUGE_PAGES != rd->huge) {
+		r = ask_frame(rd, frame);
+		if (r < 0)
+			return r;
+		rd->huge = frame / HUGE_PAGES;
+		rd->huge_is_zero = r;
+	}
+	return rd->huge_is_zero;
+}
+
+/*
+ * A page that was dropped (MADV_DONTNEED) and then only read is the zero page, and that has no soft-dirty bit. Where the
+ * frame cannot be asked, whatever is not mapped exclusively may be it and counts as written.
+ */
+static uint64_t categories_of(struct reader *rd, uint64_t entry, uint64_t at)
 {
 	uint64_t c = 0;
+	int zero = 0;
 
 	c |= (entry & SCAN_ENTRY_PRESENT) ? SCAN_PRESENT : 0;
 	c |= (entry & PAGEMAP_GUARD) ? SCAN_GUARD : (entry & SCAN_ENTRY_SWAPPED) ? SCAN_SWAPPED : 0;
 	c |= (entry & SCAN_ENTRY_FILE) ? SCAN_FILE : 0;
-	if (c)
-		c |= rd->soft_dirty ? since_soft_dirty(rd, entry) : SCAN_WRITTEN;
+	if (!c)
+		return 0;
+	if ((entry & SCAN_ENTRY_PRESENT) && !(entry & (SCAN_ENTRY_FILE | PAGEMAP_EXCLUSIVE)))
+		zero = is_zero_page(rd, entry, at);
+	c |= zero > 0 ? SCAN_PFNZERO : 0;
+	if (!rd->caps->soft_dirty || (entry & SCAN_ENTRY_SOFT_DIRTY) || zero)
+		c |= SCAN_WRITTEN;
 	return c;
 }
 
@@ -140,7 +181,7 @@ static int read_range(struct reader *rd, int pagemap_fd, uint64_t start, uint64_
 
 		r = scan_entries(pagemap_fd, rd->end, entries, n);
 		for (size_t i = 0; r == 0 && i < n; i++) {
-			uint64_t c = categories_of(rd, entries[i]);
+			uint64_t c = categories_of(rd, entries[i], rd->end);
 
 			if (c != rd->categories)
 				r = tell(rd);
@@ -151,11 +192,11 @@ static int read_range(struct reader *rd, int pagemap_fd, uint64_t start, uint64_
 	return r < 0 ? r : tell(rd);
 }
 
-static int scan_by_reading(int pagemap_fd, uint64_t start, uint64_t end, bool soft_dirty, scan_visit_fn *visit,
-			   void *userdata)
+static int scan_by_reading(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps,
+			   scan_visit_fn *visit, void *userdata)
 {
 	struct reader rd = {
-		.soft_dirty = soft_dirty,
+		.caps = caps,
 		.frames_fd = -EBADF,
 		.visit = visit,
 		.userdata = userdata,
@@ -182,7 +223,7 @@ int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *c
 			return r;
 		caps->by_ioctl = false;
 	}
-	return scan_by_reading(pagemap_fd, start, end, caps->soft_dirty, visit, userdata);
+	return scan_by_reading(pagemap_fd, start, end, caps, visit, userdata);
 }
 
 int scan_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, scan_visit_fn *visit,

@@ -27,6 +27,7 @@ struct scan_caps {
 	bool by_ioctl, guards;
 	bool files;	 /* SCAN_FILE is wanted: looks at each page's frame, ten times as slow */
 	bool soft_dirty; /* SCAN_WRITTEN is asked of the soft-dirty bit: see tracker_scan_caps() */
+	uint64_t zero_frame; /* where the zero page is, once known */
 };
 #define SCAN_CAPS_INIT ((struct scan_caps){ .by_ioctl = true, .guards = true, .files = true })
 #define SCAN_CAPS_SOFT_DIRTY ((struct scan_caps){ .files = true, .soft_dirty = true })
