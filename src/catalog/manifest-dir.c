@@ -28,10 +28,10 @@ static bool has_suffix(const char *name, const char *suffix)
 	return len >= suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
 }
 
-/* Grows or is rewritten while the rest is sealed, and no restore needs it. */
-static bool name_is_log(const char *name)
+/* Grows or is rewritten after the rest is sealed, and no restore needs it. */
+static bool name_is_passing(const char *name)
 {
-	return has_suffix(name, ".log");
+	return has_suffix(name, ".log") || strcmp(name, "snapmgr-tracker") == 0;
 }
 
 static int open_file(int dir_fd, const char *name)
@@ -103,7 +103,7 @@ static int scan_file(const struct scan *s, const char *name)
 	r = sys_fchmod(fd, 0600);
 	if (r < 0)
 		return fail(s->f, r, "cannot be made private");
-	if (name_is_log(name))
+	if (name_is_passing(name))
 		return 0;
 	r = hash_file(fd, &entry.size, &entry.hash);
 	if (r < 0)

@@ -23,8 +23,10 @@
  *
  * An image set is regular files, and one link named "parent"; the memory that was stored while the
  * tree still ran is in sets of their own below it, in directories "pre-1", "pre-2", ... Their files are
- * listed as "pre-1/pages-1.img". Files named *.log belong to no manifest. A manifest is input from outside: every length and count is bounded, and what is not
- * exactly of this form is -EBADMSG.
+ * listed as "pre-1/pages-1.img". Files named *.log belong to no manifest, nor does "snapmgr-tracker",
+ * which names who tracks memory for the next set: a dump that came to nothing hands the tracker back and writes it anew.
+ *
+ * A manifest is input from outside: every length and count is bounded, and what is not exactly of this form is -EBADMSG.
  *
  * Errors     0 or -errno, and fail() was called.
  */

@@ -55,6 +55,7 @@ static struct manifest *place_seal(struct place *pl)
 	place_write(pl, "core-1.img", "core");
 	place_write(pl, "pages-1.img", "pages");
 	place_write(pl, "dump.log", "log");
+	place_write(pl, "snapmgr-tracker", "one");
 	assert_int_equal(symlinkat("../132", pl->fd, "parent"), 0);
 	assert_ok(pl, manifest_scan(m, pl->fd, &pl->failure));
 	assert_ok(pl, manifest_write(m, pl->fd, &pl->failure));
@@ -128,6 +129,7 @@ static void a_strange_image_is_noticed_and_a_strange_log_is_not(void **state)
 	_cleanup_(manifest_freep) struct manifest *m = place_seal(pl);
 
 	place_write(pl, "restore.log", "tried\n");
+	place_write(pl, "snapmgr-tracker", "another one");
 	place_write(pl, "stats-restore", "x");
 	assert_ok(pl, place_verify(pl, m, MANIFEST_FULL));
 	place_write(pl, "core-2.img", "core");
