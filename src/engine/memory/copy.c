@@ -28,7 +28,7 @@ struct copying {
 	bool moving;
 	atomic_uint_fast64_t next; /* window */
 	atomic_int error;
-	atomic_uint_fast64_t bad; /* the address it was at */
+	atomic_uint_fast64_t bad; /* the address that could not be read; 0: the file could not be written */
 };
 
 static int read_memory(struct copying *c, const struct plan_range *pr, uint64_t at, uint8_t *to, size_t size)
@@ -126,9 +126,9 @@ static int copy_contents(struct dump *d, struct copying *c)
 	(void)copy_windows(c);
 	for (size_t i = 0; i < started; i++)
 		(void)pthread_join(threads[i], NULL);
-	if (c->error < 0)
-		return fail(d->failure, c->error, "cannot copy memory at %#" PRIx64 " into the images", (uint64_t)c->bad);
-	return 0;
+	if (c->error < 0 && c->bad)
+		return fail(d->failure, c->error, "cannot read memory at %#" PRIx64, (uint64_t)c->bad);
+	return c->error < 0 ? fail(d->failure, c->error, "cannot write pages-%" PRIu32 ".img", d->last_pages_id) : 0;
 }
 
 static int put_ranges(struct pages_writer *w, const struct page_plan *plan)
