@@ -32,6 +32,7 @@ enum {
 	PAGE = 4096,
 	NAMES_MAX = 1 << 20,
 	COPY_BYTES = 1 << 20,
+	SMALL_BYTES = 64 << 10, /* runs that a call each for the kernel to copy would be slow for */
 };
 
 #define INVENTORY "inventory.img"
@@ -59,6 +60,8 @@ struct writer {
 	uint32_t flags;
 	int from; /* run of data that is not copied yet */
 	uint64_t from_offset, run_size;
+	uint8_t *buffer; /* small runs that are not written yet; COPY_BYTES */
+	size_t used;
 };
 
 static int copy_by_hand(int from, uint64_t offset, int to, uint64_t size)
@@ -97,13 +100,37 @@ static int copy_data(int from, uint64_t offset, int to, uint64_t size)
 	return 0;
 }
 
+static int flush_buffer(struct writer *w)
+{
+	int r = sys_write_full(image_fd(w->pages), w->buffer, w->used);
+
+	w->used = 0;
+	return r;
+}
+
+static int put_small(struct writer *w)
+{
+	int r = w->run_size > COPY_BYTES - w->used ? flush_buffer(w) : 0;
+
+	if (r == 0)
+		r = sys_pread_full(w->from, w->buffer + w->used, w->run_size, (off_t)w->from_offset);
+	w->used += w->run_size;
+	return r;
+}
+
 static int put_run(struct writer *w)
 {
 	int r;
 
 	if (w->run_size == 0)
 		return 0;
-	r = copy_data(w->from, w->from_offset, image_fd(w->pages), w->run_size);
+	if (w->run_size <= SMALL_BYTES) {
+		r = put_small(w);
+	} else {
+		r = flush_buffer(w);
+		if (r == 0)
+			r = copy_data(w->from, w->from_offset, image_fd(w->pages), w->run_size);
+	}
 	w->m->stats->pages_written += w->run_size / PAGE;
 	w->run_size = 0;
 	return r < 0 ? fail(w->m->failure, r, "cannot copy pages") : 0;
@@ -155,12 +182,15 @@ static int put_place(void *userdata, const struct page_place *p)
 static int write_pagemap(struct merge *m, struct page_walk *pw, enum image_id id, uint64_t key, uint32_t pages_id)
 {
 	_cleanup_(image_freep) struct image *pagemap = NULL, *pages = NULL;
-	struct writer w = { .m = m, .from = -EBADF };
+	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
+	struct writer w = { .m = m, .from = -EBADF, .buffer = buffer };
 	PagemapHead head = PAGEMAP_HEAD__INIT;
 	struct stat st;
 	char name[64];
 	int r;
 
+	if (!buffer)
+		return fail(m->failure, -ENOMEM, "no memory for a copy buffer");
 	if (sys_fstatat(m->into, image_name(IMAGE_PAGES, pages_id, name), &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return fail(m->failure, -EBADMSG, "another pagemap has its pages in %s too", name);
 	head.pages_id = pages_id;
@@ -176,6 +206,11 @@ static int write_pagemap(struct merge *m, struct page_walk *pw, enum image_id id
 	r = pagewalk_run(pw, put_place, &w);
 	if (r == 0)
 		r = put_run(&w);
+	if (r == 0) {
+		r = flush_buffer(&w);
+		if (r < 0)
+			(void)fail(m->failure, r, "cannot write pages");
+	}
 	if (r == 0)
 		r = put_entry(&w);
 	if (r == 0)
