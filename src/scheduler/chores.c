@@ -437,6 +437,11 @@ static int begin_run(struct chores *ch, const struct request *r)
 	return r->q.quiet ? 0 : runs_start(ch->c->catalog, &ch->run, &ch->failure);
 }
 
+static bool is_gone(const struct chores *ch, enum chore_kind kind)
+{
+	return ch->g.state == GENERATION_DELETED || (kind == CHORE_VERIFY && ch->g.state == GENERATION_DELETING);
+}
+
 static int on_kick(sd_event_source *s, void *userdata)
 {
 	struct chores *ch = userdata;
@@ -448,8 +453,8 @@ static int on_kick(sd_event_source *s, void *userdata)
 	ch->active = true;
 	if (generations_get(ch->c->catalog, r->gens[r->at], &ch->failure, &ch->g) < 0)
 		finish_one(ch);
-	else if (r->q.kind == CHORE_VERIFY && !(GENERATION_MASK(ch->g.state) & GENERATION_MASK_LISTED))
-		advance(ch); /* it has gone since */
+	else if (is_gone(ch, r->q.kind))
+		advance(ch); /* somebody else's request came first */
 	else if (begin_run(ch, r) < 0)
 		finish_one(ch);
 	else if (r->q.kind == CHORE_REMOVE)
