@@ -26,6 +26,8 @@ enum {
 	ROUND_WORTH_BYTES = 16 << 20, /* copied in some ten milliseconds: not worth a round */
 };
 
+#define ROUND_MARK "round" /* where other sets have a tracker */
+
 /* One dump with its rounds. */
 struct snapshot {
 	const struct engine_options *options;
@@ -44,13 +46,27 @@ static char *round_name(unsigned n, char name[static ROUND_NAME_MAX])
 	return name;
 }
 
+/* A directory of that name may be somebody's own: ours are marked. */
+static bool is_round(int dir_fd, const char *name)
+{
+	_cleanup_close_ int fd = sys_openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	_cleanup_free_ char *text = NULL;
+
+	return fd >= 0 && sys_read_file_at(fd, TRACKER_FILE, sizeof(ROUND_MARK), &text, NULL) >= 0 &&
+	       strcmp(text, ROUND_MARK) == 0;
+}
+
 /* Those of an earlier dump, or of this one that failed. */
 static int remove_rounds(struct snapshot *s)
 {
 	for (unsigned n = 1; n <= ROUNDS_MAX; n++) {
 		char name[ROUND_NAME_MAX];
-		int r = dir_remove(s->options->images_dir_fd, round_name(n, name));
+		int r;
 
+		(void)round_name(n, name);
+		if (!is_round(s->options->images_dir_fd, name))
+			continue;
+		r = dir_remove(s->options->images_dir_fd, name);
 		if (r < 0)
 			return fail(s->failure, r, "cannot remove %s in the image directory", name);
 	}
@@ -111,6 +127,8 @@ static int take_round(struct snapshot *s, unsigned n)
 	r = SYS_CALL(mkdirat(s->options->images_dir_fd, name, 0700));
 	if (r == 0)
 		r = fd = sys_openat(s->options->images_dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (r >= 0)
+		r = sys_write_file_at(fd, TRACKER_FILE, ROUND_MARK);
 	if (r < 0)
 		return fail(s->failure, r, "cannot make %s in the image directory", name);
 	(void)snprintf(before, sizeof(before), "../%s", s->parent);

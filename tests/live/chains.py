@@ -215,6 +215,35 @@ def a_parent_that_is_not_whole_is_refused(chain):
     chain.content()
 
 
+def rounds_of_an_earlier_dump_go_and_other_directories_stay(chain):
+    chain.take(parent=0, snapshot='pre-copy')
+    rounds = os.path.join(chain.set(1), 'pre-1')
+    check(os.path.isdir(rounds), 'there was a round')
+    code, said = chain.run('dump', '-t', str(chain.pid), '--leave-running', images=chain.set(1))
+    check(code == 0 and not os.path.exists(rounds), f'the rounds are gone: {errors(said)}')
+    os.makedirs(os.path.join(rounds, 'mine'))
+    code, said = chain.run('dump', '-t', str(chain.pid), '--leave-running', '--snapshot', 'pre-copy', images=chain.set(1))
+    check(code != 0 and 'pre-1' in errors(said), 'what is not a round is in the way, and is named')
+    check(os.path.isdir(os.path.join(rounds, 'mine')), 'and stays')
+    chain.content()
+
+
+def a_forecast_above_the_limit_leaves_all_as_it_was(chain):
+    chain.rest()
+    chain.take(parent=0)
+    number = chain.number + 1
+    os.makedirs(chain.set(number))
+    code, said = chain.run('dump', '-t', str(chain.pid), '--leave-running', '--track-mem', '--prev-images-dir', '../1',
+                           '--snapshot', 'auto', '--max-frozen', '1', images=chain.set(number))
+    check(code == 1 and 'by forecast' in errors(said), f'it is skipped and says why: {errors(said)}')
+    check(not os.path.exists(os.path.join(chain.set(number), 'inventory.img')), 'nothing looks whole')
+    shutil.rmtree(chain.set(number))
+    chain.take()
+    check(chain.pages(2) < chain.pages(1) * 0.1, 'and the chain goes on')
+    os.kill(chain.pid, signal.SIGCONT)
+    chain.content()
+
+
 def a_stale_parent_link_is_removed(chain):
     chain.take(parent=0)
     os.makedirs(chain.set(2))
@@ -267,6 +296,8 @@ SCENARIOS = [
     soft_dirty_bits_that_somebody_else_cleared_are_not_believed,
     the_holder_ends_with_the_tree,
     a_parent_that_is_not_whole_is_refused,
+    rounds_of_an_earlier_dump_go_and_other_directories_stay,
+    a_forecast_above_the_limit_leaves_all_as_it_was,
     a_stale_parent_link_is_removed,
 ]
 

@@ -6,8 +6,6 @@
 #include "basic/sys.h"
 #include "engine/memory/vma.h"
 
-#define TRACKER_FILE "snapmgr-tracker"
-
 enum { TRACKED_MAX = 65536 };
 
 static const struct tracker_ops *const ways[] = { &tracker_uffd, &tracker_softdirty };

@@ -19,6 +19,9 @@
 #include "engine/dump.h"
 #include "engine/memory/scan.h"
 
+/* In the directory of a set: where its tracker is kept. Belongs to the moment, not to the set. */
+#define TRACKER_FILE "snapmgr-tracker"
+
 struct remote;
 struct vma;
 
