@@ -219,10 +219,15 @@ static int check_sharing(struct dump *d)
 		struct task *task = d->tree.tasks[i], *parent = task->parent;
 
 		task->vm_id = task->fs_id = task->sighand_id = ROOT_OBJECT_ID + 1 + i;
-		if (task->state == TASK_DEAD || !parent)
+		if (task->state == TASK_DEAD || !parent || parent->state == TASK_DEAD)
 			continue;
 		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-			if (sys_kcmp(task->pid, parent->pid, kinds[k].type, 0, 0) == 0)
+			int r = sys_kcmp(task->pid, parent->pid, kinds[k].type, 0, 0);
+
+			if (r < 0)
+				return fail(d->failure, r, "task %d: cannot compare its %s with that of task %d",
+					    task->pid, kinds[k].what, parent->pid);
+			if (r == 0)
 				return fail(d->failure, -EOPNOTSUPP, "task %d: it shares its %s with task %d",
 					    task->pid, kinds[k].what, parent->pid);
 		}

@@ -377,16 +377,10 @@ static void give_back(unsigned char *at, size_t pages)
 		  "give back");
 }
 
+/* Never with a name: a dump between open and unlink would have one that is gone at the restore. */
 static int open_nameless(int flags)
 {
-	char name[64];
-	int fd;
-
-	(void)snprintf(name, sizeof(name), "nameless-%d", (int)getpid());
-	fd = open(live_path(name), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | flags, 0600);
-	if (fd >= 0)
-		live_need(unlink(live_path(name)) == 0, "unlink");
-	return fd;
+	return open(live_path("."), O_RDWR | O_TMPFILE | O_CLOEXEC | flags, 0600);
 }
 
 static void area_open(struct area *a)

@@ -70,30 +70,37 @@ uint32_t files_new_id(struct dump *d)
 	return ++state(d)->last_id;
 }
 
-static int compare(const struct known_file *a, const struct known_file *b)
+/* *ret is below, at or above 0 as @a is less than, the same as or greater than @b. Return: 0 or -errno. */
+static int compare(const struct known_file *a, const struct known_file *b, int *ret)
 {
-	int r;
+	int r = 0;
 
-	if (a->dev != b->dev)
-		return a->dev < b->dev ? -1 : 1;
-	if (a->ino != b->ino)
-		return a->ino < b->ino ? -1 : 1;
-	r = sys_kcmp(a->pid, b->pid, KCMP_FILE, a->number, b->number);
-	return r == 1 ? -1 : r == 2 ? 1 : r; /* 0 equal, 1 less, 2 greater; negative: error */
+	if (a->dev != b->dev) {
+		*ret = a->dev < b->dev ? -1 : 1;
+	} else if (a->ino != b->ino) {
+		*ret = a->ino < b->ino ? -1 : 1;
+	} else {
+		r = sys_kcmp(a->pid, b->pid, KCMP_FILE, a->number, b->number);
+		if (r >= 0)
+			*ret = r == 1 ? -1 : r == 2 ? 1 : 0;
+	}
+	return MIN(r, 0);
 }
 
-/* Position of @k, or where it belongs. Return: whether it is there. */
-static bool known_search(const struct files_dump *fs, const struct known_file *k, size_t *ret)
+/* Position of @k, or where it belongs. Return: 1 it is there, 0 it is not, -errno. */
+static int known_search(const struct files_dump *fs, const struct known_file *k, size_t *ret)
 {
 	size_t lo = 0, hi = fs->n_known;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
-		int c = compare(&fs->known[mid], k);
+		int c, r = compare(&fs->known[mid], k, &c);
 
+		if (r < 0)
+			return r;
 		if (c == 0) {
 			*ret = mid;
-			return true;
+			return 1;
 		}
 		if (c < 0)
 			lo = mid + 1;
@@ -101,7 +108,7 @@ static bool known_search(const struct files_dump *fs, const struct known_file *k
 			hi = mid;
 	}
 	*ret = lo;
-	return false;
+	return 0;
 }
 
 /* Return: 1 known already, 0 new; its id. */
@@ -109,8 +116,12 @@ static int known_add(struct dump *d, struct known_file *k)
 {
 	struct files_dump *fs = state(d);
 	size_t at;
+	int r = known_search(fs, k, &at);
 
-	if (known_search(fs, k, &at)) {
+	/* To go on would make two of what may be one. */
+	if (r < 0)
+		return fail(d->failure, r, "cannot compare descriptor %d with others", k->number);
+	if (r > 0) {
 		k->id = fs->known[at].id;
 		return 1;
 	}
@@ -133,7 +144,7 @@ uint32_t files_find_id(struct dump *d, int fd)
 		return 0;
 	k.dev = st.st_dev;
 	k.ino = st.st_ino;
-	return known_search(state(d), &k, &at) ? state(d)->known[at].id : 0;
+	return known_search(state(d), &k, &at) > 0 ? state(d)->known[at].id : 0;
 }
 
 uint32_t files_find_inode(struct dump *d, dev_t dev, ino_t ino)
@@ -465,10 +476,15 @@ int files_dump_task(struct dump *d, struct task *task)
 {
 	if (!state(d))
 		return fail(d->failure, -ENOMEM, "no memory for descriptors");
-	if (task->parent && task->parent->state != TASK_DEAD &&
-	    sys_kcmp(task->pid, task->parent->pid, KCMP_FILES, 0, 0) == 0) {
-		task->files_id = task->parent->files_id;
-		return 0;
+	if (task->parent && task->parent->state != TASK_DEAD) {
+		int r = sys_kcmp(task->pid, task->parent->pid, KCMP_FILES, 0, 0);
+
+		if (r < 0)
+			return fail(d->failure, r, "cannot compare its descriptor table with its parent's");
+		if (r == 0) {
+			task->files_id = task->parent->files_id;
+			return 0;
+		}
 	}
 	task->files_id = ++d->files->last_table_id;
 	return dump_table(d, task);

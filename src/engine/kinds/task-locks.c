@@ -96,10 +96,12 @@ static int parse_line(const char *line, struct lock_seen *l, int *ret_pid)
 	return 0;
 }
 
-/* A POSIX lock is also shown to those who share the description, but it is its owner's. */
-static bool is_owners_view(const struct fd_view *view, pid_t pid)
+/* A POSIX lock is also shown to those who share the description, but it is its owner's. Return: 1 it is, 0, -errno. */
+static int is_owners_view(const struct fd_view *view, pid_t pid)
 {
-	return pid == view->task->pid || sys_kcmp(pid, view->task->pid, KCMP_FILES, 0, 0) == 0;
+	int r = pid == view->task->pid ? 0 : sys_kcmp(pid, view->task->pid, KCMP_FILES, 0, 0);
+
+	return r == -ESRCH ? 0 : r < 0 ? r : r == 0;
 }
 
 static bool same_lock(const struct lock_seen *a, const struct lock_seen *b)
@@ -119,8 +121,13 @@ static int see_line(struct dump *d, const struct fd_view *view, const char *line
 	if (r < 0)
 		return fail(d->failure, r, "its lock '%.*s' cannot be saved",
 			    (int)strcspn(line, "\n"), line);
-	if (lock.flag == LOCK_POSIX && !is_owners_view(view, pid))
-		return 0;
+	if (lock.flag == LOCK_POSIX) {
+		r = is_owners_view(view, pid);
+		if (r < 0)
+			return fail(d->failure, r, "cannot tell whether a lock of process %d is its own", pid);
+		if (r == 0)
+			return 0;
+	}
 	if (!d->options->file_locks)
 		return fail(d->failure, -EOPNOTSUPP,
 			    "it holds a file lock; --file-locks saves and restores those");
