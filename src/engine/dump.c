@@ -29,6 +29,7 @@
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/page-plan.h"
+#include "engine/memory/shmem.h"
 #include "engine/memory/shmem-parent.h"
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
@@ -549,9 +550,17 @@ static int pre_save_task(struct dump *d, struct task *task)
 	if (task->state == TASK_DEAD)
 		return 0;
 	r = vma_collect_plain(d, task);
+	if (r == 0 && d->run->keeps)
+		r = shmem_look(d, task);
 	if (r == 0 && d->tracking)
 		r = task_track(d, task);
 	return r < 0 ? r : take_frozen(d, task);
+}
+
+/* What a pre-dump has of shared memory, with the tree running again. A round of pre-copy stores none. */
+static int pre_save_shared(struct dump *d)
+{
+	return d->run->keeps ? shmem_store(d) : shmem_parent_pass_on(d);
 }
 
 static int pre_save(struct dump *d)
@@ -644,6 +653,8 @@ static int finish(struct dump *d)
 {
 	int r = take_running(d);
 
+	if (r == 0 && d->run->memory_only)
+		r = pre_save_shared(d);
 	if (r == 0)
 		r = finish_set(d);
 	return r;
@@ -689,6 +700,7 @@ static void count_tasks(struct dump *d)
 static void dump_done(struct dump *d)
 {
 	page_plan_done(d);
+	shmem_dump_done(d);
 	close_fd(d->parent_fd);
 	tracker_free(d->tracked);
 	tracker_free(d->tracking);

@@ -117,7 +117,7 @@ class Chain(Stage):
         code, said = self.run('restore', '-d', images=self.set(number))
         check(code == 0, f'generation {number} is not restored: {errors(said)}')
         for pid in others():
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # a child that has come to its end
                 os.kill(pid, signal.SIGCONT)  # it may have been taken in its sleep
         self.content()
         frame.kill_everything()

@@ -6,6 +6,7 @@ Every set, restored in turn by us and, across, by a CRIU, must have exactly the 
 """
 import glob
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -49,12 +50,14 @@ def every_generation_has_the_shared_memory_of_its_instant(chain):
     chain.take(parent=0)
     for _ in range(GENERATIONS - 1):
         time.sleep(0.05)
-        chain.take()
+        chain.take('pre-dump' if random.random() < 0.2 else 'dump')
+    chain.take()
     chain.end()
     check(shared_bytes(chain.set(chain.number)) < shared_bytes(chain.set(1)) / 2,
           f'{shared_bytes(chain.set(chain.number))} bytes in the last set, {shared_bytes(chain.set(1))} in the first')
     for number in range(1, chain.number + 1):
-        chain.restore(number)
+        if os.path.exists(os.path.join(chain.set(number), 'pstree.img')):  # a pre-dump is not restored by itself
+            chain.restore(number)
 
 
 def shared_memory_that_rests_is_not_stored_again(chain):
@@ -67,6 +70,23 @@ def shared_memory_that_rests_is_not_stored_again(chain):
     go_on()
     chain.end()
     chain.restore(3)
+
+
+def a_pre_dump_stores_what_the_dump_then_need_not(chain):
+    stop_all()
+    chain.take('pre-dump', parent=0)
+    objects = sorted(name for name in os.listdir(chain.set(1)) if name.startswith('pagemap-shmem-'))
+    check(len(objects) == 4, f'of shared memory the pre-dump has only {objects}')
+    chain.take()
+    check(shared_bytes(chain.set(2)) == 0, f'{shared_bytes(chain.set(2))} bytes of it again')
+    go_on()
+    time.sleep(0.1)
+    chain.take('pre-dump')
+    time.sleep(0.1)
+    chain.take()
+    chain.end()
+    chain.restore(2)
+    chain.restore(4)
 
 
 def a_set_without_tracker_is_full_and_needs_no_parent(chain):
@@ -106,6 +126,7 @@ def criu_restores_sets_that_continue_others(chain, criu):
 SCENARIOS = [
     every_generation_has_the_shared_memory_of_its_instant,
     shared_memory_that_rests_is_not_stored_again,
+    a_pre_dump_stores_what_the_dump_then_need_not,
     a_set_without_tracker_is_full_and_needs_no_parent,
     a_damaged_parent_costs_only_room,
 ]

@@ -66,12 +66,15 @@ static int prefetch_range(void *userdata, uint64_t vaddr, int fd, uint64_t offse
 	return 0;
 }
 
-static void prefetch_object(const struct dump *d, uint64_t key, struct prefetch *p)
+static int prefetch_object(struct dump *d, uint64_t key, void *userdata)
 {
+	struct prefetch *p = userdata;
+
 	for (int pass = 0, r = 0; r >= 0 && pass < 2; pass++) {
 		p->touch = pass == 1;
 		r = pages_walk(d->parent_fd, IMAGE_PAGEMAP_SHMEM, key, NULL, prefetch_range, p);
 	}
+	return 0;
 }
 
 static bool parse_name(const char *name, uint64_t *ret_key)
@@ -83,28 +86,58 @@ static bool parse_name(const char *name, uint64_t *ret_key)
 	       strcmp(at, ".img") == 0;
 }
 
+/* Calls @visit for each object of the parent set, until it fails. A set that cannot be listed has none. */
+static int for_each_object(struct dump *d, int (*visit)(struct dump *d, uint64_t key, void *userdata), void *userdata)
+{
+	int fd = sys_openat(d->parent_fd, ".", O_RDONLY | O_DIRECTORY, 0), r = 0;
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *e;
+	uint64_t key;
+
+	if (!dir) {
+		close_fd(fd);
+		return 0;
+	}
+	while (r == 0 && (e = readdir(dir))) {
+		if (parse_name(e->d_name, &key))
+			r = visit(d, key, userdata);
+	}
+	(void)closedir(dir);
+	return r;
+}
+
 void shmem_parent_prefetch(struct dump *d)
 {
 	struct prefetch p = { .left = room_bytes() };
-	const struct dirent *e;
-	DIR *dir;
-	int fd;
 
-	if (!shmem_parent_is_used(d))
-		return;
-	fd = sys_openat(d->parent_fd, ".", O_RDONLY | O_DIRECTORY, 0);
-	dir = fd >= 0 ? fdopendir(fd) : NULL;
-	if (!dir) {
-		close_fd(fd);
-		return;
-	}
-	while ((e = readdir(dir))) {
-		uint64_t key;
+	if (shmem_parent_is_used(d))
+		(void)for_each_object(d, prefetch_object, &p);
+}
 
-		if (parse_name(e->d_name, &key))
-			prefetch_object(d, key, &p);
-	}
-	(void)closedir(dir);
+/* ---- a round ---- */
+
+static int pass_on_object(struct dump *d, uint64_t key, void *userdata)
+{
+	struct shmem_parent p;
+	struct pages_writer w;
+	int r;
+
+	(void)userdata;
+	shmem_parent_open(&p, d, key);
+	r = pages_writer_open(&w, d, IMAGE_PAGEMAP_SHMEM, key);
+	for (size_t i = 0; r == 0 && p.level && i < p.level->n_ranges; i++)
+		r = pages_writer_put_parent(&w, p.level->ranges[i].vaddr, p.level->ranges[i].size);
+	if (r == 0)
+		r = pages_writer_close(&w);
+	else
+		pages_writer_done(&w);
+	shmem_parent_close(&p);
+	return r;
+}
+
+int shmem_parent_pass_on(struct dump *d)
+{
+	return shmem_parent_is_used(d) ? for_each_object(d, pass_on_object, NULL) : 0;
 }
 
 /* ---- in the freeze ---- */

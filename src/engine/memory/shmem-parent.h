@@ -27,6 +27,12 @@ bool shmem_parent_is_used(const struct dump *d);
 /* Brings the shared memory of the parent set into the page cache, as far as there is room. Before the freeze. */
 void shmem_parent_prefetch(struct dump *d);
 
+/*
+ * For a round of pre-copy, which stores no shared memory: refers to the parent for all of it, so that what continues the
+ * round has something to compare with.
+ */
+int shmem_parent_pass_on(struct dump *d) _must_check_;
+
 /* @p stays where it is until it is closed. */
 void shmem_parent_open(struct shmem_parent *p, struct dump *d, uint64_t key);
 /* Fills @to with what there is of @n_pages pages from @start on; @have says of which. */

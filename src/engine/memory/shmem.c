@@ -8,12 +8,17 @@
  */
 #include "engine/memory/shmem.h"
 
+#include <dirent.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "basic/sys.h"
 #include "engine/kinds/ipc-sysv.h"
+#include "engine/kinds/kind.h"
 #include "engine/memory/pages.h"
 #include "engine/memory/shmem-parent.h"
 
@@ -32,6 +37,11 @@ struct shmem_dump {
 		dev_t dev;
 	} *seen; /* objects already written */
 	size_t n;
+	struct shmem_noted {
+		uint64_t shmid;
+		int fd; /* a description of our own: the offset of the task's moves when it is looked through */
+	} *noted; /* of a pre-dump */
+	size_t n_noted;
 };
 
 /* One object on its way into the set. */
@@ -51,22 +61,33 @@ enum fate {
 	FATE_STORE,
 };
 
-/* Return: 1 for an object that is written already, 0 for a new one, or -errno after fail(). */
-static int mark_dumped(struct dump *d, uint64_t shmid, dev_t dev)
+static struct shmem_dump *dump_state(struct dump *d)
 {
 	if (!d->shmem)
 		d->shmem = arena_new(&d->arena, struct shmem_dump);
-	for (size_t i = 0; d->shmem && i < d->shmem->n; i++) {
-		if (d->shmem->seen[i].shmid != shmid)
+	if (!d->shmem)
+		fail(d->failure, -ENOMEM, "no memory for shared memory");
+	return d->shmem;
+}
+
+/* Return: 1 for an object that is written already, 0 for a new one, or -errno after fail(). */
+static int mark_dumped(struct dump *d, uint64_t shmid, dev_t dev)
+{
+	struct shmem_dump *s = dump_state(d);
+
+	if (!s)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n; i++) {
+		if (s->seen[i].shmid != shmid)
 			continue;
 		/* Inode numbers of hugetlbfs and of shmem are counted apart, and the format has 32 bits for both. */
-		if (d->shmem->seen[i].dev != dev)
+		if (s->seen[i].dev != dev)
 			return fail(d->failure, -EOPNOTSUPP, "another object has the same number");
 		return 1;
 	}
-	if (!d->shmem || arena_grow(&d->arena, &d->shmem->seen, d->shmem->n) < 0)
+	if (arena_grow(&d->arena, &s->seen, s->n) < 0)
 		return fail(d->failure, -ENOMEM, "no memory for shared memory");
-	d->shmem->seen[d->shmem->n++] = (struct shmem_seen){ shmid, dev };
+	s->seen[s->n++] = (struct shmem_seen){ shmid, dev };
 	return 0;
 }
 
@@ -202,28 +223,152 @@ int shmem_dump_object(struct dump *d, int fd, uint64_t shmid, uint64_t size_byte
 	return store_object(s, shmid, size_bytes);
 }
 
+/* Inode numbers of hugetlbfs and of shmem are counted apart. */
+static uint64_t hugetlb_shmid(ino_t ino)
+{
+	return ino | 1ull << 40;
+}
+
+static int open_mapping(const struct task *task, const struct vma *v, int mode)
+{
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, v->start, v->end);
+	return sys_openat(task->proc_fd, path, mode, 0);
+}
+
 int shmem_dump_mapping(struct dump *d, struct task *task, struct vma *v)
 {
-	_cleanup_close_ int fd = -EBADF;
-	char path[96];
+	_cleanup_close_ int fd = open_mapping(task, v, O_RDONLY);
 	struct stat st;
 	int r;
 
-	(void)snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, v->start, v->end);
-	fd = sys_openat(task->proc_fd, path, O_RDWR, 0);
-	if (fd < 0)
-		fd = sys_openat(task->proc_fd, path, O_RDONLY, 0);
 	if (fd < 0)
 		return fail(d->failure, fd, "cannot open the shared memory");
 	r = sys_fstat(fd, &st);
 	if (r < 0)
 		return fail(d->failure, r, "cannot stat the shared memory");
-	/* Inode numbers of hugetlbfs and of shmem are counted apart. */
 	if (v->status & VMA_SYSVIPC)
 		return shmem_dump_object(d, fd, sysv_pagemap_key(v->shmid), st.st_size);
 	if (v->flags & MAP_HUGETLB)
-		v->shmid = st.st_ino | 1ull << 40;
+		v->shmid = hugetlb_shmid(st.st_ino);
 	return shmem_dump_object(d, fd, v->shmid, st.st_size);
+}
+
+/* ---- a pre-dump ---- */
+
+static int note_object(struct dump *d, int fd_take, uint64_t shmid)
+{
+	_cleanup_close_ int fd = fd_take;
+	struct shmem_dump *s = dump_state(d);
+
+	if (!s)
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n_noted; i++) {
+		if (s->noted[i].shmid == shmid)
+			return 0;
+	}
+	if (arena_grow(&d->arena, &s->noted, s->n_noted) < 0)
+		return fail(d->failure, -ENOMEM, "no memory for shared memory");
+	s->noted[s->n_noted++] = (struct shmem_noted){ shmid, TAKE_FD(fd) };
+	return 0;
+}
+
+/* Is it one, and no file that is called like one? */
+static bool is_memfd(int fd, struct stat *ret_st)
+{
+	struct fd_view view = {};
+	char path[64], link[PATH_MAX];
+	struct statfs sfs;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (sys_fstat(fd, &view.st) < 0 || SYS_CALL(fstatfs(fd, &sfs)) < 0 ||
+	    sys_readlinkat(AT_FDCWD, path, link, sizeof(link)) < 0)
+		return false;
+	view.fs_magic = sfs.f_type;
+	view.link = link;
+	*ret_st = view.st;
+	return fd_kind_memfd.matches(&view);
+}
+
+/* What cannot be opened is left to the dump, which says why. */
+static int note_memfd(struct dump *d, int fd_take)
+{
+	_cleanup_close_ int fd = fd_take;
+	struct stat st;
+
+	if (fd < 0 || !is_memfd(fd, &st))
+		return 0;
+	return note_object(d, TAKE_FD(fd), (uint32_t)st.st_ino);
+}
+
+static int note_mapping_of(struct dump *d, const struct task *task, const struct vma *v)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct statfs sfs;
+	struct stat st;
+
+	if (!(v->status & (VMA_ANON_SHARED | VMA_MEMFD)))
+		return 0;
+	fd = open_mapping(task, v, O_RDONLY);
+	if (v->status & VMA_MEMFD)
+		return note_memfd(d, TAKE_FD(fd));
+	if (fd < 0 || sys_fstat(fd, &st) < 0 || SYS_CALL(fstatfs(fd, &sfs)) < 0)
+		return 0;
+	if (v->status & VMA_SYSVIPC)
+		return note_object(d, TAKE_FD(fd), sysv_pagemap_key(v->shmid));
+	return note_object(d, TAKE_FD(fd), sfs.f_type == HUGETLBFS_MAGIC ? hugetlb_shmid(st.st_ino) : st.st_ino);
+}
+
+/* Memfds need not be mapped. */
+static int note_descriptors(struct dump *d, const struct task *task)
+{
+	int fd = sys_openat(task->proc_fd, "fd", O_RDONLY | O_DIRECTORY, 0), r = 0;
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	const struct dirent *e;
+
+	if (!dir) {
+		close_fd(fd);
+		return 0;
+	}
+	while (r == 0 && (e = readdir(dir))) {
+		char link[PATH_MAX];
+
+		if (sys_readlinkat(fd, e->d_name, link, sizeof(link)) >= 0 && strncmp(link, "/memfd:", 7) == 0)
+			r = note_memfd(d, sys_openat(fd, e->d_name, O_RDONLY | O_NONBLOCK, 0));
+	}
+	(void)closedir(dir);
+	return r;
+}
+
+int shmem_look(struct dump *d, const struct task *task)
+{
+	int r = note_descriptors(d, task);
+
+	for (size_t i = 0; r == 0 && i < task->n_vmas; i++)
+		r = note_mapping_of(d, task, &task->vmas[i]);
+	return r;
+}
+
+int shmem_store(struct dump *d)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && d->shmem && i < d->shmem->n_noted; i++) {
+		const struct shmem_noted *o = &d->shmem->noted[i];
+		struct stat st;
+
+		r = sys_fstat(o->fd, &st);
+		if (r == 0)
+			r = shmem_dump_object(d, o->fd, o->shmid, st.st_size);
+	}
+	return r;
+}
+
+void shmem_dump_done(struct dump *d)
+{
+	for (size_t i = 0; d->shmem && i < d->shmem->n_noted; i++)
+		close_fd(d->shmem->noted[i].fd);
 }
 
 /* ---- restore ---- */

@@ -17,6 +17,14 @@ int shmem_dump_mapping(struct dump *d, struct task *task, struct vma *v) _must_c
 /* Contents of a shmem file of ours (a memfd, an attached segment), once per @shmid. */
 int shmem_dump_object(struct dump *d, int fd, uint64_t shmid, uint64_t size_bytes) _must_check_;
 
+/*
+ * A pre-dump stores shared memory while the tree runs: what changes meanwhile differs from it when the next set compares.
+ * shmem_look() notes the objects of a frozen task, shmem_store() stores all that were noted.
+ */
+int shmem_look(struct dump *d, const struct task *task) _must_check_;
+int shmem_store(struct dump *d) _must_check_;
+void shmem_dump_done(struct dump *d);
+
 /* The object of an anonymous shared or SysV mapping, made and filled when first asked for. Ours; or -errno. */
 int shmem_open(struct restore *rs, const VmaEntry *v);
 /* The same by its id. -ENOENT, without fail(), when nothing maps an object of that id. */
