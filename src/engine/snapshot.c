@@ -257,6 +257,8 @@ static int dump(struct snapshot *s)
 		s->stats->full_reason = full_reason;
 	s->stats->bytes_written += s->stats->pre_dump_pages * 4096;
 	s->stats->snapshot = name_of(s);
+	if (s->options->snapshot != SNAPSHOT_STOP_COPY && s->stats->shpages_scanned > 0 && !s->stats->fallback)
+		s->stats->fallback = "shared memory was read while the tree was frozen";
 	return r;
 }
 
