@@ -108,13 +108,15 @@ class Chain(Stage):
             with open(path, encoding='utf-8') as file:
                 check(False, f'the running program complains: {file.read()}')
 
-    def restore(self, number):
+    def restore(self, number, restorer=None):
         """Restores a generation; the program compares every page with its books."""
         for name in ('verdict', 'ready'):
             path = os.path.join(self.scratch, name)
             if name == 'verdict' and os.path.exists(path):
                 os.unlink(path)
+        ours, self.engine = self.engine, restorer or self.engine
         code, said = self.run('restore', '-d', images=self.set(number))
+        self.engine = ours
         check(code == 0, f'generation {number} is not restored: {errors(said)}')
         for pid in others():
             with contextlib.suppress(ProcessLookupError):  # a child that has come to its end
@@ -286,7 +288,23 @@ def a_process_that_executes_is_full_once(chain):
 a_process_that_executes_is_full_once.program = 'tracked exec'
 
 
+def a_stock_criu_restores_each_generation(chain):
+    peer = frame.Engine('criu', os.path.abspath(os.environ['SNAPMGR_PEER_CRIU']))
+    chain.take(parent=0)
+    for snapshot in SNAPSHOTS:
+        chain.step()
+        chain.take(snapshot=snapshot)
+    chain.end()
+    for number in range(1, chain.number + 1):
+        chain.restore(number, restorer=peer)
+
+
+a_stock_criu_restores_each_generation.program = 'tracked'
+a_stock_criu_restores_each_generation.needs = 'SNAPMGR_PEER_CRIU'
+
+
 SCENARIOS = [
+    a_stock_criu_restores_each_generation,
     every_way_in_which_memory_changes_is_seen,
     a_process_that_executes_is_full_once,
     every_generation_has_the_memory_of_its_instant,
@@ -324,6 +342,9 @@ def main():
     failed = 0
     for scenario in SCENARIOS:
         if wanted and scenario.__name__ not in wanted:
+            continue
+        if hasattr(scenario, 'needs') and not os.environ.get(scenario.needs):
+            say(f'SKIP: {scenario.__name__.replace("_", " ")}: {scenario.needs} is not set')
             continue
         if hasattr(scenario, 'tracker') and not can_track(engines[0], scenario.tracker):
             say(f'SKIP: {scenario.__name__.replace("_", " ")}: no {scenario.tracker} here')

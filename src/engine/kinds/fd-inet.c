@@ -327,16 +327,14 @@ static int connection_keep(struct dump *d, const struct fd_view *view, const Ine
 }
 
 /*
- * Never connected, or not any more: the latter reads as at its end, behind what may still be in the queue. sock_diag
- * does not know it.
+ * Never connected, or not any more: the latter reads as at its end, behind what may still be in the queue. So does one that
+ * a restore with --tcp-close made, which has no peer. sock_diag does not know it.
  */
 static int closed_dump(struct dump *d, const struct fd_view *view, InetSkEntry *e)
 {
 	struct pollfd pfd = { .fd = view->fd, .events = POLLRDHUP };
 	int unread = 0, r;
 
-	if (e->dst_port == 0)
-		return 0;
 	r = (int)SYS_CALL(poll(&pfd, 1, 0));
 	if (r < 0)
 		return fail(d->failure, r, "cannot poll");
@@ -344,6 +342,8 @@ static int closed_dump(struct dump *d, const struct fd_view *view, InetSkEntry *
 		e->has_shutdown = 1;
 		e->shutdown = SK_SHUTDOWN__READ;
 	}
+	if (e->dst_port == 0)
+		return 0;
 	r = (int)SYS_CALL(ioctl(view->fd, SIOCINQ, &unread));
 	if (r < 0)
 		return fail(d->failure, r, "cannot read the length of its queue");
