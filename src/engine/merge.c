@@ -329,15 +329,13 @@ static int take_over_file(struct merge *m, const char *name, const char *as, boo
 	return r < 0 ? fail(m->failure, r, "cannot take over %s", name) : 0;
 }
 
-/* A directory: folded in, the rest of a pre-copy that came to nothing, or not ours. */
+/* A directory: folded in, or somebody's that would be lost with the set. */
 static int check_directory(struct merge *m, const char *name)
 {
 	for (size_t i = 1; i < m->n_folded; i++) {
 		if (setchain_is_inside(m->sc.levels[i].path, name))
 			return 0;
 	}
-	if (strncmp(name, "pre-", 4) == 0 && name[4] && strspn(name + 4, "0123456789") == strlen(name + 4))
-		return 0;
 	return fail(m->failure, -EOPNOTSUPP, "%s: a directory that belongs to no image set", name);
 }
 

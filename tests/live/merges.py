@@ -190,7 +190,7 @@ def a_criu_restores_what_was_merged(chain):
     for _ in range(GENERATIONS // 3):
         chain.remove(random.choice(chain.left[:-1]))
     for number in chain.left if peer else []:
-        # CRIU 4.2 waits for ever for memory that is shared between a parent and its child, merged or not.
+        # CRIU 4.2 waits for ever where two tasks have two shared mappings in a different order, merged or not.
         if chain.tasks(number) == 1:
             chain.restore_by(frame.Engine('criu', os.path.abspath(peer)), number)
     chain.restore_left()
