@@ -5,6 +5,9 @@
 dump     of `steady`, which checks itself all the time, running or stopped by SIGSTOP, and of a tree that does not hold
          still (`busy`): after each kill every task is as before, untraced, and goes on; signal mask and mappings are the
          same. A set that looks whole (it has inventory.img) restores, in a pid namespace beside the living tree.
+chains   incremental dumps in every mode, of `steady` and of `torture`, whose memory does not hold still: the same, no
+         descriptor of ours in the target, no process of ours but the holder; the chain goes on from the last good set, and
+         every good set, restored, has the memory of its instant.
 restore  of trees with files that have no name: after each kill nothing of the tree is there, and no file, or all of it
          and running.
 
@@ -185,6 +188,138 @@ def kill_dumps_of_a_tree(stage):
     say(f'      {KILLS} kills, {killed} in time, all intact; {whole} whole sets, all restore')
 
 
+MODES = ('stop-copy', 'pre-copy', 'cow', 'auto')
+OURS = ('snapmgr-engine', 'snapmgr-holder')
+TARGETS = ('steady', 'torture')
+
+
+def command_of(pid):
+    try:
+        return observe.text(f'/proc/{pid}/comm').strip()
+    except OSError:
+        return ''
+
+
+def left_behind(stage, fds):
+    """None, or what an engine that is dead has left. @fds: descriptors of a target that opens none, or None."""
+    frame.reap()
+    running = [(pid, command_of(pid)) for pid in others() if observe.state(pid) not in ('Z', 'X', 'gone')]
+    ours = [name for _, name in running if name not in TARGETS]
+    # The guard of a dead engine may still be at it.
+    if [name for name in ours if name != 'snapmgr-holder'] or len(ours) > 1:
+        return f'processes {ours} are left'
+    if fds is None:
+        return None
+    more = [pid for pid, name in running if name in TARGETS and pid != stage.pid]
+    if more:
+        return f'a second process of the target is left{"".join(map(describe, more))}'
+    if os.listdir(f'/proc/{stage.pid}/fd') != fds:
+        return f'the target has other descriptors: {os.listdir(f"/proc/{stage.pid}/fd")}, had {fds}'
+    return None
+
+
+def expect_nothing_left(stage, fds, when):
+    deadline = time.monotonic() + SETTLE
+    while True:
+        wrong = left_behind(stage, fds)
+        if not wrong:
+            return
+        if time.monotonic() > deadline:
+            raise Failure(f'{when}: {wrong}')
+        time.sleep(0.01)
+
+
+class KilledChain:
+    """Sets of one target, each on the last that is whole."""
+
+    def __init__(self, stage):
+        self.stage, self.number, self.whole = stage, 0, []
+
+    def next(self):
+        self.number += 1
+        return fresh(os.path.join(self.stage.images, str(self.number)))
+
+    def words(self, mode):
+        parent = ('--prev-images-dir', f'../{self.whole[-1]}') if self.whole else ()
+        return ('dump', '-t', str(self.stage.pid), '--leave-running', '--track-mem', '--snapshot', mode, *parent)
+
+    def look(self):
+        """Is the newest set whole? Then it is the parent of the next."""
+        if os.path.exists(os.path.join(self.stage.images, str(self.number), 'inventory.img')):
+            self.whole.append(self.number)
+
+    def take(self, mode, when):
+        images = self.next()
+        if engine_start(self.stage, images, self.words(mode)).wait() != 0:
+            raise Failure(f'{when}: the next dump fails{said(self.stage, images)}')
+        self.look()
+
+    def times(self):
+        """Seconds that a dump takes in each mode."""
+        took = {}
+        for mode in MODES * 2:
+            started = time.monotonic()
+            self.take(mode, f'undisturbed, {mode}')
+            took[mode] = min(time.monotonic() - started, took.get(mode, 60))
+        return took
+
+
+def kill_chain(stage, fds, good):
+    """Kills dumps of all modes; returns the sets that are whole."""
+    rng = random.Random(SEED)
+    chain = KilledChain(stage)
+    took = chain.times()
+    kills = {mode: moments(stage, took[mode], rng) for mode in MODES}
+    killed = 0
+    for i in range(KILLS):
+        mode = MODES[i % len(MODES)]
+        when, kill = next(kills[mode])
+        when = f'{mode}: {when}'
+        images = chain.next()
+        code = kill(images, *chain.words(mode))
+        killed += code is None
+        if code not in (None, 0):
+            raise Failure(f'{when}: the next dump fails{said(stage, images)}')
+        good(when)
+        expect_nothing_left(stage, fds, when)
+        chain.look()
+        if i % 3 == 0:
+            chain.take(rng.choice(MODES), f'after {when}')
+            good(f'the dump after {when}')
+    say(f'      {KILLS} kills, {killed} in time, all intact; {len(chain.whole)} whole sets')
+    return chain.whole
+
+
+def kill_chains(stage):
+    """an incremental dump that is killed leaves its target as it was, and the chain goes on"""
+    steady = Steady(stage)
+    whole = kill_chain(stage, os.listdir(f'/proc/{stage.pid}/fd'), steady.expect_good_running)
+    for number in whole[-3:]:
+        expect_restores(stage, os.path.join(stage.images, str(number)), f'set {number}')
+    stage.content()
+
+
+def kill_chains_of_torture(stage):
+    """after incremental dumps that were killed each good set has the memory of its instant"""
+    verdict = os.path.join(stage.scratch, 'verdict')
+
+    def good(when):
+        expect_runs_on([stage.pid], when)
+        if os.path.exists(verdict):
+            raise Failure(f'{when}: the target complains: {observe.text(verdict)}')
+    whole = kill_chain(stage, None, good)
+    frame.kill_everything()
+    for number in whole:
+        code, text = stage.run('restore', '-d', images=os.path.join(stage.images, str(number)))
+        if code != 0:
+            raise Failure(f'set {number} is not restored: {operations.errors(text)}')
+        try:
+            stage.content()
+        except Failure as why:
+            raise Failure(f'set {number}: {why}') from None
+        frame.kill_everything()
+
+
 def kill_restores(stage):
     """a restore that is killed leaves nothing of the tree and no file of it"""
     rng = random.Random(SEED + 1)
@@ -227,6 +362,8 @@ SCENARIOS = (
     (kill_dumps, '../fault/steady'),
     (kill_dumps_stopped, '../fault/steady'),
     (kill_dumps_of_a_tree, 'busy'),
+    (kill_chains, '../fault/steady'),
+    (kill_chains_of_torture, f'torture {SEED}'),
     (kill_restores, 'tree'),
     (kill_restores_of_ghosts, 'files-ghost'),
 )
