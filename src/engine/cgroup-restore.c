@@ -626,6 +626,35 @@ static int enter_set(struct restore *rs, uint32_t from, uint32_t to, pid_t tid, 
 	return 0;
 }
 
+/* Back into the restorer's set. */
+static int enter_own(struct restore *rs, pid_t tid, bool leader)
+{
+	struct cgroup_restore *cg = rs->cgroups;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < cg->n_hierarchies; i++) {
+		if (cg->hierarchies[i].own)
+			r = enter_place(rs, &cg->hierarchies[i], cg->hierarchies[i].own, tid, leader);
+	}
+	return r;
+}
+
+int cgroup_restore_enter_task(struct restore *rs, struct rtask *task)
+{
+	uint32_t to = !rs->cgroups || task->zombie ? task->cgroup_set : set_of(rs, task->core);
+	int r = 0;
+
+	if (to != task->cgroup_set)
+		r = to ? enter_set(rs, task->cgroup_set, to, task->pid, true) : enter_own(rs, task->pid, true);
+	task->cgroup_set = to;
+	return r;
+}
+
+bool cgroup_restore_makes_namespace(const struct restore *rs)
+{
+	return rs->cgroups && has_namespace(rs);
+}
+
 int cgroup_restore_enter(struct restore *rs)
 {
 	if (!rs->cgroups)
@@ -637,28 +666,13 @@ int cgroup_restore_enter(struct restore *rs)
 			return r;
 	}
 	for (size_t i = 0; i < rs->n_tasks; i++) {
-		const struct rtask *task = rs->tasks[i];
-		FAILURE_SCOPE(rs->failure, "task %u", task->entry->pid);
-		uint32_t to = task->zombie ? 0 : set_of(rs, task->core);
-		int r = to ? enter_set(rs, 0, to, task->pid, true) : 0;
+		FAILURE_SCOPE(rs->failure, "task %u", rs->tasks[i]->entry->pid);
+		int r = cgroup_restore_enter_task(rs, rs->tasks[i]);
 
 		if (r < 0)
 			return r;
 	}
 	return 0;
-}
-
-/* A thread in the restorer's set, whose leader is not. */
-static int enter_own(struct restore *rs, pid_t tid)
-{
-	struct cgroup_restore *cg = rs->cgroups;
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < cg->n_hierarchies; i++) {
-		if (cg->hierarchies[i].own)
-			r = enter_place(rs, &cg->hierarchies[i], cg->hierarchies[i].own, tid, false);
-	}
-	return r;
 }
 
 int cgroup_restore_enter_threads(struct restore *rs)
@@ -672,7 +686,7 @@ int cgroup_restore_enter_threads(struct restore *rs)
 			FAILURE_SCOPE(rs->failure, "thread %d", task->threads[k].vtid);
 			uint32_t from = set_of(rs, task->core), to = set_of(rs, task->threads[k].core);
 			pid_t tid = task->threads[k].tid;
-			int r = to == from ? 0 : to ? enter_set(rs, from, to, tid, false) : enter_own(rs, tid);
+			int r = to == from ? 0 : to ? enter_set(rs, from, to, tid, false) : enter_own(rs, tid, false);
 
 			if (r < 0)
 				return r;

@@ -38,6 +38,9 @@ int cgroup_restore_load(struct restore *rs) _must_check_;
 int cgroup_restore_make(struct restore *rs) _must_check_;
 /* Moves the tasks, before they take any memory. */
 int cgroup_restore_enter(struct restore *rs) _must_check_;
+/* One task before its turn, so that memory is charged to its own. Not where a cgroup namespace is to be made. */
+int cgroup_restore_enter_task(struct restore *rs, struct rtask *task) _must_check_;
+bool cgroup_restore_makes_namespace(const struct restore *rs);
 /* Moves threads that are not where their leader is. */
 int cgroup_restore_enter_threads(struct restore *rs) _must_check_;
 /* Lets go. @failed: removes the directories that were made. */

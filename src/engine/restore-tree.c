@@ -7,6 +7,7 @@
  * belong to an older session are therefore made before its setsid(2), the others after it. A task whose session leader is
  * neither its parent nor an ancestor (the usual end of a daemon's double fork) is made by a sibling of that
  * session with CLONE_PARENT; where the leader is dead, by a helper that takes the leader's pid and leaves again.
+ * Memory that parent and child may have shared copy-on-write is filled in the parent before: memory/share.h.
  * Process groups are joined when all tasks exist; a group whose leader is dead gets a helper likewise.
  */
 #include <inttypes.h>
@@ -27,6 +28,7 @@
 #include "engine/kinds/fd-tty.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/ns-time.h"
+#include "engine/memory/share.h"
 #include "engine/restore.h"
 
 enum {
@@ -262,7 +264,9 @@ static int clone_by(struct restore *rs, struct rtask *maker, struct rtask *task,
 	task->made = true;
 	task->born_sid = maker->born_sid;
 	task->transport_fd = maker->transport_fd;
-	return open_mem(rs, task);
+	task->cgroup_set = maker->cgroup_set;
+	r = open_mem(rs, task);
+	return r < 0 ? r : share_inherit(rs, maker, task);
 }
 
 /* The session a task must be born into. 0: any. */
@@ -360,6 +364,9 @@ static int make_children(struct restore *rs, struct rtask *task)
 	bool leads = task->sid == pid;
 	int r;
 
+	r = share_prepare(rs, task);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; leads && i < task->n_children; i++) {
 		pid_t need = needs_session(task->children[i]);
 
@@ -569,6 +576,7 @@ int restore_make_tree(struct restore *rs)
 		r = make_root(rs, rs->tasks[0]);
 	if (r == 0)
 		r = make_children(rs, rs->tasks[0]);
+	share_done(rs);
 	if (r == 0)
 		r = make_groups(rs);
 	if (r == 0)

@@ -29,6 +29,7 @@
 struct cgroup_restore;
 struct files_restore;
 struct memfd_restore;
+struct share_state;
 struct shmem_restore;
 struct sysv_restore;
 struct tty_restore;
@@ -65,6 +66,10 @@ struct rtask {
 	int mem_fd;
 	struct remote *remote; /* of the leader */
 	int transport_fd;      /* number of our socket in the task */
+	const VmaEntry **held; /* mappings it has already, with their contents: memory/share.h; ascending */
+	size_t n_held;
+	const struct rtask *memory_of; /* of a helper: whose memory it holds */
+	uint32_t cgroup_set;   /* it is in; 0: ours */
 	uint64_t vdso_base;    /* where the kernel's is in it; 0: nowhere */
 };
 
@@ -81,6 +86,7 @@ struct restore {
 	size_t n_tasks;
 	struct files_restore *files; /* fds.c */
 	struct shmem_restore *shmem; /* shmem.c */
+	struct share_state *share;   /* memory/share.c */
 	struct cgroup_restore *cgroups; /* cgroup-restore.c; NULL: none to restore */
 	struct memfd_restore *memfd; /* of the kinds of these names: */
 	struct sysv_restore *sysv;

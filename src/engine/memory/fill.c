@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -77,6 +78,25 @@ static int copy_in(const struct fill *fl, uint64_t to, const uint8_t *from, uint
 	return 0;
 }
 
+static int compare_piece(const struct fill_piece *p, uint8_t *buffer)
+{
+	const size_t half = BUFFER_BYTES / 2;
+
+	for (uint64_t at = 0, n; at < p->size; at += n) {
+		int r;
+
+		n = MIN(p->size - at, (uint64_t)half);
+		r = sys_pread_full(p->fd, buffer, n, p->offset + at);
+		if (r == 0)
+			r = sys_pread_full(p->other_fd, buffer + half, n, p->other_offset + at);
+		if (r < 0)
+			return r;
+		for (uint64_t k = 0; k < n; k += IMAGE_PAGE)
+			p->differs[(at + k) / IMAGE_PAGE] = memcmp(buffer + k, buffer + half + k, IMAGE_PAGE) != 0;
+	}
+	return 0;
+}
+
 static int fill_piece(const struct fill *fl, const struct fill_piece *p, uint8_t *buffer)
 {
 	for (uint64_t at = 0; at < p->size;) {
@@ -111,7 +131,7 @@ static int take_piece(struct fill *fl, struct fill_piece *p, uint8_t *buffer)
 		atomic_store(&fl->left_huge, true);
 		return 0;
 	}
-	r = fill_piece(fl, p, buffer);
+	r = p->how == FILL_COMPARE ? compare_piece(p, buffer) : fill_piece(fl, p, buffer);
 	p->done = true;
 	if (p->how == FILL_HUGE)
 		atomic_fetch_add(&fl->huge_budget_nsec, allowed - (cpu_nsec() - start));

@@ -22,6 +22,7 @@ enum fill_how {
 	FILL_FRESH, /* into fresh pages, of a range that is registered with the uffd (missing pages) */
 	FILL_FAULT, /* by writing, as the process itself would */
 	FILL_HUGE,  /* the same, as long as the kernel has huge pages without looking for them too long */
+	FILL_COMPARE, /* not filled: compared with what is elsewhere in the images */
 };
 
 struct fill_piece {
@@ -29,6 +30,10 @@ struct fill_piece {
 	int fd;
 	enum fill_how how;
 	bool done;
+	/* to compare with: */
+	int other_fd;
+	uint64_t other_offset;
+	bool *differs; /* for each page */
 };
 
 /*

@@ -4,6 +4,7 @@
 
 #include "engine/memory/extents.h"
 #include "engine/memory/plan.h"
+#include "engine/memory/share.h"
 #include "engine/memory/vma.h"
 
 /* Every byte must fall into a private mapping: not into the stub, not into memory that is shared. */
@@ -55,8 +56,12 @@ int pages_restore_task(struct restore *rs, struct rtask *task)
 	for (size_t i = 0; r == 0 && i < task->mm->n_vmas; i++) {
 		const VmaEntry *v = task->mm->vmas[i];
 
-		if (vma_is_private(v->status) && !(v->status & VMA_VDSO)) /* that one is moved, not read */
-			r = plan_add(&plan, v, v->start, v->end);
+		/* The vdso is moved, not read. */
+		if (!vma_is_private(v->status) || (v->status & VMA_VDSO) || share_holds(task, v))
+			continue;
+		r = plan_area(&plan, v, v->start, v->end);
+		if (r == 0)
+			r = plan_add(&plan, v->start, v->end);
 	}
 	return r < 0 ? r : plan_run(&plan);
 }

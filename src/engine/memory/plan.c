@@ -46,17 +46,17 @@ static bool may_be_huge(const struct plan *p, const VmaEntry *v)
 	return p->huge_always || (advice & 1ull << MADV_HUGEPAGE);
 }
 
-static int add_item(struct plan *p, const VmaEntry *v, const struct page_extent *e, bool huge)
+static int add_item(struct plan *p, const struct page_extent *e, bool huge)
 {
 	if (arena_grow(&p->arena, &p->items, p->n) < 0)
 		return fail(p->rs->failure, -ENOMEM, "no memory for a list of pages");
-	p->items[p->n++] = (struct plan_item){ v, *e, huge };
+	p->items[p->n++] = (struct plan_item){ p->n_areas - 1, *e, huge };
 	p->bytes += e->size;
 	return 0;
 }
 
 /* One extent, within a run without holes up to @run_start and @run_end: its whole huge pages apart from its ends. */
-static int add_extent(struct plan *p, const VmaEntry *v, const struct page_extent *e, uint64_t run_start, uint64_t run_end)
+static int add_extent(struct plan *p, const struct page_extent *e, uint64_t run_start, uint64_t run_end)
 {
 	uint64_t first = (run_start + FILL_BLOCK - 1) / FILL_BLOCK * FILL_BLOCK, last = run_end / FILL_BLOCK * FILL_BLOCK;
 	const struct {
@@ -65,20 +65,28 @@ static int add_extent(struct plan *p, const VmaEntry *v, const struct page_exten
 	} parts[] = { { 0, first, false }, { first, last, true }, { MAX(first, last), UINT64_MAX, false } };
 	int r = 0;
 
-	if (first >= last || !may_be_huge(p, v))
-		return add_item(p, v, e, false);
+	if (first >= last || !may_be_huge(p, p->areas[p->n_areas - 1].vma))
+		return add_item(p, e, false);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++) {
 		uint64_t from = MAX(e->vaddr, parts[i].start), to = MIN(e->vaddr + e->size, parts[i].end);
 
 		if (from < to)
-			r = add_item(p, v,
+			r = add_item(p,
 				     &(struct page_extent){ from, to - from, e->offset + (from - e->vaddr), e->fd },
 				     parts[i].huge);
 	}
 	return r;
 }
 
-int plan_add(struct plan *p, const VmaEntry *v, uint64_t start, uint64_t end)
+int plan_area(struct plan *p, const VmaEntry *v, uint64_t start, uint64_t end)
+{
+	if (arena_grow(&p->arena, &p->areas, p->n_areas) < 0)
+		return fail(p->rs->failure, -ENOMEM, "no memory for a list of pages");
+	p->areas[p->n_areas++] = (struct plan_area){ v, start, end };
+	return 0;
+}
+
+int plan_add(struct plan *p, uint64_t start, uint64_t end)
 {
 	size_t i = page_extents_search(p->extents, start);
 	uint64_t run_start = 0, run_end = 0;
@@ -95,7 +103,7 @@ int plan_add(struct plan *p, const VmaEntry *v, uint64_t start, uint64_t end)
 			     k++)
 				run_end += next.size;
 		}
-		r = add_extent(p, v, &e, run_start, run_end);
+		r = add_extent(p, &e, run_start, run_end);
 		if (r < 0)
 			return r;
 	}
@@ -108,26 +116,26 @@ int plan_add(struct plan *p, const VmaEntry *v, uint64_t start, uint64_t end)
  * Memory that is not writable becomes so only where there is something to write into it, until vma_protect(): a
  * reservation of terabytes would be refused, because what is writable is charged. Huge pages are asked for before.
  */
-static int prepare_vma(struct plan *p, const VmaEntry *v, bool writable, bool huge)
+static int prepare_area(struct plan *p, const struct plan_area *a, bool writable, bool huge)
 {
+	const VmaEntry *v = a->vma;
 	struct remote *rm = p->task->remote;
 	int r = remote_reserve(rm, 2, 0);
 
 	if (r < 0)
 		return r;
 	if (writable && !(v->prot & PROT_WRITE))
-		remote_add(rm, "cannot make its memory writable", SYS_mprotect, v->start, v->end - v->start,
+		remote_add(rm, "cannot make its memory writable", SYS_mprotect, a->start, a->end - a->start,
 			   v->prot | PROT_WRITE, 0, 0, 0);
 	if (huge && v->has_madv && (v->madv & 1ull << MADV_HUGEPAGE))
-		(void)remote_add(rm, NULL, SYS_madvise, v->start, v->end - v->start, MADV_HUGEPAGE, 0, 0, 0);
+		(void)remote_add(rm, NULL, SYS_madvise, a->start, a->end - a->start, MADV_HUGEPAGE, 0, 0, 0);
 	return 0;
 }
 
-static bool vma_has_huge(const struct plan *p, size_t i)
+/* Whose first item is @i. */
+static bool area_has_huge(const struct plan *p, size_t i)
 {
-	const VmaEntry *v = p->items[i].vma;
-
-	for (; i < p->n && p->items[i].vma == v; i++) {
+	for (size_t first = i; i < p->n && p->items[i].area == p->items[first].area; i++) {
 		if (p->items[i].huge)
 			return true;
 	}
@@ -250,11 +258,11 @@ static int read_inside(struct plan *p)
 		return r;
 	rd->p = p;
 	for (size_t i = 0; r == 0 && i < p->n; i++) {
-		if (i == 0 || p->items[i].vma != p->items[i - 1].vma) {
+		if (i == 0 || p->items[i].area != p->items[i - 1].area) {
 			/* What must run before is not to be run by others than run_reads(). */
 			r = remote_fits(p->task->remote, 2, 0) ? 0 : run_reads(rd);
 			if (r == 0)
-				r = prepare_vma(p, p->items[i].vma, true, vma_has_huge(p, i));
+				r = prepare_area(p, &p->areas[p->items[i].area], true, area_has_huge(p, i));
 		}
 		for (uint64_t at = 0; r == 0 && at < p->items[i].from.size; at += READ_MAX_BYTES) {
 			struct page_extent e = p->items[i].from;
@@ -304,10 +312,11 @@ static int make_uffd(struct plan *p, int *ret_fd)
 	return r;
 }
 
-static bool enlist(int uffd, const VmaEntry *v)
+static bool enlist(int uffd, const struct plan_area *a)
 {
+	const VmaEntry *v = a->vma;
 	struct uffdio_register reg = {
-		.range = { v->start, v->end - v->start },
+		.range = { a->start, a->end - a->start },
 		.mode = UFFDIO_REGISTER_MODE_MISSING,
 	};
 
@@ -318,7 +327,7 @@ static bool enlist(int uffd, const VmaEntry *v)
 
 struct pieces {
 	struct fill_piece *items;
-	const VmaEntry **vmas; /* of each */
+	size_t *areas; /* of each */
 	size_t n;
 };
 
@@ -329,9 +338,9 @@ static int add_pieces(struct plan *p, const struct plan_item *item, enum fill_ho
 
 	for (uint64_t at = 0, size; at < e->size; at += size) {
 		size = MIN(e->size - at, FILL_BLOCK - (e->vaddr + at) % FILL_BLOCK);
-		if (arena_grow(&p->arena, &to->items, to->n) < 0 || arena_grow(&p->arena, &to->vmas, to->n) < 0)
+		if (arena_grow(&p->arena, &to->items, to->n) < 0 || arena_grow(&p->arena, &to->areas, to->n) < 0)
 			return fail(p->rs->failure, -ENOMEM, "no memory for a list of pages");
-		to->vmas[to->n] = item->vma;
+		to->areas[to->n] = item->area;
 		to->items[to->n++] = (struct fill_piece){
 			.vaddr = e->vaddr + at, .size = size, .offset = e->offset + at, .fd = e->fd, .how = how
 		};
@@ -348,11 +357,11 @@ static int make_pieces(struct plan *p, int uffd, struct pieces *to)
 	for (size_t i = 0; r == 0 && i < p->n; i++) {
 		const struct plan_item *item = &p->items[i];
 
-		if (i == 0 || item->vma != p->items[i - 1].vma) {
-			huge = vma_has_huge(p, i);
+		if (i == 0 || item->area != p->items[i - 1].area) {
+			huge = area_has_huge(p, i);
 			/* In a registered range a fault would wait for us. */
-			how = !huge && enlist(uffd, item->vma) ? FILL_FRESH : FILL_FAULT;
-			r = prepare_vma(p, item->vma, how == FILL_FAULT, huge);
+			how = !huge && enlist(uffd, &p->areas[item->area]) ? FILL_FRESH : FILL_FAULT;
+			r = prepare_area(p, &p->areas[item->area], how == FILL_FAULT, huge);
 		}
 		if (r == 0)
 			r = add_pieces(p, item, item->huge ? FILL_HUGE : how, to);
@@ -361,13 +370,13 @@ static int make_pieces(struct plan *p, int uffd, struct pieces *to)
 }
 
 /* The kernel is short of huge pages: small ones for what is left, where a uffd is to be had. */
-static void give_up_huge(int uffd, struct pieces *to)
+static void give_up_huge(const struct plan *p, int uffd, struct pieces *to)
 {
 	enum fill_how how = FILL_FAULT;
 
 	for (size_t i = 0; i < to->n; i++) {
-		if (i == 0 || to->vmas[i] != to->vmas[i - 1])
-			how = enlist(uffd, to->vmas[i]) ? FILL_FRESH : FILL_FAULT;
+		if (i == 0 || to->areas[i] != to->areas[i - 1])
+			how = enlist(uffd, &p->areas[to->areas[i]]) ? FILL_FRESH : FILL_FAULT;
 		to->items[i].how = how;
 	}
 }
@@ -387,7 +396,7 @@ static int fill_outside(struct plan *p)
 	if (r == 0)
 		r = fill_memory(pid, uffd, to.items, to.n, p->rs->failure);
 	if (r > 0) {
-		give_up_huge(uffd, &to);
+		give_up_huge(p, uffd, &to);
 		r = fill_memory(pid, uffd, to.items, to.n, p->rs->failure);
 	}
 	return r;

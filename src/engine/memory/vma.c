@@ -13,6 +13,7 @@
 #include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
 #include "engine/memory/aio.h"
+#include "engine/memory/share.h"
 #include "engine/memory/shmem.h"
 #include "engine/memory/track.h"
 
@@ -557,6 +558,20 @@ static int map_one(struct restore *rs, struct rtask *task, struct mapped_files *
 	return 0;
 }
 
+int vma_map_one(struct restore *rs, struct rtask *task, const VmaEntry *v)
+{
+	struct mapped_files have = {};
+	int r;
+
+	r = map_one(rs, task, &have, v);
+	for (size_t i = 0; r == 0 && i < have.n; i++) {
+		r = remote_reserve(task->remote, 1, 0);
+		if (r == 0)
+			remote_add(task->remote, "cannot close a descriptor", SYS_close, have.number[i], 0, 0, 0, 0, 0);
+	}
+	return r;
+}
+
 int vma_map(struct restore *rs, struct rtask *task)
 {
 	struct mapped_files have = {};
@@ -566,6 +581,8 @@ int vma_map(struct restore *rs, struct rtask *task)
 		const VmaEntry *v = task->mm->vmas[i];
 
 		if (v->status & (VMA_VVAR | VMA_VDSO | VMA_VSYSCALL | VMA_GUARD | VMA_UPROBES))
+			continue;
+		if (share_holds(task, v))
 			continue;
 		FAILURE_SCOPE(rs->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
 		r = map_one(rs, task, &have, v);
@@ -609,7 +626,8 @@ int vma_protect(struct restore *rs, struct rtask *task)
 				   v->end - v->start, MADV_GUARD_INSTALL, 0, 0, 0);
 			continue;
 		}
-		if (vma_is_private(v->status) && !(v->prot & PROT_WRITE))
+		/* What is held was another's, and may have its protection. */
+		if (vma_is_private(v->status) && (!(v->prot & PROT_WRITE) || share_holds(task, v)))
 			remote_add(rm, "cannot protect", SYS_mprotect, v->start, v->end - v->start,
 				   v->prot, 0, 0, 0);
 		if (v->flags & MAP_LOCKED)

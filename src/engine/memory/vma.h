@@ -64,5 +64,7 @@ static inline bool vma_is_private(uint32_t status)
 int vma_check(struct restore *rs, const struct rtask *task) _must_check_;
 /* Makes all mappings in an empty task. What is not writable becomes so while its pages are read, until vma_protect(). */
 int vma_map(struct restore *rs, struct rtask *task) _must_check_;
+/* One of them before the others. Its calls are still to be run. */
+int vma_map_one(struct restore *rs, struct rtask *task, const VmaEntry *v) _must_check_;
 /* Final protection, advice and guards. */
 int vma_protect(struct restore *rs, struct rtask *task) _must_check_;
