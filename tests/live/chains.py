@@ -6,7 +6,7 @@ Every set, restored in turn, must have exactly the memory of its instant.
 
 Environment: LIVE_GENERATIONS  how many (default 12)
              LIVE_SEED         of the program and of the order of actions (default: another each time, said)
-             LIVE_HUGETLB      anything: with hugetlb memory; the machine must have some huge pages free all the time
+             LIVE_HUGETLB      anything: with hugetlb memory; the machine must have a huge page free all the time, one is best
              LIVE_SNAPSHOTS    words for --snapshot, one of them at random for each (default: all)
 """
 import contextlib
@@ -271,6 +271,20 @@ def every_way_in_which_memory_changes_is_seen(chain):
 every_way_in_which_memory_changes_is_seen.program = 'tracked'
 
 
+def huge_pages_of_a_store_that_is_empty_are_the_programs(chain):
+    chain.take(parent=0, snapshot='cow')
+    for snapshot in ('cow', 'cow', 'pre-copy', 'stop-copy'):
+        chain.step()
+        chain.take(snapshot=snapshot)
+    chain.end()
+    for number in range(1, chain.number + 1):
+        chain.restore(number)
+
+
+huge_pages_of_a_store_that_is_empty_are_the_programs.program = 'tracked hugetlb'
+huge_pages_of_a_store_that_is_empty_are_the_programs.needs = 'LIVE_HUGETLB'
+
+
 def a_process_that_executes_is_full_once(chain):
     chain.take(parent=0)
     chain.step()
@@ -306,6 +320,7 @@ a_stock_criu_restores_each_generation.needs = 'SNAPMGR_PEER_CRIU'
 SCENARIOS = [
     a_stock_criu_restores_each_generation,
     every_way_in_which_memory_changes_is_seen,
+    huge_pages_of_a_store_that_is_empty_are_the_programs,
     a_process_that_executes_is_full_once,
     every_generation_has_the_memory_of_its_instant,
     a_tree_that_rests_costs_next_to_nothing,

@@ -64,9 +64,10 @@ enum kind {
 	DOWN = 1 << 6,	/* grows like a stack */
 	BREAK = 1 << 7,
 	TLB = 1 << 8,
+	CUT = 1 << 9, /* a file of its own, private, which is cut off and so loses even its private pages */
 	ANON = PRIVATE | THP,
-	OWN = ANON | FILED | DOWN | BREAK, /* written copy-on-write */
-	ALL = (1 << 9) - 1,
+	OWN = ANON | FILED | DOWN | BREAK | CUT, /* written copy-on-write */
+	ALL = (1 << 10) - 1,
 };
 
 enum state { HELD, MAYBE /* or zero: freed */, GUARD };
@@ -388,12 +389,12 @@ static void area_open(struct area *a)
 	if (a->fd >= 0)
 		(void)close(a->fd);
 	a->fd = a->kind == MEMFD   ? memfd_create("torture", MFD_CLOEXEC)
-		: a->kind == GHOST ? open_nameless(0)
+		: a->kind & (GHOST | CUT) ? open_nameless(0)
 		: a->kind == FILED ? open(live_path("base"), O_RDONLY | O_CLOEXEC)
 				   : -1;
-	if (a->kind & (MEMFD | GHOST | FILED))
+	if (a->kind & (MEMFD | GHOST | FILED | CUT))
 		live_need(a->fd >= 0, "open of kind %#x", a->kind);
-	if (a->kind & (MEMFD | GHOST))
+	if (a->kind & (MEMFD | GHOST | CUT))
 		live_need(ftruncate(a->fd, (off_t)(a->pages * PAGE)) == 0, "ftruncate");
 }
 
@@ -594,6 +595,14 @@ static void drop(struct area *a)
 	}
 }
 
+static void cut(struct area *a)
+{
+	live_need(ftruncate(a->fd, 0) == 0 && ftruncate(a->fd, (off_t)(a->pages * PAGE)) == 0, "ftruncate");
+	forget(a, 0, a->pages);
+	if (!a->read_only && pick(2))
+		page_write(a, pick((unsigned)a->pages));
+}
+
 static void free_pages(struct area *a)
 {
 	struct range r = pick_range(a, 8);
@@ -757,7 +766,7 @@ static _Noreturn void be_a_child(void)
 		} else if (a->unforked) {
 			give_back(a->at, a->pages);
 			a->at = NULL;
-		} else if (a->kind & (SHARED | MEMFD | GHOST)) {
+		} else if (a->kind & (SHARED | MEMFD | GHOST | CUT)) {
 			live_need(munmap(a->at, a->pages * PAGE) == 0, "munmap");
 			give_back(a->at, a->pages);
 			a->at = NULL;
@@ -823,7 +832,7 @@ static const struct step {
 	{ write_by_kernel, ALL & ~TLB, 60, false },
 	{ write_file, MEMFD | GHOST, 10, false },
 	{ poke, OWN, 6, false },
-	{ move, ANON | FILED | SHARED | MEMFD | GHOST, 10, false },
+	{ move, ANON | FILED | CUT | SHARED | MEMFD | GHOST, 10, false },
 	{ leave_behind, ANON, 5, false },
 	{ resize, ANON, 10, false },
 	{ renew, ALL & ~(BREAK | TLB), 4, false },
@@ -833,6 +842,7 @@ static const struct step {
 	{ protect, ALL & ~(BREAK | TLB), 8, false },
 	{ split, ANON | FILED, 4, false },
 	{ drop, OWN, 30, false },
+	{ cut, CUT, 30, false },
 	{ free_pages, ANON, 10, false },
 	{ guard, ANON, 4, false },
 	{ unguard, ANON, 4, false },
@@ -952,8 +962,8 @@ static void make_tlb(struct area *a, bool wanted)
 
 int main(int argc, char **argv)
 {
-	static const enum kind kinds[] = { PRIVATE, THP,   FILED, SHARED,  PRIVATE,
-					   THP,	    MEMFD, DOWN,  PRIVATE, GHOST };
+	static const enum kind kinds[] = { PRIVATE, THP, FILED, SHARED, PRIVATE,
+					    THP,     MEMFD, DOWN, CUT, GHOST };
 
 	live_start();
 	if (argc > 1)

@@ -46,6 +46,7 @@ struct area {
 	unsigned char *at, *other;
 	size_t pages;
 	int fd;
+	bool only_by_name;
 	uint64_t want[3 * HUGE];
 };
 
@@ -208,7 +209,8 @@ static void step_moved_over(struct area *a, unsigned n)
 {
 	size_t size = HUGE * PAGE;
 
-	live_need(mremap(a->other, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, a->at) == a->at, "mremap");
+	live_need(mremap(a->other, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, a->at) == a->at,
+		  "mremap");
 	for (size_t page = 0; page < HUGE; page++)
 		a->want[page] = (uint64_t)n * UINT32_MAX + page;
 	map_at(a->other, HUGE);
@@ -230,7 +232,8 @@ static void step_grown(struct area *a, unsigned n)
 {
 	unsigned char *behind = a->at + PAGES / 2 * PAGE, *middle = a->at + PAGES / 4 * PAGE;
 
-	live_need(mmap(behind, PAGES / 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == behind,
+	live_need(mmap(behind, PAGES / 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		       -1, 0) == behind,
 		  "mmap");
 	live_need(mprotect(a->at, 2 * PAGE, PROT_READ) == 0, "mprotect");
 	map_at(behind, PAGES / 4);
@@ -442,11 +445,23 @@ static void step_holes(struct area *a, unsigned n)
 		put_range(a, 0, 3 * HUGE);
 		break;
 	default:
-		to = mremap(a->at + HUGE * PAGE, HUGE * PAGE, HUGE * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+		to = mremap(a->at + HUGE * PAGE, HUGE * PAGE, HUGE * PAGE,
+			    MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
 		live_need(to != MAP_FAILED, "mremap");
 		is_now(a, HUGE, 2 * HUGE, 0);
 		put(a, 2 * HUGE - 1);
 	}
+}
+
+/* Not without being asked for by name: from a store of the whole machine. */
+static void make_hugetlb(struct area *a)
+{
+	a->pages = HUGE;
+	a->at = mmap(NULL, HUGE * PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+	if (a->at == MAP_FAILED)
+		live_skip("no huge page is free");
+	put_range(a, 0, HUGE / 2);
 }
 
 /* ---- written by the kernel in our name ---- */
@@ -808,6 +823,7 @@ static struct area areas[] = {
 	{ .name = "cow", .make = make_cow, .step = step_cow },
 	{ .name = "late", .make = make_private, .step = step_late },
 	{ .name = "unforked", .make = make_unforked, .step = step_written },
+	{ .name = "hugetlb", .make = make_hugetlb, .step = step_written, .only_by_name = true },
 };
 enum { N_AREAS = sizeof(areas) / sizeof(areas[0]) };
 
@@ -874,7 +890,7 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "exec") == 0)
 		return main_exec(argv);
 	for (size_t i = 0; i < N_AREAS; i++) {
-		if (argc == 1 || strcmp(argv[1], areas[i].name) == 0)
+		if (argc == 1 ? !areas[i].only_by_name : strcmp(argv[1], areas[i].name) == 0)
 			areas[i].make(&areas[i]);
 	}
 	live_ready();

@@ -154,9 +154,10 @@ static int add_piece(struct planning *p, uint64_t start, uint64_t end, bool stor
 	return 0;
 }
 
+/* Of a file: when it is cut off while the tree runs, a child loses its copies of the pages as well. */
 static bool is_inherited(const struct vma *v)
 {
-	return !(v->status & (VMA_VDSO | VMA_AIORING)) &&
+	return !(v->status & (VMA_VDSO | VMA_AIORING | VMA_FILE_PRIVATE)) &&
 	       !(v->madv & ((1ull << MADV_DONTFORK) | (1ull << MADV_WIPEONFORK)));
 }
 

@@ -8,13 +8,16 @@
  * it by a remote call. Should we die it is killed, the task keeps the zombie, and the next dump has it reaped (tree.c).
  *
  * What a child does not inherit (MADV_DONTFORK, MADV_WIPEONFORK, the vdso, rings of AIO, and the page in which the stub
- * was) is read in the freeze.
+ * was), or may lose (private pages of files), is read in the freeze. A task with huge pages of hugetlb that a child would
+ * share gets no shadow: to copy one on write takes another from the machine's store, and where that is empty the kernel takes the
+ * child's away, or kills the application.
  */
 #include "engine/memory/take.h"
 
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "basic/clock.h"
 #include "basic/sys.h"
@@ -23,10 +26,13 @@
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/copy.h"
 #include "engine/memory/page-plan.h"
+#include "engine/memory/vma.h"
 
 enum { PAGE = 4096 };
 
 #define FALLBACK_REFUSED "the kernel refused to clone a shadow (limits of processes or memory)"
+
+#define FALLBACK_HUGETLB "it has private memory of hugetlb, which cannot be shared for long"
 
 /* Rather it than the application, should memory run out while pages are copied on write. */
 static void offer_to_oom_killer(int proc_fd)
@@ -50,9 +56,26 @@ static int open_shadow(struct dump *d, struct task *task)
 	return 0;
 }
 
+static bool would_share_hugetlb(const struct task *task)
+{
+	for (size_t i = 0; i < task->n_vmas; i++) {
+		const struct vma *v = &task->vmas[i];
+
+		if ((v->flags & MAP_HUGETLB) && vma_is_private(v->status) && !(v->madv & 1ull << MADV_DONTFORK))
+			return true;
+	}
+	return false;
+}
+
 static int cow_in_task(struct dump *d, struct task *task, struct remote *rm)
 {
 	int r, refused = 0;
+
+	if (would_share_hugetlb(task)) {
+		d->stats->fallback = FALLBACK_HUGETLB;
+		dump_note(d, "task %d: %s; its memory is copied while it is frozen", task->pid, FALLBACK_HUGETLB);
+		return 0;
+	}
 
 	rm->options = task_leader(task)->trace_options;
 	r = remote_fork(rm, CLONE_FILES | CLONE_FS | CLONE_SYSVSEM | CLONE_IO, &task->shadow, &refused);
