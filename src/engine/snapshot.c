@@ -186,7 +186,9 @@ static void give_tracker_back(struct snapshot *s, int parent_fd)
 
 static bool rounds_pay(const struct snapshot *s, const struct forecast_facts *facts)
 {
-	return s->options->snapshot == SNAPSHOT_PRE_COPY || facts->written > ROUND_WORTH_BYTES;
+	if (s->options->snapshot == SNAPSHOT_PRE_COPY)
+		return true;
+	return facts->written > ROUND_WORTH_BYTES && !forecast_cow_is_short(facts);
 }
 
 static int choose_by_forecast(struct snapshot *s, const struct forecast_facts *facts)

@@ -33,6 +33,19 @@ static void huge_pages_are_cheap_to_clone(void **state)
 	assert_true(forecast_usec(&huge, SNAPSHOT_COW) < forecast_usec(&big, SNAPSHOT_COW) / 5);
 }
 
+static void cow_is_short_where_pages_are_huge_and_it_can_be_had(void **state)
+{
+	struct forecast_facts huge = big, tied;
+
+	(void)state;
+	huge.huge = huge.populated;
+	tied = huge;
+	tied.can_cow = false;
+	assert_true(forecast_cow_is_short(&huge));
+	assert_false(forecast_cow_is_short(&tied));
+	assert_false(forecast_cow_is_short(&big));
+}
+
 static void more_huge_pages_than_memory_do_no_harm(void **state)
 {
 	struct forecast_facts odd = big;
@@ -88,6 +101,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_written_is_what_stop_copy_costs),
 		cmocka_unit_test(huge_pages_are_cheap_to_clone),
+		cmocka_unit_test(cow_is_short_where_pages_are_huge_and_it_can_be_had),
 		cmocka_unit_test(more_huge_pages_than_memory_do_no_harm),
 		cmocka_unit_test(the_shorter_freeze_is_chosen),
 		cmocka_unit_test(shared_memory_is_frozen_for_in_any_way),

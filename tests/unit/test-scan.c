@@ -5,6 +5,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cmocka.h>
 
 #include "basic/cleanup.h"
@@ -130,6 +137,44 @@ static void the_visitor_can_end_it_and_a_short_file_is_an_error(void **state)
 	assert_int_equal(scan_pages(fd, 0, 600 * PAGE, &caps, see, &s), -ENODATA);
 }
 
+/* Write-protects, or no longer. */
+static void protect(int uffd, char *from, size_t pages, bool on)
+{
+	struct uffdio_writeprotect wp = { { (uintptr_t)from, pages * PAGE }, on ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+
+	assert_int_equal(ioctl(uffd, UFFDIO_WRITEPROTECT, &wp), 0);
+}
+
+static void a_mark_is_found_until_the_page_is_written_whether_it_is_there_or_not(void **state)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | 1 << 13 | 1 << 15 }; /* UNPOPULATED, ASYNC */
+	_cleanup_close_ int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY),
+			    pagemap = sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	char *p = mmap(NULL, 64 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uintptr_t start = (uintptr_t)p, end = start + 64 * PAGE;
+	struct uffdio_register reg = { { start, 64 * PAGE }, UFFDIO_REGISTER_MODE_WP, 0 };
+
+	(void)state;
+	assert_true(p != MAP_FAILED && pagemap >= 0);
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) < 0)
+		skip();
+	assert_int_equal(madvise(p, 64 * PAGE, MADV_NOHUGEPAGE), 0);
+	memset(p, 1, 32 * PAGE);
+	assert_int_equal(ioctl(uffd, UFFDIO_REGISTER, &reg), 0);
+	assert_false(scan_has_marks(pagemap, start, end));
+	protect(uffd, p + 31 * PAGE, 1, true);
+	assert_true(scan_has_marks(pagemap, start, end));
+	assert_false(scan_has_marks(pagemap, start, start + 31 * PAGE));
+	p[31 * PAGE] = 2;
+	assert_false(scan_has_marks(pagemap, start, end));
+	protect(uffd, p + 63 * PAGE, 1, true); /* nothing is there */
+	assert_true(scan_has_marks(pagemap, start, end));
+	protect(uffd, p, 64, false);
+	assert_false(scan_has_marks(pagemap, start, end));
+	(void)munmap(p, 64 * PAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -137,6 +182,7 @@ int main(void)
 		cmocka_unit_test(without_tracking_all_that_is_there_is_written),
 		cmocka_unit_test(ranges_are_whole_across_reads),
 		cmocka_unit_test(the_visitor_can_end_it_and_a_short_file_is_an_error),
+		cmocka_unit_test(a_mark_is_found_until_the_page_is_written_whether_it_is_there_or_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@ enum {
 	CLONE_USEC_PER_GIB = 22000,
 	CLONE_USEC_PER_HUGE_GIB = 1000,
 	ENOUGH_BYTES = 8 << 20, /* copied in less than a freeze costs anyway */
+	SHORT_USEC = 20000,	/* of cow: rounds would cost the application more than they spare it */
 };
 
 #define GIB		 (1ull << 30)
@@ -51,6 +52,11 @@ enum snapshot_mode forecast_choose(const struct forecast_facts *f)
 	return f->can_cow && forecast_usec(f, SNAPSHOT_COW) < forecast_usec(f, SNAPSHOT_STOP_COPY) ?
 		       SNAPSHOT_COW :
 		       SNAPSHOT_STOP_COPY;
+}
+
+bool forecast_cow_is_short(const struct forecast_facts *f)
+{
+	return f->can_cow && forecast_usec(f, SNAPSHOT_COW) <= SHORT_USEC;
 }
 
 bool forecast_goes_on(uint64_t before, uint64_t now)

@@ -30,6 +30,9 @@ uint64_t forecast_usec(const struct forecast_facts *facts, enum snapshot_mode mo
 /* The way that freezes the tree for less: SNAPSHOT_STOP_COPY or SNAPSHOT_COW. */
 enum snapshot_mode forecast_choose(const struct forecast_facts *facts);
 
+/* Is a freeze by cow so short, as it is of huge pages, that no round of pre-copy is worth it? */
+bool forecast_cow_is_short(const struct forecast_facts *facts);
+
 /*
  * Is another round of pre-copy worth it?
  * @before, @now:	what a set would have stored before the last round, and would store now

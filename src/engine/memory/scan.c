@@ -263,6 +263,25 @@ int scan_arm(int pagemap_fd, uint64_t start, uint64_t end)
 	return 0;
 }
 
+bool scan_has_marks(int pagemap_fd, uint64_t start, uint64_t end)
+{
+	struct scan_region region;
+	struct scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)&region,
+		.vec_len = 1,
+		.max_pages = 1,
+		.category_inverted = SCAN_WRITTEN,
+		.category_mask = SCAN_WRITTEN,
+		.category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED,
+		.return_mask = SCAN_WRITTEN,
+	};
+
+	return SYS_CALL(ioctl(pagemap_fd, PAGEMAP_SCAN_, &arg)) != 0;
+}
+
 bool scan_is_watched(int pagemap_fd, uint64_t at)
 {
 	struct scan_region region;

@@ -60,5 +60,11 @@ int scan_entries(int pagemap_fd, uint64_t start, uint64_t *ret_entries, size_t n
 /* Write-protects what is there in a range that is registered for it. */
 int scan_arm(int pagemap_fd, uint64_t start, uint64_t end);
 
+/*
+ * Is any page of a registered range, there or not, marked as not written since it was armed? True also where the kernel does
+ * not tell.
+ */
+bool scan_has_marks(int pagemap_fd, uint64_t start, uint64_t end);
+
 /* Is the mapping at @at registered for asynchronous write protection, by whomever? */
 bool scan_is_watched(int pagemap_fd, uint64_t at);
