@@ -17,6 +17,7 @@
 
 #include <inttypes.h>
 #include <linux/kcmp.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -624,6 +625,26 @@ static int prepare(struct dump *d)
 	return r;
 }
 
+/*
+ * While the tree stands still for moments only, nobody's work goes before ours: on a busy machine most of a freeze would be
+ * waiting for a processor. (nice(2) does nothing between sessions that have groups of their own.) Not while all of its
+ * memory is copied: that would hold a processor for seconds.
+ */
+static bool hurry(const struct dump *d)
+{
+	static const struct sched_param first = { .sched_priority = 1 };
+
+	if (!d->take->deferred && !d->tracked)
+		return false;
+	return SYS_CALL(sched_getscheduler(0)) == SCHED_OTHER &&
+	       SYS_CALL(sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &first)) == 0;
+}
+
+static void take_time(void)
+{
+	(void)SYS_CALL(sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){}));
+}
+
 static int freeze_and_save(struct dump *d)
 {
 	int r;
@@ -728,9 +749,11 @@ int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *f
 		.parent_fd = -EBADF,
 	};
 	uint64_t start = clock_monotonic_usec(), freeze, thaw;
+	bool hurries;
 	int r;
 
 	r = prepare(&d);
+	hurries = hurry(&d);
 	freeze = clock_monotonic_usec();
 	if (r == 0)
 		r = freeze_and_save(&d);
@@ -741,10 +764,16 @@ int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *f
 	count_tasks(&d);
 	release(&d, r);
 	thaw = clock_monotonic_usec();
+	if (hurries)
+		take_time();
 	if (r == 0 && is_left(&d))
 		r = finish(&d);
-	if (d.take->done)
+	if (d.take->done) { /* may stop the tree once more */
+		hurries = hurry(&d);
 		d.take->done(&d);
+		if (hurries)
+			take_time();
+	}
 	count(&d, start, thaw - freeze);
 	if (r < 0 && !failure->error)
 		r = fail(failure, r, "cannot dump");
