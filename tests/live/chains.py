@@ -242,7 +242,7 @@ def a_forecast_above_the_limit_leaves_all_as_it_was(chain):
     shutil.rmtree(chain.set(number))
     chain.take()
     check(chain.pages(2) < chain.pages(1) * 0.1, 'and the chain goes on')
-    os.kill(chain.pid, signal.SIGCONT)
+    chain.resume()
     chain.content()
 
 
