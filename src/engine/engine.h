@@ -145,6 +145,7 @@ struct engine_stats {
 	uint64_t forking_usec; /* restore: making the tasks */
 	uint64_t pages_scanned;
 	uint64_t pages_skipped_parent; /* dump: found in the parent set */
+	uint64_t pages_unchanged;      /* of them, those that may have been written, but are the same */
 	uint64_t pages_written;
 	uint64_t pages_restored;
 	uint64_t pages_compared;    /* restore: with the parent process's, and of these */

@@ -81,6 +81,7 @@ void stats_print_dump(FILE *out, const struct engine_stats *s)
 		      "Total time: %" PRIu64 " us\n"
 		      "Memory pages scanned: %" PRIu64 "\n"
 		      "Memory pages skipped from parent: %" PRIu64 "\n"
+		      "Memory pages written to, but unchanged: %" PRIu64 "\n"
 		      "Memory pages written: %" PRIu64 "\n"
 		      "Shared memory pages scanned: %" PRIu64 "\n"
 		      "Shared memory pages skipped from parent: %" PRIu64 "\n"
@@ -89,7 +90,7 @@ void stats_print_dump(FILE *out, const struct engine_stats *s)
 		      "Tasks: %" PRIu32 "\n"
 		      "Threads: %" PRIu32 "\n",
 		      s->freezing_usec, s->frozen_usec, s->memdump_usec, s->memwrite_usec,
-		      s->total_usec, s->pages_scanned, s->pages_skipped_parent, s->pages_written,
+		      s->total_usec, s->pages_scanned, s->pages_skipped_parent, s->pages_unchanged, s->pages_written,
 		      s->shpages_scanned, s->shpages_skipped_parent, s->shpages_written, s->bytes_written, s->n_tasks, s->n_threads);
 	print_taking(out, s);
 }

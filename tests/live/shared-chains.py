@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Chains of image sets of a tree whose shared memory does not hold still (shared-churn.c).
+"""Chains of image sets in which contents decide: of a tree whose shared memory does not hold still (shared-churn.c), and of
+a program that writes pages without changing them (rewritten.c).
 
-Every set, restored in turn by us and, across, by a CRIU, must have exactly the shared memory of its instant.
+Every set, restored in turn by us and, across, by a CRIU, must have exactly the memory of its instant.
 """
 import glob
 import os
@@ -123,12 +124,26 @@ def criu_restores_sets_that_continue_others(chain, criu):
         chain.restore(number)
 
 
+def pages_that_are_written_but_not_changed_are_not_stored_again(chain):
+    chain.take(parent=0)
+    for mode in ('stop-copy', 'cow', 'pre-copy', 'stop-copy'):
+        time.sleep(0.2)
+        chain.take(snapshot=mode)
+        share = chain.pages(chain.number) / chain.pages(1)
+        check(share < 0.5, f'{mode}: {share:.0%} of all pages')
+    chain.end()
+    for number in range(1, chain.number + 1):
+        chain.restore(number)
+
+
+pages_that_are_written_but_not_changed_are_not_stored_again.program = 'rewritten'
 SCENARIOS = [
     every_generation_has_the_shared_memory_of_its_instant,
     shared_memory_that_rests_is_not_stored_again,
     a_pre_dump_stores_what_the_dump_then_need_not,
     a_set_without_tracker_is_full_and_needs_no_parent,
     a_damaged_parent_costs_only_room,
+    pages_that_are_written_but_not_changed_are_not_stored_again,
 ]
 
 
@@ -151,7 +166,7 @@ def main():
                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
         say('SKIP: this kernel cannot track memory')
         return frame.SKIP
-    failed = sum(run_one(scenario, ours[0], 'shared-churn') for scenario in SCENARIOS
+    failed = sum(run_one(scenario, ours[0], getattr(scenario, 'program', 'shared-churn')) for scenario in SCENARIOS
                  if not wanted or scenario.__name__ in wanted)
     if peers and (not wanted or 'across' in wanted):
         # CRIU restores SysV segments in an IPC namespace of the tree only.

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "engine/memory/compare.h"
 #include "engine/memory/pages.h"
 
 enum {
@@ -146,10 +147,14 @@ static int put_ranges(struct pages_writer *w, const struct page_plan *plan)
 
 int copy_plan(struct dump *d, struct task *task, int mem_fd, bool moving)
 {
-	struct copying c = { .plan = task->plan, .mem_fd = mem_fd, .moving = moving };
+	struct copying c = { .mem_fd = mem_fd, .moving = moving };
 	struct pages_writer w;
 	int r;
 
+	r = compare_plan(d, task, mem_fd, /* frozen= */ !moving && mem_fd == task->mem_fd);
+	if (r < 0)
+		return r;
+	c.plan = task->plan;
 	r = pages_writer_open(&w, d, IMAGE_PAGEMAP, task->vpid);
 	if (r == 0)
 		r = put_ranges(&w, task->plan);

@@ -132,25 +132,35 @@ static int add_guard(struct planning *p, uint64_t start, uint64_t end)
 	return 0;
 }
 
-static int add_piece(struct planning *p, uint64_t start, uint64_t end, bool stored, bool inherited)
+static bool goes_on(const struct plan_range *last, const struct plan_range *piece)
 {
-	struct page_plan *plan = p->plan;
-	struct plan_range *last = plan->n ? &plan->ranges[plan->n - 1] : NULL;
-	uint64_t offset = plan->stored_bytes;
+	return last->end == piece->start && last->stored == piece->stored && last->inherited == piece->inherited &&
+	       (last->bytes ? last->bytes + (last->end - last->start) == piece->bytes : !piece->bytes);
+}
 
-	if (start == end)
-		return 0;
-	if (stored)
-		plan->stored_bytes += end - start;
-	if (last && last->end == start && last->stored == stored && last->inherited == inherited) {
-		last->end = end;
+int page_plan_add(struct arena *a, struct page_plan *plan, struct plan_range piece)
+{
+	struct plan_range *last = plan->n ? &plan->ranges[plan->n - 1] : NULL;
+
+	piece.offset = plan->stored_bytes;
+	if (piece.stored)
+		plan->stored_bytes += piece.end - piece.start;
+	if (last && goes_on(last, &piece)) {
+		last->end = piece.end;
 		return 0;
 	}
-	if (arena_grow(&p->d->arena, &plan->ranges, plan->n) < 0)
+	if (arena_grow(a, &plan->ranges, plan->n) < 0)
+		return -ENOMEM;
+	plan->ranges[plan->n++] = piece;
+	return 0;
+}
+
+static int add_piece(struct planning *p, uint64_t start, uint64_t end, bool stored, bool inherited)
+{
+	struct plan_range piece = { .start = start, .end = end, .stored = stored, .inherited = inherited };
+
+	if (start < end && page_plan_add(&p->d->arena, p->plan, piece) < 0)
 		return fail(p->d->failure, -ENOMEM, "no memory for a plan");
-	plan->ranges[plan->n++] = (struct plan_range){
-		.start = start, .end = end, .offset = offset, .stored = stored, .inherited = inherited
-	};
 	return 0;
 }
 
@@ -352,7 +362,8 @@ int page_plan_make(struct dump *d, struct task *task)
 		r = parent_find(d, task->vpid, &parent);
 		if (r < 0)
 			return r;
-		p.parent = parent->level;
+		p.parent = p.plan->parent = parent->level;
+		p.plan->chain = &parent->chain;
 	}
 	r = plan_mappings(&p);
 	if (r == 0)

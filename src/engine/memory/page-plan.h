@@ -10,6 +10,9 @@
 
 #include "engine/dump.h"
 
+struct page_chain;
+struct page_level;
+
 struct plan_range {
 	uint64_t start, end;
 	uint64_t offset; /* in the pages file; stored ranges only */
@@ -22,7 +25,12 @@ struct page_plan {
 	struct plan_range *ranges; /* ascending; of the dump's arena, like @bytes */
 	size_t n;
 	uint64_t stored_bytes;
+	struct page_chain *chain; /* of the parent set, with: */
+	struct page_level *parent; /* this task's pagemap there; NULL: none that counts */
 };
+
+/* Appends @piece, but for its offset. Pieces that go on where the last ended become one with it. 0 or -ENOMEM. */
+int page_plan_add(struct arena *a, struct page_plan *plan, struct plan_range piece) _must_check_;
 
 /*
  * page_plan_preload() - load the pagemaps of the parent set, before the tree is frozen

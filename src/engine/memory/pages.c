@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "basic/sys.h"
 
@@ -260,6 +261,46 @@ static int level_visit(struct page_chain *c, struct page_level *l, uint64_t star
 int page_level_visit(struct page_chain *c, struct page_level *l, uint64_t start, uint64_t end)
 {
 	return level_visit(c, l, start, end, /* must_be_whole= */ false);
+}
+
+struct page_reading {
+	uint64_t start;
+	uint8_t *to;
+	bool *have;
+};
+
+/* Bytes read, of @size at most: as far as the page cache goes. */
+static ssize_t read_cached(int fd, void *to, size_t size, off_t offset)
+{
+	struct iovec iov = { to, size };
+	ssize_t n = SYS_CALL(preadv2(fd, &iov, 1, offset, RWF_NOWAIT));
+
+	return n == -EOPNOTSUPP ? SYS_CALL(pread(fd, to, size, offset)) : n;
+}
+
+static int read_visit(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+{
+	struct page_reading *pr = userdata;
+
+	for (uint64_t done = 0, n_pages; done < size; done += n_pages * PAGE) {
+		size_t at = vaddr + done - pr->start;
+		ssize_t n = read_cached(fd, pr->to + at, size - done, offset + done);
+
+		n_pages = n < PAGE ? 1 : n / PAGE;
+		if (n >= PAGE)
+			memset(pr->have + at / PAGE, true, n_pages);
+	}
+	return 0;
+}
+
+int page_level_read(struct page_chain *c, struct page_level *l, uint64_t start, size_t n_pages, uint8_t *to, bool *have)
+{
+	struct page_reading pr = { start, to, have };
+
+	memset(have, false, n_pages);
+	c->visit = read_visit;
+	c->userdata = &pr;
+	return page_level_visit(c, l, start, start + n_pages * PAGE);
 }
 
 int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pages_visit_fn *visit,

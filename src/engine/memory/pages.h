@@ -81,6 +81,14 @@ int page_level_open(struct page_chain *c, int dir_fd_take, struct page_level **r
 void page_level_close(struct page_level *l); /* and its parents; NULL is fine */
 /* Visits what the level and its parents have of [@start, @end). */
 int page_level_visit(struct page_chain *c, struct page_level *l, uint64_t start, uint64_t end) _must_check_;
+/*
+ * page_level_read() - what the level and its parents have of @n_pages pages, and the page cache has of that
+ * @to:		the pages; @have says which are there
+ *
+ * Nothing waits for a disk, where the file system can say what would. Changes what the chain visits with.
+ */
+int page_level_read(struct page_chain *c, struct page_level *l, uint64_t start, size_t n_pages, uint8_t *to, bool *have)
+	_must_check_;
 /* Index of the first range that ends behind @vaddr. */
 size_t page_level_search(const struct page_level *l, uint64_t vaddr);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The comparison is made in the freeze, and a parent that has to come from the disk would take longer there than storing
- * everything: so it is read beforehand. Objects are opened one at a time, because there may be thousands.
+ * everything: so it is read beforehand, and what has left the page cache by then is not compared with. Objects are opened one at a time, because there may be thousands.
  */
 #include "engine/memory/shmem-parent.h"
 
@@ -150,18 +150,6 @@ static void give_up(struct shmem_parent *p)
 		  p->failure.error ? p->failure.text : "its parent cannot be read");
 }
 
-static int take_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
-{
-	struct shmem_parent *p = userdata;
-	int r;
-
-	r = sys_pread_full(fd, p->to + (vaddr - p->start), size, offset);
-	if (r < 0)
-		return fail(&p->failure, r, "cannot read pages of the parent set");
-	memset(p->have + (vaddr - p->start) / PAGE, true, size / PAGE);
-	return 0;
-}
-
 void shmem_parent_open(struct shmem_parent *p, struct dump *d, uint64_t key)
 {
 	int fd, r;
@@ -171,9 +159,7 @@ void shmem_parent_open(struct shmem_parent *p, struct dump *d, uint64_t key)
 		return;
 	p->chain = (struct page_chain){ .failure = &p->failure,
 					.id = IMAGE_PAGEMAP_SHMEM,
-					.key = key,
-					.visit = take_range,
-					.userdata = p };
+					.key = key };
 	fd = sys_dup(d->parent_fd);
 	r = fd < 0 ? fail(&p->failure, fd, "cannot use the parent set") : page_level_open(&p->chain, fd, &p->level);
 	if (r < 0 && r != -ENOENT)
@@ -185,10 +171,7 @@ void shmem_parent_read(struct shmem_parent *p, uint64_t start, size_t n_pages, u
 	memset(have, false, n_pages);
 	if (!p->level)
 		return;
-	p->start = start;
-	p->to = to;
-	p->have = have;
-	if (page_level_visit(&p->chain, p->level, start, start + n_pages * PAGE) < 0)
+	if (page_level_read(&p->chain, p->level, start, n_pages, to, have) < 0)
 		give_up(p);
 }
 

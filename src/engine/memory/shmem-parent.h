@@ -15,10 +15,6 @@ struct shmem_parent {
 	struct page_chain chain;
 	struct page_level *level; /* NULL: nothing to compare with */
 	struct failure failure;	  /* why, if there should have been */
-	/* of the read under way */
-	uint64_t start;
-	uint8_t *to;
-	bool *have;
 };
 
 /* Does this dump refer to its parent set at all? A set whose private memory is full is full altogether. */
