@@ -239,6 +239,7 @@ int engine_verify(const struct engine_options *options, const struct engine_cont
 	stats->total_usec = clock_monotonic_usec() - start;
 	dir_names_done(&v.names);
 	setchain_done(&v.sc);
+	files_restore_done(&v.rs);
 	arena_done(&v.rs.arena);
 	return r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Everything a restore reads before it makes anything: all images of a set, and the checks of all
- * kinds. A seed is a whole set in one file: "@@NAME" and a newline before the bytes of each image.
+ * kinds; then verify, which reads each image to its end. A seed is a whole set in one file: "@@NAME" and a newline before the bytes of each image.
  * What is refused must come with a sentence.
  */
 #include <stdio.h>
@@ -114,6 +114,11 @@ static void load(int dir_fd)
 	files_restore_done(&rs);
 	shmem_restore_done(rs.shmem);
 	arena_done(&rs.arena);
+	failure_clear(&failure);
+	options.images_dir_fd = dir_fd;
+	if (engine_verify(&options, &context, &stats, &failure) < 0 && !failure.text[0])
+		abort();
+	options.images_dir_fd = -EBADF;
 	engine_options_done(&options);
 }
 

@@ -320,6 +320,8 @@ class Life:
         say('   dump --leave-running')
         first = self.images('images-1')
         self.dumper.run('dump', first, '-t', str(pid), '--leave-running', *target.dump_options)
+        if self.restorer.name == 'snapmgr-engine':
+            self.restorer.run('verify', first, '-W', first)
         self.compare('the original after the dump', before)
         target.poke(pid)
         target.check(pid)
