@@ -466,6 +466,7 @@ static int take_stats(const SnapmgrStats *s, struct criu_answer *a)
 		.pages_scanned = s->pages_scanned,
 		.pages_skipped_parent = s->pages_skipped_parent,
 		.pages_parent = s->pages_parent,
+		.pages_own = s->pages_own,
 		.forecast_usec = s->forecast_usec,
 		.pre_dump_rounds = s->pre_dump_rounds,
 		.pre_dump_pages = s->pre_dump_pages,

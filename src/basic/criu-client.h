@@ -138,6 +138,7 @@ struct criu_stats {
 	uint32_t n_threads;
 	uint64_t pages_scanned;
 	uint64_t pages_skipped_parent;
+	uint64_t pages_own;	/* VERIFY: in the set itself */
 	uint64_t pages_parent;	/* VERIFY: of those, in the parent itself */
 	uint64_t forecast_usec; /* of the time frozen; 0: none was made */
 	uint32_t pre_dump_rounds;

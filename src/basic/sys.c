@@ -109,6 +109,16 @@ int sys_renameat(int dir_fd, const char *from, int to_dir_fd, const char *to)
 	return SYS_CALL(renameat(dir_fd, from, to_dir_fd, to));
 }
 
+int sys_linkat(int dir_fd, const char *path, int to_dir_fd, const char *to)
+{
+	return SYS_CALL(linkat(dir_fd, path, to_dir_fd, to, 0));
+}
+
+int sys_symlinkat(const char *target, int dir_fd, const char *path)
+{
+	return SYS_CALL(symlinkat(target, dir_fd, path));
+}
+
 int sys_exchangeat(int dir_fd, const char *a, int b_dir_fd, const char *b)
 {
 	return SYS_CALL(renameat2(dir_fd, a, b_dir_fd, b, RENAME_EXCHANGE));

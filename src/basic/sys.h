@@ -73,6 +73,8 @@ int sys_socketpair(int type, int fds[2]); /* AF_UNIX, SOCK_CLOEXEC added */
 int sys_mkdirat(int dir_fd, const char *path, mode_t mode);
 int sys_unlinkat(int dir_fd, const char *path, int flags);
 int sys_renameat(int dir_fd, const char *from, int to_dir_fd, const char *to);
+int sys_linkat(int dir_fd, const char *path, int to_dir_fd, const char *to);
+int sys_symlinkat(const char *target, int dir_fd, const char *path);
 int sys_exchangeat(int dir_fd, const char *a, int b_dir_fd, const char *b); /* names change places */
 int sys_fsync(int fd);
 off_t sys_lseek(int fd, off_t offset, int whence);

@@ -23,8 +23,12 @@
 	"g.merge_manifest, g.merge_parent, "                                                       \
 	"(SELECT coalesce(sum(coalesce(l.borrowed_bytes, g.written_bytes)), 0) "                   \
 	"FROM generations AS l WHERE l.parent = g.gen "                                            \
-	"AND l.state NOT IN ('writing', 'deleting', 'deleted'))"
+	"AND l.state NOT IN ('writing', 'deleting', 'deleted')), "                                 \
+	"coalesce(g.live_bytes, g.written_bytes)"
 int generations_read_row(struct query *q, struct generation *ret) _must_check_;
+
+/* The end of generations_seal(): @m has its entries already, in order, and what they name is synced. */
+int generations_seal_listed(int dir_fd, const struct generation *g, struct manifest *m, struct failure *f) _must_check_;
 
 /* What a child's manifest names it by: stays the same when a merge gives it another manifest. */
 const struct manifest_hash *generations_identity(const struct generation *g) _pure_;

@@ -150,6 +150,7 @@ static int read_chain(struct query *q, struct generation *g)
 		return r;
 	g->merge_parent = query_i64(q);
 	g->lent_bytes = MIN(query_u64(q), g->written_bytes);
+	g->live_bytes = MIN(query_u64(q), g->written_bytes);
 	return 0;
 }
 

@@ -197,13 +197,18 @@ int generations_seal(int dir_fd, const struct generation *g, struct failure *f)
 	m = manifest_new(g->gen, g->policy);
 	if (!m)
 		return fail(f, -ENOMEM, "cannot be sealed");
+	r = manifest_scan(m, dir_fd, f);
+	return r < 0 ? r : generations_seal_listed(dir_fd, g, m, f);
+}
+
+int generations_seal_listed(int dir_fd, const struct generation *g, struct manifest *m, struct failure *f)
+{
+	int r;
+
 	m->parent = g->parent;
 	if (g->parent)
 		m->parent_hash = g->parent_manifest;
 	r = facts_put(g, m, f);
-	if (r < 0)
-		return r;
-	r = manifest_scan(m, dir_fd, f);
 	if (r < 0)
 		return r;
 	r = check_link(m, f);
@@ -460,12 +465,13 @@ int generations_set_verified(struct catalog *c, int64_t gen, enum manifest_level
 	return query_run(&q);
 }
 
-int generations_set_borrowed(struct catalog *c, int64_t gen, uint64_t bytes, struct failure *f)
+int generations_set_needed(struct catalog *c, int64_t gen, uint64_t live, uint64_t borrowed, struct failure *f)
 {
 	_cleanup_(query_done) struct query q;
 
-	query_init(&q, c->db, f, "UPDATE generations SET borrowed_bytes = ? WHERE gen = ?");
-	query_bind_u64(&q, bytes);
+	query_init(&q, c->db, f, "UPDATE generations SET live_bytes = ?, borrowed_bytes = ? WHERE gen = ?");
+	query_bind_u64(&q, live);
+	query_bind_u64(&q, borrowed);
 	query_bind_i64(&q, gen);
 	return query_run(&q);
 }

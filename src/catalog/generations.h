@@ -109,6 +109,7 @@ struct generation {
 	struct manifest_hash parent_manifest; /* the parent's identity; set by generations_begin() */
 	bool borrowed_known;		      /* borrowed_bytes has been counted */
 	uint64_t borrowed_bytes;	      /* of the parent's own files, what this one reads */
+	uint64_t live_bytes;		      /* of its own files, what it reads; all of them if not counted */
 	uint64_t lent_bytes;		      /* of its own files, what children read; all of them if not counted */
 	struct manifest_hash merge_manifest;  /* of the directory that is about to replace its own; "": none */
 	int64_t merge_parent;		      /* its parent then; 0: none */
@@ -201,8 +202,9 @@ int generations_set_verified(struct catalog *c, int64_t gen, enum manifest_level
 int generations_verify(struct catalog *c, int64_t gen, enum manifest_level level, uint64_t now_usec,
 		       struct failure *f) _must_check_;
 
-/* Notes how much of its parent's own files it reads. */
-int generations_set_borrowed(struct catalog *c, int64_t gen, uint64_t bytes, struct failure *f) _must_check_;
+/* Notes how much of its own files and of its parent's own stands for memory of its tree. */
+int generations_set_needed(struct catalog *c, int64_t gen, uint64_t live_bytes, uint64_t borrowed_bytes,
+			   struct failure *f) _must_check_;
 
 int generations_set_pinned(struct catalog *c, int64_t gen, bool pinned,
 			   struct failure *f) _must_check_;

@@ -188,11 +188,6 @@ static int scan_dir(const struct scan *s)
 	return 0;
 }
 
-static int compare_entries(const void *a, const void *b)
-{
-	return strcmp(((const struct manifest_entry *)a)->name, ((const struct manifest_entry *)b)->name);
-}
-
 int manifest_scan(struct manifest *m, int dir_fd, struct failure *f)
 {
 	const struct scan s = { .m = m, .dir_fd = dir_fd, .prefix = "", .f = f };
@@ -201,11 +196,9 @@ int manifest_scan(struct manifest *m, int dir_fd, struct failure *f)
 	assert(m->n_entries == 0);
 
 	r = scan_dir(&s);
-	if (r < 0)
-		return r;
-	if (m->n_entries > 1)
-		qsort(m->entries, m->n_entries, sizeof(*m->entries), compare_entries);
-	return 0;
+	if (r == 0)
+		manifest_sort(m);
+	return r;
 }
 
 int manifest_write(const struct manifest *m, int dir_fd, struct failure *f)

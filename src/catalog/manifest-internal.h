@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* What manifest.c, manifest-text.c and manifest-dir.c share. For nobody else. */
+/* What manifest.c, manifest-text.c, manifest-dir.c and absorb.c share. For nobody else. */
 
 #include <stdbool.h>
 #include <xxhash.h>
@@ -15,6 +15,9 @@ bool manifest_name_is_valid(const char *name) _pure_;
 const char *manifest_base_name(const char *name) _pure_;
 /* NULL: none of that name. The entries are sorted. */
 const struct manifest_entry *manifest_entry_find(const struct manifest *m, const char *name) _pure_;
+
+/* By name, as a manifest must be. */
+void manifest_sort(struct manifest *m);
 
 /* Takes over what is in @entry, on success. */
 int manifest_add_entry(struct manifest *m, struct manifest_entry *entry) _must_check_;

@@ -168,6 +168,17 @@ int manifest_add_entry(struct manifest *m, struct manifest_entry *entry)
 	return 0;
 }
 
+static int compare_entries(const void *a, const void *b)
+{
+	return strcmp(((const struct manifest_entry *)a)->name, ((const struct manifest_entry *)b)->name);
+}
+
+void manifest_sort(struct manifest *m)
+{
+	if (m->n_entries > 1)
+		qsort(m->entries, m->n_entries, sizeof(*m->entries), compare_entries);
+}
+
 void manifest_entry_done(struct manifest_entry *entry)
 {
 	free(entry->name);

@@ -167,6 +167,16 @@ static int write_chain(struct catalog *c, int64_t gen, struct failure *f)
 	return query_run(&q);
 }
 
+/* It has more now than what its children were counted against. */
+static int forget_counts(struct catalog *c, int64_t gen, struct failure *f)
+{
+	_cleanup_(query_done) struct query q;
+
+	query_init(&q, c->db, f, "UPDATE generations SET borrowed_bytes = NULL WHERE parent = ?");
+	query_bind_i64(&q, gen);
+	return query_run(&q);
+}
+
 int merges_finish(struct catalog *c, int64_t gen, uint64_t bytes, uint64_t now_usec, struct failure *f)
 {
 	_cleanup_(catalog_rollbackp) struct catalog *tx = NULL;
@@ -180,13 +190,15 @@ int merges_finish(struct catalog *c, int64_t gen, uint64_t bytes, uint64_t now_u
 		   "UPDATE generations SET parent = nullif(merge_parent, 0),"
 		   " chain = CASE WHEN merge_parent = 0 THEN NULL ELSE chain END,"
 		   " identity = CASE WHEN identity = '' THEN manifest ELSE identity END,"
-		   " manifest = merge_manifest, written_bytes = ?, borrowed_bytes = NULL,"
+		   " manifest = merge_manifest, written_bytes = ?, borrowed_bytes = NULL, live_bytes = NULL,"
 		   " merge_manifest = '', merge_parent = 0 WHERE gen = ? AND merge_manifest <> ''");
 	query_bind_u64(&q, bytes);
 	query_bind_i64(&q, gen);
 	r = query_run(&q);
 	if (r == 0)
 		r = write_chain(c, gen, f);
+	if (r == 0)
+		r = forget_counts(c, gen, f);
 	if (r == 0)
 		r = generations_set_verified(c, gen, MANIFEST_QUICK, now_usec, f);
 	return r < 0 ? r : catalog_commit(&tx, f);

@@ -31,6 +31,14 @@ int merges_begin(struct catalog *c, int64_t child, struct failure *f, struct gen
 /* -ESTALE: the child is not any more what it was when the merge was begun. */
 int merges_commit(struct catalog *c, struct generation *g, uint64_t now_usec, struct failure *f) _must_check_;
 
+/*
+ * merges_absorb() - a whole merge that copies nothing and frees nothing
+ *
+ * The sets of the parent become rounds of the child, by hard links: as fast as a removal. What nobody needs of them stays on
+ * disk until the child is merged by an engine.
+ */
+int merges_absorb(struct catalog *c, int64_t child, uint64_t now_usec, struct failure *f) _must_check_;
+
 /* Removes what there is of a merge that did not come to its end. */
 int merges_abort(struct catalog *c, const struct generation *g, struct failure *f);
 

@@ -157,6 +157,7 @@ struct engine_stats {
 	uint32_t n_tasks;
 	uint32_t n_threads;
 	uint32_t n_sets; /* verify: of the chain */
+	uint64_t pages_own;    /* verify: of pages_scanned, in the set itself, with the rounds of pre-copy inside it */
 	uint64_t pages_parent; /* verify: of pages_skipped_parent, in the parent itself and not behind it */
 	uint64_t forecast_usec;	  /* of the time frozen, made before it; 0: none was made */
 	uint32_t pre_dump_rounds; /* of pre-copy */

@@ -248,6 +248,7 @@ static void put_stats(struct rpc *rpc, const struct engine_stats *s)
 	PUT(pages_scanned, pages_scanned);
 	PUT(pages_skipped_parent, pages_skipped_parent);
 	PUT(pages_parent, pages_parent);
+	PUT(pages_own, pages_own);
 	PUT(shpages_scanned, shpages_scanned);
 	PUT(shpages_skipped_parent, shpages_skipped_parent);
 	PUT(shpages_written, shpages_written);

@@ -155,7 +155,9 @@ static int check_place(void *userdata, const struct page_place *p)
 		return fail(c->v->failure, -EBADMSG, "the page at %#" PRIx64 " is not in the set", p->vaddr);
 	c->n_pages += p->size / PAGE;
 	c->v->stats->pages_skipped_parent += p->level > 0 ? p->size / PAGE : 0;
-	if (p->level >= c->v->parent_first && p->level < c->v->parent_end)
+	if (p->level < c->v->parent_first)
+		c->v->stats->pages_own += p->size / PAGE;
+	else if (p->level < c->v->parent_end)
 		c->v->stats->pages_parent += p->size / PAGE;
 	return c->mm ? check_mapped(c, p->vaddr, p->vaddr + p->size) : 0;
 }

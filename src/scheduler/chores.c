@@ -21,6 +21,7 @@
 #include "catalog/runs.h"
 #include "scheduler/seal.h"
 
+enum { SMALL_BYTES = 16 << 20 }; /* is copied without a thought */
 #define ENGINE_TIMEOUT_USEC (30 * 60 * UINT64_C(1000000))
 
 struct request {
@@ -255,9 +256,33 @@ static void merge_failed(struct chores *ch)
 	remove_next(ch);
 }
 
+/* What it needs of its new parent and has itself is counted anew, and what its children need of it. */
+static int note_merged(struct chores *ch, int64_t child)
+{
+	_cleanup_(generation_list_done) struct generation_list list = {};
+	_cleanup_free_ int64_t *gens = NULL;
+	struct chore_request q = { .kind = CHORE_VERIFY, .n_gens = 1, .trigger = "merge", .quiet = true };
+	int r;
+
+	if (ch->ended)
+		return 0;
+	r = merges_children(ch->c->catalog, child, &ch->failure, &list);
+	if (r < 0)
+		return r;
+	q.gens = gens = calloc(list.n + 1, sizeof(*gens));
+	if (!gens)
+		return fail(&ch->failure, -ENOMEM, "cannot count what it needs");
+	gens[0] = child;
+	for (size_t i = 0; i < list.n; i++)
+		if (list.items[i].state != GENERATION_WRITING)
+			gens[q.n_gens++] = list.items[i].gen;
+	return chores_add(ch, &q, &ch->failure);
+}
+
 static void on_merge_sealed(void *userdata, const struct seal_result *result)
 {
 	struct chores *ch = userdata;
+	int64_t child;
 
 	ch->seal = NULL;
 	if (result->failure.error < 0) {
@@ -272,8 +297,12 @@ static void on_merge_sealed(void *userdata, const struct seal_result *result)
 		return;
 	}
 	ch->merging = false;
+	child = ch->plan.gen;
 	generation_done(&ch->plan);
-	remove_next(ch);
+	if (note_merged(ch, child) < 0)
+		finish_one(ch);
+	else
+		remove_next(ch);
 }
 
 static int start_merge(struct chores *ch, int64_t child)
@@ -303,6 +332,25 @@ static int find_child(struct chores *ch, int64_t *ret)
 	return r;
 }
 
+/*
+ * Copying a large set in order to free little of it is not worth it each time: what is superseded stays with the child,
+ * until it is a good part of what must be copied.
+ */
+static bool absorbing_pays(struct chores *ch, int64_t child)
+{
+	_cleanup_(generation_done) struct generation g = {};
+	struct failure ignored = {};
+	uint64_t borrowed, copied, freed;
+
+	if (!ch->first->q.lazy || generations_get(ch->c->catalog, child, &ignored, &g) < 0 ||
+	    g.state == GENERATION_DAMAGED)
+		return false;
+	borrowed = MIN(g.borrowed_known ? g.borrowed_bytes : ch->g.written_bytes, ch->g.written_bytes);
+	copied = g.live_bytes + borrowed;
+	freed = g.written_bytes - g.live_bytes + ch->g.written_bytes - borrowed;
+	return copied > SMALL_BYTES && freed < copied / 2;
+}
+
 /* Children have what they need, one after the other; then it goes. */
 static void remove_next(struct chores *ch)
 {
@@ -310,6 +358,13 @@ static void remove_next(struct chores *ch)
 	int r;
 
 	r = find_child(ch, &child);
+	while (r == 0 && child > 0 && absorbing_pays(ch, child)) {
+		r = merges_absorb(ch->c->catalog, child, now_usec(), &ch->failure);
+		if (r == 0)
+			r = note_merged(ch, child);
+		if (r == 0)
+			r = find_child(ch, &child);
+	}
 	if (r == 0 && child > 0) {
 		r = start_merge(ch, child);
 		if (r == 0)
@@ -340,13 +395,26 @@ enum { PAGE_BYTES = 4096 }; /* of an image set */
 
 static void finish_verify(struct chores *ch);
 
+/* All but what is superseded: its files that are no pages of rounds count in full. */
+static uint64_t own_bytes(const struct generation *g, const struct criu_answer *a)
+{
+	uint64_t stored = (g->pages_written + g->pre_dump_pages) * PAGE_BYTES;
+	uint64_t others = g->written_bytes > stored ? g->written_bytes - stored : 0;
+
+	/* After a merge the numbers of the dump say nothing of the files any more. */
+	if (g->identity.hex[0])
+		others = 0;
+	return a->stats.pages_own * PAGE_BYTES + others;
+}
+
 static void on_verified_pages(struct chores *ch, const struct criu_answer *a)
 {
 	/* Between looking at it and now nothing has changed its parent: removals are chores, too. */
-	if (a && ch->g.parent > 0 &&
-	    generations_set_borrowed(ch->c->catalog, ch->g.gen, a->stats.pages_parent * PAGE_BYTES, &ch->failure) < 0 &&
+	if (a &&
+	    generations_set_needed(ch->c->catalog, ch->g.gen, own_bytes(&ch->g, a), a->stats.pages_parent * PAGE_BYTES,
+				   &ch->failure) < 0 &&
 	    ch->failure.error == 0)
-		(void)fail(&ch->failure, -EIO, "cannot note what it needs of its parent");
+		(void)fail(&ch->failure, -EIO, "cannot note what it needs");
 	finish_verify(ch);
 }
 

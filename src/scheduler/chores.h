@@ -30,6 +30,7 @@ struct chore_request {
 	size_t n_gens;
 	const char *trigger; /* "manual", "retention", ...; static, like the next */
 	const char *reason;  /* of a removal */
+	bool lazy;	     /* REMOVE: what would be copied only to free little stays on disk, with a child */
 	bool full;	     /* VERIFY: every byte, too */
 	bool quiet;	     /* no run is noted unless it fails */
 	chore_each_fn *each; /* or NULL: failures are reported */

@@ -39,6 +39,8 @@ static void prune(struct keeper *k)
 	struct chore_request q = { .kind = CHORE_REMOVE,
 				   .trigger = "retention",
 				   .reason = "not kept by any rule of retain",
+				   /* A limit of bytes is kept by freeing them. */
+				   .lazy = k->p->retain.max_size == 0,
 				   .each = on_pruned_one,
 				   .done = on_pruned,
 				   .userdata = k };

@@ -169,6 +169,26 @@ static int merge_and_delete(struct catalog *c, struct run *run, struct failure *
 	return generations_delete(c, run->gen, "keep-last", FIXTURE_NOW, f);
 }
 
+/* The same without copying. */
+static int absorb_and_delete(struct catalog *c, struct run *run, struct failure *f)
+{
+	const struct generation_filter filter = { .limit = 3 };
+	_cleanup_(generation_list_done) struct generation_list list = { 0 };
+	int r;
+
+	r = generations_list(c, &filter, f, &list);
+	if (r < 0)
+		return r;
+	run->gen = list.items[1].gen;
+	r = merges_absorb(c, list.items[2].gen, FIXTURE_NOW, f);
+	return r < 0 ? r : generations_delete(c, run->gen, "keep-last", FIXTURE_NOW, f);
+}
+
+static int run_absorb(const char *path, struct failure *f)
+{
+	return with_run(path, RUN_DELETE, f, absorb_and_delete);
+}
+
 static int run_merge(const char *path, struct failure *f)
 {
 	return with_run(path, RUN_DELETE, f, merge_and_delete);
@@ -249,6 +269,7 @@ const struct catalog_step catalog_steps[] = {
 	{ "delete", prepare_one, run_delete, -1, false },
 	{ "abort", NULL, run_abort, 0, false },
 	{ "merge", prepare_chain, run_merge, -1, false, 3 },
+	{ "absorb", prepare_chain, run_absorb, -1, false, 3 },
 	{ "reconcile", prepare_mess, run_reconcile, 3, false },
 	{ "first open", prepare_nothing_at_all, run_open, 0, false },
 };

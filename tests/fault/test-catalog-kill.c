@@ -62,6 +62,7 @@ static bool call_changes_files(pid_t pid)
 	case SYS_renameat:
 	case SYS_renameat2:
 	case SYS_symlinkat:
+	case SYS_linkat:
 	case SYS_unlink:
 	case SYS_unlinkat:
 	case SYS_exit_group:

@@ -196,10 +196,12 @@ class Daemon(unittest.TestCase):
         with open(os.path.join(self.etc, name + ".yaml"), "w", encoding="utf-8") as f:
             f.write("version: 1\n" + text)
 
-    def count_policy(self, name="count", every="300ms", extra="", restore=None, engine=""):
+    def count_policy(self, name="count", every="300ms", extra="", restore=None, engine="",
+                     pages=None):
         restore = restore or "{on-crash: on-failure, backoff: {first: 50ms}}"
         schedule = f"schedule: {{every: {every}}}\n" if every else ""
-        self.write_policy(name, f'command: {{exec: [{COUNTER}, {self.dir}/counter], '
+        size = f', "{pages}"' if pages else ""
+        self.write_policy(name, f'command: {{exec: [{COUNTER}, {self.dir}/counter{size}], '
                           f'output: "null"}}\n{schedule}'
                           f"engine: {{backend: {BACKEND}, {engine}}}\nrestore: {restore}\n{extra}")
 

@@ -314,6 +314,87 @@ static void pre_dumps_link_down_to_the_parent(void **state)
 	assert_int_equal(fixture_check_invariants(fx), 3);
 }
 
+/* Pages, as an engine would leave them: with pages-1.img naming the set. */
+static int64_t make_paged(struct fixture *fx, int64_t parent, unsigned n_rounds)
+{
+	_cleanup_(generation_done) struct generation g = { 0 };
+	_cleanup_close_ int fd = -EBADF;
+	char text[64];
+
+	fixture_describe(&g, "solver");
+	g.parent = parent;
+	assert_ok(fx, generations_begin(fx->c, &g, &fx->failure, &fd));
+	assert_ok(fx, fixture_write_images(fd, n_rounds ? 0 : parent, "core"));
+	(void)snprintf(text, sizeof(text), "pages of %" PRId64, g.gen);
+	assert_int_equal(sys_write_file_at(fd, "pages-1.img", text), 0);
+	assert_int_equal(sys_write_file_at(fd, "snapmgr-tracker", text), 0);
+	for (unsigned n = 1; n <= n_rounds; n++) {
+		char dir[16], name[32], target[32];
+
+		(void)snprintf(dir, sizeof(dir), "pre-%u", n);
+		assert_int_equal(sys_mkdirat(fd, dir, 0700), 0);
+		(void)snprintf(name, sizeof(name), "%s/pages-1.img", dir);
+		(void)snprintf(text, sizeof(text), "round %u of %" PRId64, n, g.gen);
+		assert_int_equal(sys_write_file_at(fd, name, text), 0);
+		(void)snprintf(name, sizeof(name), "%s/parent", dir);
+		if (n > 1)
+			(void)snprintf(target, sizeof(target), "../pre-%u", n - 1);
+		else
+			(void)snprintf(target, sizeof(target), "../../%" PRId64, parent);
+		if (n > 1 || parent)
+			assert_int_equal(symlinkat(target, fd, name), 0);
+		if (n == n_rounds)
+			assert_int_equal(symlinkat(dir, fd, "parent"), 0);
+	}
+	assert_ok(fx, generations_seal(fd, &g, &fx->failure));
+	assert_ok(fx, generations_commit(fx->c, &g, FIXTURE_NOW, &fx->failure));
+	return g.gen;
+}
+
+static void assert_content(struct fixture *fx, const char *path, const char *want)
+{
+	_cleanup_free_ char *text = NULL;
+
+	assert_int_equal(sys_read_file_at(store_fd(catalog_store(fx->c)), path, 4096, &text, NULL), 0);
+	assert_string_equal(text, want);
+}
+
+static void an_absorbed_parent_lies_below_its_child_as_rounds(void **state)
+{
+	struct fixture *fx = *state;
+	int64_t g[4];
+
+	g[0] = make_paged(fx, 0, 0);
+	g[1] = make_paged(fx, g[0], 2);
+	g[2] = make_paged(fx, g[1], 1);
+	g[3] = make_paged(fx, g[2], 0);
+	assert_ok(fx, merges_absorb(fx->c, g[2], FIXTURE_NOW, &fx->failure));
+	assert_ok(fx, remove_gen(fx, g[1]));
+	assert_place(fx, g[2], g[0], g[0]);
+	assert_content(fx, "solver/3/pages-1.img", "pages of 3");
+	assert_content(fx, "solver/3/pre-4/pages-1.img", "round 1 of 3");
+	assert_content(fx, "solver/3/pre-3/pages-1.img", "pages of 2");
+	assert_content(fx, "solver/3/pre-2/pages-1.img", "round 2 of 2");
+	assert_content(fx, "solver/3/pre-1/pages-1.img", "round 1 of 2");
+	assert_content(fx, "solver/3/parent/parent/parent/parent/parent/pages-1.img", "pages of 1");
+	assert_content(fx, "solver/3/snapmgr-tracker", "pages of 3");
+	assert_false(fixture_exists(fx, "solver/3/pre-3/core-4711.img"));
+	assert_int_equal(fixture_check_invariants(fx), 3);
+
+	/* And again, down to the full one. */
+	assert_ok(fx, merges_absorb(fx->c, g[2], FIXTURE_NOW, &fx->failure));
+	assert_ok(fx, remove_gen(fx, g[0]));
+	assert_place(fx, g[2], 0, g[2]);
+	assert_place(fx, g[3], g[2], g[2]);
+	assert_content(fx, "solver/3/pre-1/pages-1.img", "pages of 1");
+	assert_content(fx, "solver/3/pre-5/pages-1.img", "round 1 of 3");
+	assert_content(fx, "solver/4/parent/parent/parent/parent/parent/parent/pages-1.img", "pages of 1");
+	assert_false(fixture_exists(fx, "solver/3/pre-1/parent"));
+	assert_int_equal(fixture_check_invariants(fx), 2);
+	fixture_reconcile(fx);
+	assert_int_equal(fixture_check_invariants(fx), 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -330,6 +411,7 @@ int main(void)
 		TEST(of_two_directories_the_whole_one_is_kept),
 		TEST(a_parent_of_damaged_children_may_go),
 		TEST(pre_dumps_link_down_to_the_parent),
+		TEST(an_absorbed_parent_lies_below_its_child_as_rounds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
 /*
  * counter - a program that can tell what has been done to it
  *
- * counter FILE counts in memory and writes each count into FILE, which has a fixed size from the start, so that a
+ * counter FILE [PAGES] counts in memory, which has so many pages (a power of two), and writes each count into FILE, which has a fixed size from the start, so that a
  * restore finds the file it left. FILE is lines of LINE_SIZE bytes: line 0 says what is counted now, each line
  * after it is something that happened:
  *
@@ -28,7 +28,8 @@
 enum {
 	LINE_SIZE = 96,
 	N_LINES = 2048,
-	N_PAGES = 1024,
+	N_PAGES = 1024, /* unless it is told */
+	N_PAGES_MAX = 1 << 20,
 	PAGE_WORDS = 4096 / sizeof(uint64_t),
 	TICK_NSEC = 1000 * 1000,
 };
@@ -40,6 +41,7 @@ struct counter {
 	int next_line;
 	char now[LINE_SIZE + 1]; /* line 0 as it was last written */
 	uint64_t (*pages)[PAGE_WORDS];
+	int n_pages;
 };
 
 static bool line_write(int fd, int line, const char *text)
@@ -72,7 +74,7 @@ static void event(struct counter *c, const char *text)
 /* The last count that fell on this page. */
 static uint64_t page_count(const struct counter *c, int page)
 {
-	uint64_t behind = (c->count - page) % N_PAGES;
+	uint64_t behind = (c->count - page) % c->n_pages;
 
 	return c->count >= behind ? c->count - behind : 0;
 }
@@ -113,13 +115,13 @@ static void tick(struct counter *c)
 			 "back nonce=%016" PRIx64 " from=%" PRIu64 " to=%" PRIu64 " pid=%d", c->nonce,
 			 before, c->count, getpid());
 		event(c, text);
-		for (int page = 0; page < N_PAGES; page++)
+		for (int page = 0; page < c->n_pages; page++)
 			page_check(c, page);
 	}
 
 	c->count++;
-	page_fill(c, c->count % N_PAGES);
-	page_check(c, (c->count * 7) % N_PAGES);
+	page_fill(c, c->count % c->n_pages);
+	page_check(c, (c->count * 7) % c->n_pages);
 
 	snprintf(text, sizeof(text), "now nonce=%016" PRIx64 " count=%012" PRIu64 " pid=%d", c->nonce,
 		 c->count, getpid());
@@ -142,10 +144,10 @@ static bool counter_start(struct counter *c, const char *path)
 		}
 	}
 	c->next_line = 1;
-	c->pages = calloc(N_PAGES, sizeof(*c->pages));
+	c->pages = calloc(c->n_pages, sizeof(*c->pages));
 	if (!c->pages)
 		return false;
-	for (int page = 0; page < N_PAGES; page++)
+	for (int page = 0; page < c->n_pages; page++)
 		page_fill(c, page);
 
 	snprintf(text, sizeof(text), "start nonce=%016" PRIx64 " pid=%d", c->nonce, getpid());
@@ -156,10 +158,11 @@ static bool counter_start(struct counter *c, const char *path)
 int main(int argc, char *argv[])
 {
 	static const struct timespec pause = { .tv_nsec = TICK_NSEC };
-	struct counter c = {};
+	struct counter c = { .n_pages = argc > 2 ? atoi(argv[2]) : N_PAGES };
+	bool usage = argc < 2 || argc > 3 || c.n_pages < 1 || c.n_pages > N_PAGES_MAX;
 
-	if (argc != 2 || !counter_start(&c, argv[1])) {
-		fprintf(stderr, "counter: %s\n", argc != 2 ? "usage: counter FILE" : strerror(errno));
+	if (usage || !counter_start(&c, argv[1])) {
+		fprintf(stderr, "counter: %s\n", usage ? "usage: counter FILE [PAGES]" : strerror(errno));
 		return 2;
 	}
 	for (;;) {
