@@ -110,6 +110,60 @@ def dump_calls_stopped(stage):
     dump_calls_of(stage, True, ['--leave-running'])
 
 
+MODES = ('stop-copy', 'pre-copy', 'cow', 'auto')
+RESTORED = 12  # of the good sets of a chain
+
+
+def chain_calls(stage):
+    """an incremental dump of which any system call fails leaves a tree right, and each good set has the memory of its instant"""
+    verdict = os.path.join(stage.scratch, 'verdict')
+    good, number, failed = [], 0, 0
+
+    def good_running(when):
+        deadline = time.monotonic() + SETTLE
+        while True:
+            frame.reap()
+            wrong = observe.traced(others()) + \
+                [f'task {pid} is stopped' for pid in others() if observe.state(pid) in ('T', 't')]
+            if not wrong:
+                break
+            check(time.monotonic() < deadline, f'{when}: {wrong[0]}')
+            time.sleep(0.01)
+        check(not os.path.exists(verdict), f'{when}: the target complains: {observe.text(verdict)}')
+
+    for mode in MODES:
+        for i, (call, name) in enumerate(each_call()):
+            if i % len(MODES) != MODES.index(mode):
+                continue
+            number += 1
+            images = fresh(os.path.join(stage.images, str(number)))
+            parent = ['--prev-images-dir', f'../{good[-1]}'] if good else []
+            when = f'set {number}, {mode}: call {call} fails with {name}'
+            code, said, met = with_fault(stage, call, name, 'dump', '-t', str(stage.pid), '--leave-running', '--track-mem',
+                                         '--snapshot', mode, *parent, '-D', images)
+            good_running(when)
+            whole = os.path.exists(os.path.join(images, 'inventory.img'))
+            check(whole == (code == 0), f'{when}: exit status {code}, a set that {"looks" if whole else "does not look"} whole')
+            if code == 0:
+                good.append(number)
+            else:
+                failed += 1
+                expect_reason(said, when)
+                shutil.rmtree(images)
+            if not met:
+                check(code == 0, f'{when}: the dump fails without a fault: {operations.errors(said)}')
+                break
+    frame.kill_everything()
+    for number in sorted(random.Random(SEED).sample(good, min(RESTORED, len(good)))):
+        stage.run('restore', '-d', images=os.path.join(stage.images, str(number)))
+        try:
+            stage.content()
+        except Failure as why:
+            raise Failure(f'set {number}: {why}') from None
+        frame.kill_everything()
+    say(f'      {number} dumps, {failed} failures, all intact; {len(good)} good sets')
+
+
 def restore_calls(stage):
     """a restore of which any system call fails leaves nothing of the tree and no file of it, or all"""
     stage.dump_well()
@@ -390,6 +444,7 @@ def timeout(engine):
 SCENARIOS = (
     (dump_calls, '../fault/steady'),
     (dump_calls_stopped, '../fault/steady'),
+    (chain_calls, f'torture {SEED}'),
     (restore_calls, 'tree'),
     (restore_calls_of_ghosts, 'files-ghost'),
     (disk_full, '../fault/steady'),

@@ -178,6 +178,13 @@ static int clear_marks(int uffd, int pagemap_fd, const struct vma *v)
 	return SYS_CALL(ioctl(uffd, UFFDIO_WRITEPROTECT, &off));
 }
 
+static void delist(int uffd, const struct vma *v)
+{
+	struct uffdio_range range = { v->start, v->end - v->start };
+
+	(void)SYS_CALL(ioctl(uffd, UFFDIO_UNREGISTER, &range));
+}
+
 static void arm(struct tracked *t, const struct task *task)
 {
 	_cleanup_close_ int pagemap_fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
@@ -189,6 +196,8 @@ static void arm(struct tracked *t, const struct task *task)
 			continue;
 		if (v->tracked || clear_marks(t->fd, pagemap_fd, v) == 0)
 			(void)scan_arm(pagemap_fd, v->start, v->end);
+		else
+			delist(t->fd, v); /* registered, its marks would be believed */
 	}
 }
 
