@@ -285,7 +285,7 @@ static int send_request(int fd, const struct criu_request *q)
 		SEND_TRUE(&features, pidfd_store, q->features.pidfd_store);
 		req.features = &features;
 	}
-	if (!needs_images(q->type))
+	if (!needs_images(q->type) && q->pid <= 0)
 		return send_message(fd, &req);
 
 	fill_switches(&opts, q);

@@ -82,7 +82,7 @@ struct criu_request {
 	const char *root;
 	const char *freeze_cgroup;
 
-	pid_t pid;   /* DUMP: root of the tree */
+	pid_t pid;   /* DUMP: root of the tree; CHECK, our engine only: would that be dumped? */
 	bool notify; /* have CRIU_ANSWER_NOTIFY at the hook points */
 	bool leave_running;
 	bool leave_stopped;

@@ -11,7 +11,11 @@
 #include "config.h"
 #include "daemon/genspec.h"
 
-enum { RUNS_DEFAULT = 1000 };
+enum {
+	RUNS_DEFAULT = 1000,
+	CHECK_TIMEOUT_SEC = 5,
+	GHOST_LIMIT_BYTES = 256 << 20, /* as of a dump */
+};
 
 /* ---- Daemon ---- */
 
@@ -377,10 +381,30 @@ static int put_store(sd_bus_message *reply, struct manager *m)
 			   space_free > space_total / 20 ? "" : "less than 5 % left");
 }
 
-static int put_process(sd_bus_message *reply, pid_t pid)
+/* What a dump would refuse. The tree is stopped for a moment; the loop waits for it. */
+static int put_refusal(sd_bus_message *reply, struct manager *m, const struct process *p)
+{
+	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_CHECK);
+	_cleanup_(criu_answer_done) struct criu_answer answer = CRIU_ANSWER_INIT;
+	struct failure failure = {};
+
+	q.pid = p->pid;
+	q.shell_job = p->sid != p->pid;
+	q.tcp_close = q.ext_unix_sk = q.file_locks = q.evasive_devices = true;
+	q.ghost_limit_bytes = GHOST_LIMIT_BYTES;
+	q.timeout_sec = CHECK_TIMEOUT_SEC;
+	if (criu_client_run(m->context.engine, &q, /* stderr_fd= */ -EBADF, &answer, &failure) < 0)
+		return put_finding(reply, "dump", false, failure.text, "");
+	return put_finding(reply, "dump", answer.success,
+			   answer.success ? "nothing that can be seen from outside would be refused" : answer.text,
+			   answer.success ? "" : "a policy that says otherwise may allow it: see snapmgr-policy(5)");
+}
+
+static int put_process(sd_bus_message *reply, struct manager *m, pid_t pid)
 {
 	struct process p;
 	char detail[256];
+	int r;
 
 	if (process_read(pid, &p) < 0) {
 		(void)snprintf(detail, sizeof(detail), "no task %d", (int)pid);
@@ -392,8 +416,9 @@ static int put_process(sd_bus_message *reply, pid_t pid)
 	}
 	(void)snprintf(detail, sizeof(detail), "task %d, %u threads, %s", (int)pid, p.n_threads,
 		       p.sid == p.pid ? "leads its session" : "in somebody else's session");
-	return put_finding(reply, "task", true, detail,
-			   p.sid == p.pid ? "" : "restored, it will be in a session of its own");
+	r = put_finding(reply, "task", true, detail,
+			p.sid == p.pid ? "" : "restored, it will be in a session of its own");
+	return r >= 0 ? put_refusal(reply, m, &p) : r;
 }
 
 int bus_method_doctor(sd_bus_message *msg, void *userdata, sd_bus_error *error)
@@ -416,7 +441,7 @@ int bus_method_doctor(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	if (r >= 0)
 		r = put_store(reply, m);
 	if (r >= 0 && pid > 0)
-		r = put_process(reply, pid);
+		r = put_process(reply, m, pid);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
 	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;

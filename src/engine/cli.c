@@ -158,6 +158,8 @@ static int run_check(struct command *c)
 	if (c->options.features.n > 0)
 		return check_features(c);
 	r = engine_check(&c->face.context, &c->failure);
+	if (r == 0 && c->options.engine.pid > 0)
+		r = engine_check_tree(&c->options.engine, &c->face.context, &c->failure);
 	if (r < 0)
 		return r;
 	if (c->options.check_extra || c->options.check_experimental) {
@@ -225,7 +227,7 @@ static const struct action actions[] = {
 	  "-t PID [OPTIONS]   write its memory only and track it, for a dump that continues the set" },
 	{ "restore", NULL, ACTION_RESTORE, run_restore,
 	  "[OPTIONS]       make the tree of the image directory again" },
-	{ "check", NULL, ACTION_CHECK, run_check, "[--feature NAME]  can this kernel do it?" },
+	{ "check", NULL, ACTION_CHECK, run_check, "[--feature NAME] [-t PID]  can this kernel do it? would this tree be dumped?" },
 	{ "cpuinfo", "dump", ACTION_CPUINFO_DUMP, run_cpuinfo_dump,
 	  "      write what this processor can to cpuinfo.img" },
 	{ "cpuinfo", "check", ACTION_CPUINFO_CHECK, run_cpuinfo_check,

@@ -578,7 +578,7 @@ static int pre_save(struct dump *d)
 /* Does the tree go on? */
 static bool is_left(const struct dump *d)
 {
-	return d->run->memory_only || d->options->leave_running;
+	return d->run->memory_only || d->run->looks_only || d->options->leave_running;
 }
 
 /* The set before this one, and the tracker that was left with it. */
@@ -666,14 +666,17 @@ static int freeze_and_save(struct dump *d)
 		r = cgroup_dump_look(d);
 	if (r == 0)
 		r = look(d);
-	return r < 0 ? r : save(d);
+	return r < 0 || d->run->looks_only ? r : save(d);
 }
 
 /* What is written when the tree runs on, where it does; else the set is whole before it ends. */
 static int finish(struct dump *d)
 {
-	int r = take_running(d);
+	int r;
 
+	if (d->run->looks_only)
+		return 0;
+	r = take_running(d);
 	if (r == 0 && d->run->memory_only)
 		r = pre_save_shared(d);
 	if (r == 0)
@@ -759,7 +762,7 @@ int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *f
 		r = freeze_and_save(&d);
 	if (r == 0 && !is_left(&d))
 		r = finish(&d);
-	if (r == 0 && !run->memory_only)
+	if (r == 0 && !run->memory_only && !run->looks_only)
 		r = notify(&d, "post-dump");
 	count_tasks(&d);
 	release(&d, r);

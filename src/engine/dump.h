@@ -93,6 +93,7 @@ struct dump_run {
 	const char *parent;	     /* the set that it continues, relative to that; NULL: none */
 	const struct take_ops *take; /* memory/take.h */
 	bool memory_only;	     /* a pre-dump, or a round of pre-copy */
+	bool looks_only;	     /* a check: up to where anything would be asked of a task, or memory read */
 	bool tracks;		     /* memory is tracked from here on */
 	bool keeps;		     /* ... and the tracker kept for the next command */
 	struct tracker *tracked;  /* the parent's, taken over; NULL: the one kept with the set */

@@ -228,6 +228,15 @@ int engine_verify(const struct engine_options *options, const struct engine_cont
 int engine_dedup(const struct engine_options *options, const struct engine_context *context,
 		 struct engine_stats *stats, struct failure *failure) _must_check_;
 
+/*
+ * engine_check_tree() - would options->pid and what is below it be dumped?
+ *
+ * Stops the tree for a moment, looks at all of it from outside as a dump does, and lets it run on. What only the tasks
+ * themselves could tell is not asked, and memory is not read. Nothing is written. The failure is the dump's first.
+ */
+int engine_check_tree(const struct engine_options *options, const struct engine_context *context,
+		      struct failure *failure) _must_check_;
+
 /* engine_check() - can this kernel do what a dump and a restore need? */
 int engine_check(const struct engine_context *context, struct failure *failure) _must_check_;
 

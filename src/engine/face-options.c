@@ -469,7 +469,7 @@ static const struct option_row rows[] = {
 	MOOT_ROW("libdir", 'L', NEEDS_VALUE, false, TREES, NULL),
 
 	/* What, on both sides. */
-	TAKE_ROW("tree", 't', NEEDS_VALUE, DUMPS, take_tree, "PID  root of the tree"),
+	TAKE_ROW("tree", 't', NEEDS_VALUE, DUMPS | ACTION_CHECK, take_tree, "PID  root of the tree"),
 	SWITCH_ROW("leave-running", 'R', false, DUMPS, ENGINE(leave_running),
 		   "do not end the tree after the dump"),
 	SWITCH_ROW("track-mem", 0, true, DUMPS, ENGINE(track_mem),

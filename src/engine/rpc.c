@@ -153,6 +153,12 @@ static int notify_client(void *userdata, const char *hook, pid_t pid, struct str
 }
 
 /* Options of the request, directories, log. */
+/* Has it no log but one that it is given? */
+static bool is_silent(const struct rpc *rpc, enum face_action action)
+{
+	return (action & ACTIONS_ON_SETS) || (action == ACTION_CHECK && !rpc->req->opts->log_file);
+}
+
 static int open_face(struct rpc *rpc, enum face_action action)
 {
 	int r;
@@ -165,8 +171,7 @@ static int open_face(struct rpc *rpc, enum face_action action)
 		r = rpc_options_fill(&rpc->options, rpc->req->opts, action, rpc->peer,
 				     &rpc->failure);
 	if (r == 0)
-		r = face_open(&rpc->face, &rpc->options, action & ACTIONS_ON_SETS ? NULL : "criu.log",
-			      &rpc->failure);
+		r = face_open(&rpc->face, &rpc->options, is_silent(rpc, action) ? NULL : "criu.log", &rpc->failure);
 	if (r < 0) {
 		rpc->options_wrong = true;
 		return r;
@@ -202,18 +207,22 @@ static int serve_feature_check(struct rpc *rpc)
 	return 0;
 }
 
-/* Only a log file makes a check look at directories. */
+/* Only a log file, or a tree to be looked at, makes a check look at directories. */
 static int serve_check(struct rpc *rpc)
 {
 	const CriuOpts *o = rpc->req->opts;
 	int r;
 
-	if (o && o->log_file && !o->log_to_stderr) {
+	if (o && ((o->log_file && !o->log_to_stderr) || o->has_pid)) {
 		r = open_face(rpc, ACTION_CHECK);
 		if (r < 0)
 			return r;
 	}
-	return engine_check(&rpc->face.context, &rpc->failure);
+	r = engine_check(&rpc->face.context, &rpc->failure);
+	/* Ours: CRIU takes no notice of a pid here. */
+	if (r == 0 && o && o->has_pid)
+		r = engine_check_tree(&rpc->options.engine, &rpc->face.context, &rpc->failure);
+	return r;
 }
 
 static int serve_cpuinfo_dump(struct rpc *rpc)

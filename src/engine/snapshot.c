@@ -11,6 +11,7 @@
  */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/mount.h>
 
 #include "basic/clock.h"
 #include "basic/dir.h"
@@ -315,4 +316,38 @@ int engine_pre_dump(const struct engine_options *options, const struct engine_co
 	*stats = (struct engine_stats){};
 	r = dump_notify(context, "pre-dump", NULL, failure);
 	return r < 0 ? r : dump_run(&run, stats, failure);
+}
+
+/* A directory that is in no file system and is gone when it is closed. */
+static int make_scratch(struct failure *f)
+{
+	_cleanup_close_ int fs = SYS_CALL(fsopen("tmpfs", FSOPEN_CLOEXEC));
+	int r = fs;
+
+	if (r >= 0)
+		r = SYS_CALL(fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0700", 0));
+	if (r >= 0)
+		r = SYS_CALL(fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0));
+	if (r >= 0)
+		r = SYS_CALL(fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV));
+	return r < 0 ? fail(f, r, "cannot make a directory for what the check would write") : r;
+}
+
+int engine_check_tree(const struct engine_options *options, const struct engine_context *context,
+		      struct failure *failure)
+{
+	_cleanup_close_ int scratch = make_scratch(failure);
+	struct engine_context silent = { .log = context->log };
+	struct engine_options look = *options; /* borrows */
+	struct engine_stats stats = {};
+	struct dump_run run = {
+		.options = &look,
+		.context = &silent,
+		.dir_fd = scratch,
+		.take = &take_stop_copy,
+		.looks_only = true,
+	};
+
+	look.link_remap = false; /* it would make names */
+	return scratch < 0 ? scratch : dump_run(&run, &stats, failure);
 }

@@ -302,6 +302,17 @@ def established_refused(stage):
     stage.content()
 
 
+def check_predicts(stage):
+    """check -t says what a dump with the same options would refuse, writes nothing, and the tree runs on"""
+    code, said = stage.run('check', '-t', str(stage.pid), '--tcp-close')
+    check(code == 0, f'nothing is refused: {errors(said)}')
+    code, said = stage.run('check', '-t', str(stage.pid))
+    check(code != 0 and 'established connection' in said, f'the connection is named: {errors(said)}')
+    check(not os.listdir(stage.images), f'it wrote {os.listdir(stage.images)}')
+    stage.intact('after the checks')
+    stage.content()
+
+
 def foreign_socket_refused(stage):
     """dump of a unix socket whose peer is outside the tree is refused, and the tree runs on"""
     ours, theirs = socket.socketpair()
@@ -625,6 +636,7 @@ SCENARIOS = [
     (disk_full, 'files', None),
     (no_such_task, 'files', None),
     (established_refused, 'tcp-close', None),
+    (check_predicts, 'tcp-close', 'an option of ours'),
     (foreign_socket_refused, 'files', None),
     (no_session_leader_refused, 'tree', None),
     (shell_with_terminal, 'tree', 'CRIU does not find the mount of the descriptors that a shell keeps'),

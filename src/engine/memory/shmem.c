@@ -213,7 +213,7 @@ int shmem_dump_object(struct dump *d, int fd, uint64_t shmid, uint64_t size_byte
 	if (r < 0)
 		return fail(d->failure, r, "cannot stat it");
 	r = mark_dumped(d, shmid, st.st_dev);
-	if (r != 0)
+	if (r != 0 || d->run->looks_only)
 		return MIN(r, 0);
 	s = malloc(sizeof(*s));
 	if (!s)
