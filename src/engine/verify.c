@@ -8,7 +8,8 @@
  *	pages	each pagemap through the chain, page by page: ascending, its pages file as long as it says, every page
  *		found, every page of a task inside a private mapping of it
  *
- * A set of a pre-dump has no process tree, and is memory only.
+ * A set of a pre-dump has no process tree, and is memory only. Pages that are holes in their file are no failure, as a sparse copy
+ * of zeros has them too, but worth a warning: dedup, ours or CRIU's, punches what only another set had no need of.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -128,6 +129,7 @@ struct pagemap_check {
 	const MmEntry *mm; /* NULL: not of a task */
 	size_t vma;	   /* cursor */
 	uint64_t n_pages;
+	uint64_t hole_bytes; /* of them: zero, or punched out */
 };
 
 /* Guard records stand behind the others, from low addresses again: the cursor never gets to them. */
@@ -147,6 +149,23 @@ static int check_mapped(struct pagemap_check *c, uint64_t start, uint64_t end)
 	return 0;
 }
 
+/* A file system that does not tell holes has none. */
+static uint64_t count_holes(int fd, uint64_t start, uint64_t end)
+{
+	uint64_t sum = 0;
+
+	while (start < end) {
+		off_t hole = sys_lseek(fd, (off_t)start, SEEK_HOLE), data;
+
+		if (hole < 0 || (uint64_t)hole >= end)
+			break;
+		data = sys_lseek(fd, hole, SEEK_DATA);
+		start = data < 0 ? end : MIN((uint64_t)data, end);
+		sum += start - (uint64_t)hole;
+	}
+	return sum;
+}
+
 static int check_place(void *userdata, const struct page_place *p)
 {
 	struct pagemap_check *c = userdata;
@@ -154,6 +173,7 @@ static int check_place(void *userdata, const struct page_place *p)
 	if (!(p->flags & PE_PRESENT))
 		return fail(c->v->failure, -EBADMSG, "the page at %#" PRIx64 " is not in the set", p->vaddr);
 	c->n_pages += p->size / PAGE;
+	c->hole_bytes += count_holes(p->fd, p->offset, p->offset + p->size);
 	c->v->stats->pages_skipped_parent += p->level > 0 ? p->size / PAGE : 0;
 	if (p->level < c->v->parent_first)
 		c->v->stats->pages_own += p->size / PAGE;
@@ -182,6 +202,9 @@ static int verify_pagemap(struct verify *v, enum image_id id, uint64_t key)
 	if (r < 0)
 		return fail(v->failure, r, "cannot be followed");
 	v->stats->pages_scanned += c.n_pages;
+	if (c.hole_bytes > 0)
+		log_warn(v->log, "%s: %" PRIu64 " pages are holes in their file: zero, or punched out for another set",
+			 name, (c.hole_bytes + PAGE - 1) / PAGE);
 	log_debug(v->log, "%s: %" PRIu64 " pages", name, c.n_pages);
 	return 0;
 }
