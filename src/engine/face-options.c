@@ -468,6 +468,9 @@ static const struct option_row rows[] = {
 	MOOT_ROW("log-pid", 0, NO_VALUE, true, ACTION_RESTORE, NULL),
 	MOOT_ROW("libdir", 'L', NEEDS_VALUE, false, TREES, NULL),
 
+	SWITCH_ROW("lazy-pages", 0, false, BOTH, ENGINE(lazy_pages),
+		   "restore: let the tree run before its memory is there; not for dump"),
+
 	/* What, on both sides. */
 	TAKE_ROW("tree", 't', NEEDS_VALUE, DUMPS | ACTION_CHECK, take_tree, "PID  root of the tree"),
 	SWITCH_ROW("leave-running", 'R', false, DUMPS, ENGINE(leave_running),
@@ -589,7 +592,6 @@ static const struct option_row rows[] = {
 	REFUSED_ROW("cgroup-dump-controller", 0, NEEDS_VALUE, false, ACTION_DUMP, NULL),
 	REFUSED_ROW("page-server", 0, NO_VALUE, true, TREES, NULL),
 	REFUSED_ROW("ps-socket", 0, NEEDS_VALUE, false, TREES, NULL),
-	REFUSED_ROW("lazy-pages", 0, NO_VALUE, false, BOTH, NULL),
 	REFUSED_ROW("status-fd", 0, NEEDS_VALUE, false, ACTION_DUMP, NULL),
 	REFUSED_ROW("stream", 0, NO_VALUE, true, TREES | ACTION_CPUINFO_DUMP, NULL),
 	REFUSED_ROW("tls", 0, NO_VALUE, true, TREES, NULL),
@@ -808,6 +810,8 @@ int face_options_check(const struct face_options *o, enum face_action action, st
 			return fail(f, -EOPNOTSUPP, "option --%s is not supported by this engine",
 				    rows[i].name);
 
+	if (action & DUMPS && o->engine.lazy_pages)
+		return fail(f, -EOPNOTSUPP, "a dump with option --lazy-pages is not supported by this engine");
 	if (action & DUMPS && o->engine.pid <= 0)
 		return fail(f, -EINVAL, "no process given: option --tree is missing");
 	if (action == ACTION_MERGE && !o->into_dir)

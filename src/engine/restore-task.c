@@ -16,6 +16,7 @@
 #include "engine/kinds/kind.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/aio.h"
+#include "engine/memory/lazy.h"
 #include "engine/memory/pages.h"
 #include "engine/memory/vma.h"
 #include "engine/restore.h"
@@ -83,6 +84,8 @@ int restore_memory(struct restore *rs, struct rtask *task)
 	if (r == 0)
 		r = vma_map(rs, task);
 	if (r == 0)
+		r = lazy_begin(rs, task);
+	if (r == 0)
 		r = pages_restore_task(rs, task);
 	if (r == 0)
 		r = aio_restore(rs, task);
@@ -90,7 +93,7 @@ int restore_memory(struct restore *rs, struct rtask *task)
 		r = vma_protect(rs, task);
 	if (r == 0)
 		r = set_mm(rs, task);
-	return r;
+	return r < 0 ? r : lazy_register(rs, task);
 }
 
 /* ---- descriptors and directories ---- */

@@ -28,6 +28,7 @@
 #include "engine/control/transport.h"
 #include "engine/guard.h"
 #include "engine/kinds/kind.h"
+#include "engine/memory/lazy.h"
 #include "engine/memory/shmem.h"
 
 enum {
@@ -165,6 +166,9 @@ static int build(struct restore *rs)
 		r = files_open_all(rs, FILES_WITH_TASKS);
 	if (r == 0)
 		r = for_each_live(rs, restore_memory);
+	if (r == 0)
+		r = lazy_start(rs);
+	lazy_done(rs);
 	if (r == 0)
 		r = for_each_live(rs, restore_files);
 	if (r == 0)

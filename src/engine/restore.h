@@ -28,6 +28,8 @@
 
 struct cgroup_restore;
 struct files_restore;
+struct lazy_state;
+struct lazy_task;
 struct memfd_restore;
 struct share_state;
 struct shmem_restore;
@@ -69,6 +71,7 @@ struct rtask {
 	const VmaEntry **held; /* mappings it has already, with their contents: memory/share.h; ascending */
 	size_t n_held;
 	const struct rtask *memory_of; /* of a helper: whose memory it holds */
+	struct lazy_task *lazy; /* memory/lazy.c; NULL: its memory comes at once */
 	uint32_t cgroup_set;   /* it is in; 0: ours */
 	uint64_t vdso_base;    /* where the kernel's is in it; 0: nowhere */
 };
@@ -87,6 +90,7 @@ struct restore {
 	struct files_restore *files; /* fds.c */
 	struct shmem_restore *shmem; /* shmem.c */
 	struct share_state *share;   /* memory/share.c */
+	struct lazy_state *lazy;     /* memory/lazy.c */
 	struct cgroup_restore *cgroups; /* cgroup-restore.c; NULL: none to restore */
 	struct memfd_restore *memfd; /* of the kinds of these names: */
 	struct sysv_restore *sysv;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * More private memory than is worth reading in the process itself: plain, not accessible, read-only, in single pages far apart,
- * huge pages in part and whole, and changed pages of a mapped file.
+ * huge pages in part and whole, and changed pages of a mapped file. With an argument the first area has so many MiB.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -90,9 +90,11 @@ static void area_check(size_t i)
 	live_need(mprotect(a->at, a->size, a->prot) == 0, "mprotect back");
 }
 
-int main(void)
+int main(int argc, char *argv[])
 {
 	live_start();
+	if (argc > 1)
+		areas[0].size = strtoul(argv[1], NULL, 10) * MIB;
 	for (size_t i = 0; i < n_areas; i++)
 		area_make(i);
 	live_wait();

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "engine/memory/extents.h"
+#include "engine/memory/lazy.h"
 #include "engine/memory/plan.h"
 #include "engine/memory/share.h"
 #include "engine/memory/vma.h"
@@ -57,7 +58,8 @@ int pages_restore_task(struct restore *rs, struct rtask *task)
 		const VmaEntry *v = task->mm->vmas[i];
 
 		/* The vdso is moved, not read. */
-		if (!vma_is_private(v->status) || (v->status & VMA_VDSO) || share_holds(task, v))
+		if (!vma_is_private(v->status) || (v->status & VMA_VDSO) || share_holds(task, v) ||
+		    lazy_leaves_out(task, v))
 			continue;
 		r = plan_area(&plan, v, v->start, v->end);
 		if (r == 0)

@@ -12,7 +12,7 @@
  * A mapping that a clone has inherited does not merge with a new one beside it, and a program may count on having one (mremap(2)
  * takes no two). So what a child keeps begins where its mapping begins, and is stretched to its end.
  *
- * Where it is not certain that a mapping is the same one (another file, another kind, a stack of another size), it
+ * Where it is not certain that a mapping is the same one (another file, another kind, a stack that has grown), it
  * is no candidate, and read as if there were no parent.
  */
 #include "engine/memory/share.h"
@@ -76,8 +76,8 @@ static bool is_same_kind(const VmaEntry *a, const VmaEntry *b)
 	if (!is_candidate(a) || !is_candidate(b) || (a->status & kind) != (b->status & kind) ||
 	    (a->flags & ~given) != (b->flags & ~given) || a_madv != b_madv)
 		return false;
-	if ((a->status & VMA_ANON_PRIVATE) && !(a->flags & MAP_GROWSDOWN))
-		return true; /* any part of it */
+	if (a->status & VMA_ANON_PRIVATE) /* any part of it; but a stack is not stretched */
+		return !(a->flags & MAP_GROWSDOWN) || a->end == b->end;
 	return a->start == b->start && a->end == b->end && a->pgoff == b->pgoff && a->shmid == b->shmid &&
 	       a->has_fdflags == b->has_fdflags && a->fdflags == b->fdflags;
 }
@@ -232,7 +232,7 @@ int share_prepare(struct restore *rs, struct rtask *task)
 	int r;
 
 	/* Where a cgroup namespace is made, tasks enter their cgroups later: memory would be charged to ours. */
-	if (task->n_children == 0 || cgroup_restore_makes_namespace(rs))
+	if (task->n_children == 0 || cgroup_restore_makes_namespace(rs) || rs->options->lazy_pages)
 		return 0;
 	r = find_wanted(rs, task, &wanted);
 	if (r < 0 || wanted.n == 0)

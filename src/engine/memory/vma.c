@@ -113,6 +113,8 @@ static void apply_vm_flags(struct vma *v, const char *p, const char *end)
 		}
 		if (p[0] == 's' && p[1] == 's')
 			v->status |= VMA_SHSTK;
+		if (p[0] == 'u' && p[1] == 'm')
+			v->missing = true;
 		if (p[0] == 'u' && p[1] == 'w')
 			v->watched = true;
 		p++;
@@ -172,6 +174,8 @@ static int vma_add(struct dump *d, struct task *task, const struct proc_map *m, 
 		v->pgoff = 0;
 	if (v->status == VMA_AIORING)
 		v->madv = 0; /* the kernel's own */
+	if (v->missing)
+		return fail(d->failure, -EAGAIN, "pages of it are still to come by a userfaultfd (restore --lazy-pages?)");
 	if (v->status & VMA_SHSTK)
 		return fail(d->failure, -EOPNOTSUPP, "a shadow stack cannot be saved");
 	v->shmid = m->inode;

@@ -40,6 +40,7 @@ struct vma {
 	uint64_t madv;		    /* bit n: advice n */
 	uint64_t dev;		    /* of a mapped socket, while it has no id */
 	bool watched;		    /* registered with a userfaultfd, whosever */
+	bool missing;		    /* registered for missing pages with somebody's userfaultfd */
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
 	const char *untracked;	    /* why they are not; static */
 };

@@ -1,0 +1,141 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Restores whose memory comes later (--lazy-pages)."""
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+
+sys.dont_write_bytecode = True
+import frame  # noqa: E402
+from frame import others, say, wait_until  # noqa: E402
+from operations import Stage, check, errors  # noqa: E402
+
+RESTORES = 6
+
+
+def named(name):
+    found = []
+    for pid in others():
+        try:
+            with open(f'/proc/{pid}/comm', encoding='ascii') as file:
+                if file.read().strip() == name:
+                    found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
+def no_helper():
+    frame.reap()
+    return not named('snapmgr-lazy') and not named('snapmgr-lazy-w')
+
+
+def restore_lazily(stage):
+    frame.kill_everything()
+    for name in ('verdict', 'ready'):
+        path = os.path.join(stage.scratch, name)
+        if name == 'verdict' and os.path.exists(path):
+            os.unlink(path)
+    stage.restore_well('--lazy-pages')
+
+
+def memory_comes_while_the_program_changes_it(stage):
+    """torture"""
+    stage.dump_well()
+    for _ in range(RESTORES):
+        restore_lazily(stage)
+        time.sleep(random.choice((0, 0.01, 0.1, 0.5)))
+        stage.content()
+        wait_until('the server has ended', no_helper)
+
+
+def memory_is_what_it_was(stage):
+    """memory-large 64"""
+    stage.dump_well()
+    restore_lazily(stage)
+    stage.content()
+    wait_until('the server has ended', no_helper)
+
+
+def a_tree_comes_with_its_children(stage):
+    """memory-private"""
+    stage.dump_well()
+    restore_lazily(stage)
+    stage.content()
+    wait_until('the server has ended', no_helper)
+
+
+def a_tree_without_its_server_ends(stage):
+    """memory-large 768"""
+    stage.dump_well()
+    restore_lazily(stage)
+    servers = named('snapmgr-lazy')
+    check(len(servers) == 1, f'one server is at work: {servers}')
+    os.kill(servers[0], signal.SIGKILL)
+
+    def gone():
+        frame.reap()
+        return not others()
+    wait_until('the tree is gone, and the watcher', gone, timeout=10)
+
+
+def a_tree_does_not_need_the_watcher(stage):
+    """memory-large 768"""
+    stage.dump_well()
+    restore_lazily(stage)
+    for pid in named('snapmgr-lazy-w'):
+        os.kill(pid, signal.SIGKILL)
+    stage.content()
+    wait_until('the server has ended', no_helper)
+
+
+def a_dump_waits_for_the_memory(stage):
+    """memory-large 768"""
+    stage.dump_well()
+    restore_lazily(stage)
+    images = os.path.join(stage.top, 'images-2')
+    os.makedirs(images)
+    code, said = stage.dump('--leave-running', images=images)
+    check(code != 0 and 'still to come' in said, f'it is refused by name: {errors(said)}')
+    wait_until('the server has ended', no_helper)
+    code, said = stage.dump(images=images)
+    check(code == 0, f'dump fails when all is there: {errors(said)}')
+    frame.kill_everything()
+    code, said = stage.run('restore', '-d', images=images)
+    check(code == 0, f'restore fails: {errors(said)}')
+    stage.content()
+
+
+SCENARIOS = [
+    memory_comes_while_the_program_changes_it,
+    memory_is_what_it_was,
+    a_tree_comes_with_its_children,
+    a_tree_without_its_server_ends,
+    a_tree_does_not_need_the_watcher,
+    a_dump_waits_for_the_memory,
+]
+
+
+def main():
+    engines = [engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip]
+    wanted = sys.argv[1:]
+    if not engines:
+        say('SKIP: there is no engine')
+        return frame.SKIP
+    failed = 0
+    for scenario in SCENARIOS:
+        if wanted and scenario.__name__ not in wanted:
+            continue
+        top = frame.make_top()
+        status = frame.run_apart(lambda: scenario(Stage(top, engines[0], scenario.__doc__)), False)
+        say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
+        failed += status != 0
+        shutil.rmtree(top, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
