@@ -69,6 +69,7 @@ class Sets(Chain):
         code, said = self.run('verify', images=self.set(number))
         if needle is None:
             check(code == 0, f'set {number} is not whole: {errors(said)}')
+            check('holes' not in said, f'set {number} has holes: {said}')
         else:
             check(code == 1 and needle in said, f'verify of set {number} says: {said}')
 
