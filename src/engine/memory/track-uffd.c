@@ -12,6 +12,9 @@
  * any more. So nothing is believed of a mapping that is not registered, and marks are cleared when it is
  * registered again.
  *
+ * Trap: mremap(2) of several mappings at once (Linux 6.17) fails with EFAULT where they are registered: the one thing that a tracked
+ * program cannot do.
+ *
  * Trap ("file", "truncated"): in a private mapping of a file a marked page that is dropped (MADV_DONTNEED, the file cut off)
  * leaves its mark behind, which PAGEMAP_SCAN calls swapped and not written: not the parent's copy, but the file's page again, or
  * none. See add_absent() of page-plan.c.
