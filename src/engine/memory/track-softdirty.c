@@ -16,7 +16,7 @@
  * of our sets goes unnoticed. Another chain of ours is noticed without: there is one userfaultfd.
  *
  * Zero pages have no bits: scan.c. Pages pinned for DMA stay dirty by the kernel's care (5.12), but before 6.5 direct I/O did not
- * pin: a task with a ring of asynchronous I/O is stored in full.
+ * pin: a task with a ring of asynchronous I/O is stored in full (track.c).
  */
 #include <sys/mman.h>
 
@@ -135,13 +135,15 @@ static void certify(const struct tracked *had, struct task *task)
 {
 	_cleanup_close_ int pagemap_fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
 
-	if (pagemap_fd < 0 || !had->canary || !is_dirty(pagemap_fd, had->canary))
-		return;
+	bool ours = pagemap_fd >= 0 && had->canary && is_dirty(pagemap_fd, had->canary);
+
 	for (size_t i = 0; i < task->n_vmas; i++) {
 		struct vma *v = &task->vmas[i];
 
-		/* Registered at all? Then ours, or enlisting fails. */
-		v->tracked = uffd_can_watch(v) && v->watched && uffd_enlist(had->fd, v) == 0;
+		if (ours)
+			uffd_certify(had->fd, v, v->watched);
+		else
+			v->untracked = "somebody else has cleared the soft-dirty bits";
 	}
 }
 

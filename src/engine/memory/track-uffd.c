@@ -153,6 +153,18 @@ int uffd_enlist(int uffd, const struct vma *v)
 	return SYS_CALL(ioctl(uffd, UFFDIO_REGISTER, &reg));
 }
 
+void uffd_certify(int uffd, struct vma *v, bool watched)
+{
+	if (!uffd_can_watch(v))
+		v->untracked = "its kind is not tracked (pages of a file or of hugetlbfs, the kernel's own)";
+	else if (!watched)
+		v->untracked = "it is new, or was moved or mapped again";
+	else if (uffd_enlist(uffd, v) < 0) /* registered at all: then ours, or this fails */
+		v->untracked = "another userfaultfd watches it";
+	else
+		v->tracked = true;
+}
+
 static void certify(const struct tracked *had, struct task *task)
 {
 	_cleanup_close_ int pagemap_fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
@@ -160,14 +172,7 @@ static void certify(const struct tracked *had, struct task *task)
 	for (size_t i = 0; pagemap_fd >= 0 && i < task->n_vmas; i++) {
 		struct vma *v = &task->vmas[i];
 
-		if (!uffd_can_watch(v))
-			v->untracked = "its kind is not tracked (pages of a file or of hugetlbfs, the kernel's own)";
-		else if (!scan_is_watched(pagemap_fd, v->start))
-			v->untracked = "it is new, or was moved or mapped again";
-		else if (uffd_enlist(had->fd, v) < 0) /* registered at all: then ours, or this fails */
-			v->untracked = "another userfaultfd watches it";
-		else
-			v->tracked = true;
+		uffd_certify(had->fd, v, uffd_can_watch(v) && scan_is_watched(pagemap_fd, v->start));
 	}
 }
 

@@ -20,5 +20,8 @@ int uffd_begin(struct dump *d, struct task *task, struct remote *rm, const struc
 /* Is it a kind of mapping that can be tracked? */
 bool uffd_can_watch(const struct vma *v);
 
+/* Sets v->tracked of a mapping that is registered (@watched) and with this one, else v->untracked. */
+void uffd_certify(int uffd, struct vma *v, bool watched);
+
 /* Registers a mapping. Idempotent; -EBUSY: it is somebody else's. */
 int uffd_enlist(int uffd, const struct vma *v);
