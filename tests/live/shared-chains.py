@@ -51,8 +51,9 @@ def every_generation_has_the_shared_memory_of_its_instant(chain):
     chain.take(parent=0)
     for _ in range(GENERATIONS - 1):
         time.sleep(0.05)
-        chain.take('pre-dump' if random.random() < 0.2 else 'dump')
-    chain.take()
+        chain.take('pre-dump' if random.random() < 0.2 else 'dump',
+                   snapshot=random.choice(('stop-copy', 'pre-copy', 'cow')))
+    chain.take(snapshot='pre-copy')
     chain.end()
     check(shared_bytes(chain.set(chain.number)) < shared_bytes(chain.set(1)) / 2,
           f'{shared_bytes(chain.set(chain.number))} bytes in the last set, {shared_bytes(chain.set(1))} in the first')

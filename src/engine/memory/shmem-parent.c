@@ -14,7 +14,7 @@
 
 enum {
 	PAGE = 4096,
-	TOUCH_BYTES = 128 * 1024, /* one byte of each such piece is waited for */
+	PIECE_BYTES = 128 * 1024, /* asked for at once; its last byte is waited for */
 	MEMINFO_MAX = 64 * 1024,
 };
 
@@ -47,22 +47,26 @@ static uint64_t room_bytes(void)
 	return parse_u64_prefix(&at, 10, &kib) < 0 || kib > UINT64_MAX / 1024 ? 0 : kib * 1024 / 2;
 }
 
-/* All is asked for first and waited for afterwards, so that the disk sees one long queue. */
+/*
+ * All is asked for first and waited for afterwards, so that the disk sees one long queue. Of one request the kernel takes no
+ * more than its read-ahead.
+ */
 static int prefetch_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
 {
 	struct prefetch *p = userdata;
 	uint8_t byte;
 
 	(void)vaddr;
-	if (p->touch) {
-		for (uint64_t at = 0; at < size; at += TOUCH_BYTES)
-			(void)SYS_CALL(pread(fd, &byte, 1, offset + MIN(at + TOUCH_BYTES, size) - 1));
-		return 0;
-	}
-	if (size > p->left)
+	if (!p->touch && size > p->left)
 		return -ENOSPC;
-	p->left -= size;
-	(void)posix_fadvise(fd, offset, size, POSIX_FADV_WILLNEED);
+	p->left -= p->touch ? 0 : size;
+	for (uint64_t at = 0, n; at < size; at += n) {
+		n = MIN(size - at, (uint64_t)PIECE_BYTES);
+		if (p->touch)
+			(void)SYS_CALL(pread(fd, &byte, 1, offset + at + n - 1));
+		else
+			(void)posix_fadvise(fd, offset + at, n, POSIX_FADV_WILLNEED);
+	}
 	return 0;
 }
 
