@@ -106,6 +106,9 @@ void wanted_done(struct wanted *w);
 /* Tells who waits, if anybody does, once. @job NULL: it did not come to one. */
 void wanted_answer(struct wanted *w, const struct job *job);
 
+/* What a daemon that died has not come to: increments whose needs nobody has counted. */
+void keeper_count_needs(struct keeper *k);
+
 /* A chores_new() callback. */
 void keeper_chores_idle(void *userdata);
 

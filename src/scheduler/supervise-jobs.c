@@ -80,6 +80,27 @@ static void verify_increment(struct keeper *k, const struct job *job)
 		keeper_trouble(k, "cannot verify a generation", &failure);
 }
 
+void keeper_count_needs(struct keeper *k)
+{
+	const struct generation_filter filter = { .policy = k->name, .states = GENERATION_MASK_GOOD };
+	struct chore_request q = { .kind = CHORE_VERIFY, .trigger = "start", .quiet = true };
+	_cleanup_(generation_list_done) struct generation_list list = {};
+	_cleanup_free_ int64_t *gens = NULL;
+	struct failure failure = {};
+	int r;
+
+	r = generations_list(k->c->catalog, &filter, &failure, &list);
+	q.gens = gens = calloc(list.n + 1, sizeof(*gens));
+	for (size_t i = 0; r == 0 && gens && i < list.n; i++)
+		if (list.items[i].parent > 0 && !list.items[i].borrowed_known &&
+		    strcmp(list.items[i].backend, policy_backend_to_string(POLICY_BACKEND_NATIVE)) == 0)
+			gens[q.n_gens++] = list.items[i].gen;
+	if (r == 0 && q.n_gens > 0)
+		r = chores_add(k->chores, &q, &failure);
+	if (r < 0)
+		keeper_trouble(k, "cannot count what increments need", &failure);
+}
+
 int keeper_add_chore(struct keeper *k, const struct chore_request *q, struct failure *f)
 {
 	return chores_add(k->chores, q, f);

@@ -337,6 +337,7 @@ void keeper_begin(struct keeper *k)
 		return;
 	}
 	k->begun = true;
+	keeper_count_needs(k);
 	follow_output(k);
 	if (!k->tree && !policy_has_command(k->p))
 		(void)keeper_find_one(k);
