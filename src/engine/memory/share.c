@@ -318,6 +318,7 @@ struct comparison {
 	struct restore *rs;
 	struct rtask *task;
 	const struct page_extents *parents, *own;
+	const struct commons *kept; /* of each held mapping: what of it is the parent's */
 	struct arena arena;
 	struct stretch *stretches;
 	size_t n;
@@ -366,6 +367,8 @@ static int add_compare(struct comparison *c, size_t held, uint64_t start, uint64
 static int look_at(struct comparison *c, size_t held)
 {
 	const VmaEntry *h = c->task->held[held];
+	/* Behind it the mapping was stretched: whatever the parent has there, nothing was inherited. */
+	uint64_t inherited_end = MIN(h->end, c->kept->items[held].of->end);
 	size_t i = page_extents_search(c->parents, h->start), k = page_extents_search(c->own, h->start);
 	int r = 0;
 
@@ -378,7 +381,7 @@ static int look_at(struct comparison *c, size_t held)
 		while (k < c->own->n && c->own->items[k].vaddr + c->own->items[k].size <= at)
 			k++;
 		end = h->end;
-		in_a = page_extents_clip(c->parents, i, at, h->end, &a);
+		in_a = at < inherited_end && page_extents_clip(c->parents, i, at, inherited_end, &a);
 		in_b = page_extents_clip(c->own, k, at, h->end, &b);
 		if (in_a)
 			end = MIN(end, a.vaddr > at ? a.vaddr : a.vaddr + a.size);
@@ -497,11 +500,12 @@ static int parents_extents(struct restore *rs, const struct rtask *parent, const
 	return 0;
 }
 
-static int settle_differences(struct restore *rs, const struct rtask *parent, struct rtask *task)
+static int settle_differences(struct restore *rs, const struct rtask *parent, struct rtask *task,
+			      const struct commons *kept)
 {
 	_cleanup_(page_extents_done) struct page_extents own = {};
 	_cleanup_(plan_done) struct plan plan = {};
-	struct comparison c = { .rs = rs, .task = task, .own = &own };
+	struct comparison c = { .rs = rs, .task = task, .own = &own, .kept = kept };
 	int r;
 
 	r = parents_extents(rs, parent, &c.parents);
@@ -551,7 +555,7 @@ int share_inherit(struct restore *rs, const struct rtask *maker, struct rtask *t
 		return r;
 	task->held = held.items;
 	task->n_held = held.n;
-	return settle_differences(rs, parent, task);
+	return settle_differences(rs, parent, task, &kept);
 }
 
 void share_done(struct restore *rs)
