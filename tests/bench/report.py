@@ -52,7 +52,8 @@ class Results:
 def cell(value):
     if value is None:
         return "-"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    digits = 0 if value >= 1000 else 1 if value >= 10 else 2 if value >= 0.1 or value == 0 else 4
+    return f"{value:.{digits}f}"
 
 
 def table_rows(case, results, whos):
