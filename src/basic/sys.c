@@ -237,6 +237,16 @@ int sys_pread_full(int fd, void *buf, size_t size, off_t offset)
 	return 0;
 }
 
+int sys_process_read(pid_t pid, void *buf, size_t size, uint64_t address)
+{
+	const struct iovec to = { buf, size }, from = { PTR(address), size };
+	ssize_t n = SYS_CALL(process_vm_readv(pid, &to, 1, &from, 1, 0));
+
+	if (n < 0)
+		return n;
+	return (size_t)n == size ? 0 : -EFAULT;
+}
+
 int sys_write_full(int fd, const void *buf, size_t size)
 {
 	for (size_t done = 0; done < size;) {

@@ -62,6 +62,7 @@ struct task {
 	bool thp_disabled;
 	struct vma *vmas;
 	size_t n_vmas;
+	bool unshared;		/* none of its private pages is another process's too; false: unknown */
 	struct page_plan *plan; /* of its private memory; memory/page-plan.h */
 	pid_t shadow;		/* memory/take-cow.c; 0: none */
 	int shadow_mem_fd;

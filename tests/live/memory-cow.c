@@ -215,11 +215,14 @@ static void grow_stack(void)
 		deep[i] = 1;
 }
 
-int main(void)
+/* memory-cow [PAGES]: of the largest area */
+int main(int argc, char **argv)
 {
 	unsigned char stack[61 * PAGE];
 	pid_t child;
 
+	if (argc > 1)
+		areas[0].pages = strtoul(argv[1], NULL, 10);
 	live_start();
 	grow_stack();
 	pids = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

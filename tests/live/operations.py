@@ -291,6 +291,17 @@ def no_such_task(stage):
     stage.content()
 
 
+def shared_pages_stay_shared(stage):
+    """a tree that runs on still has once what its processes share copy-on-write"""
+    for number, snapshot in enumerate(('stop-copy', 'cow', 'pre-copy')):
+        images = os.path.join(stage.images, str(number))
+        os.mkdir(images)
+        code, said = stage.run('dump', '-t', str(stage.pid), '--leave-running', '--snapshot', snapshot, images=images)
+        check(code == 0, f'dump fails: {errors(said)}')
+    stage.intact('left running')
+    stage.content()
+
+
 def established_refused(stage):
     """dump of an established connection without --tcp-close is refused by name, and the connection lives"""
     code, said = stage.dump()
@@ -635,6 +646,8 @@ SCENARIOS = [
     (no_images_directory, 'files', None),
     (disk_full, 'files', None),
     (no_such_task, 'files', None),
+    (shared_pages_stay_shared, 'memory-cow', 'an option of ours'),
+    (shared_pages_stay_shared, 'memory-cow 20000', 'an option of ours'),
     (established_refused, 'tcp-close', None),
     (check_predicts, 'tcp-close', 'an option of ours'),
     (foreign_socket_refused, 'files', None),

@@ -7,6 +7,7 @@
 #include <sys/sysmacros.h>
 #include <sys/mman.h>
 
+#include "basic/clock.h"
 #include "basic/parse.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
@@ -127,26 +128,49 @@ static bool is_map_line(const char *p)
 	return (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'f');
 }
 
+/* The number of a line "Key:   number kB". Anything else is 0. */
+static uint64_t parse_kb(const char *p)
+{
+	uint64_t kb = 0;
+
+	p += strspn(p, " ");
+	return parse_u64_prefix(&p, 10, &kb) == 0 ? kb : 0;
+}
+
+static void parse_attribute(struct vma *v, const char *p, const char *end)
+{
+	if (strncmp(p, "VmFlags:", 8) == 0) {
+		apply_vm_flags(v, p + 8, end);
+	} else if (strncmp(p, "KernelPageSize:", 15) == 0) {
+		uint64_t kb = parse_kb(p + 15);
+
+		if (kb > 4 && kb <= UINT32_MAX)
+			v->fdflags = __builtin_ctzll(kb * 1024); /* until resolved: log2 of the page size */
+	} else if (strncmp(p, "Shared_Clean:", 13) == 0) {
+		v->shared_clean = parse_kb(p + 13) > 0;
+	} else if (strncmp(p, "Shared_Dirty:", 13) == 0) {
+		v->shared_dirty = parse_kb(p + 13) > 0;
+	}
+}
+
 /* The attributes behind one map line, up to the next one. Return: the start of that. */
 static const char *parse_attributes(struct vma *v, const char *p)
 {
 	while (*p && !is_map_line(p)) {
 		const char *end = strchrnul(p, '\n');
 
-		if (strncmp(p, "VmFlags:", 8) == 0)
-			apply_vm_flags(v, p + 8, end);
-		else if (strncmp(p, "KernelPageSize:", 15) == 0) {
-			const char *q = p + 15;
-			uint64_t kb = 0;
-
-			while (*q == ' ')
-				q++;
-			if (parse_u64_prefix(&q, 10, &kb) == 0 && kb > 4 && kb <= UINT32_MAX)
-				v->fdflags = __builtin_ctzll(kb * 1024); /* until resolved: log2 of the page size */
-		}
+		parse_attribute(v, p, end);
 		p = *end ? end + 1 : end;
 	}
 	return p;
+}
+
+/* Pages copied on write from a fork, or merged by KSM. Those of a file are clean as long as they are the file's. */
+static bool has_shared_pages(const struct vma *v)
+{
+	if (!vma_is_private(v->status) || (v->status & VMA_VDSO))
+		return false;
+	return v->shared_dirty || (v->shared_clean && !(v->status & VMA_FILE_PRIVATE));
 }
 
 static bool merges(const struct vma *last, const struct vma *v)
@@ -180,6 +204,8 @@ static int vma_add(struct dump *d, struct task *task, const struct proc_map *m, 
 		return fail(d->failure, -EOPNOTSUPP, "a shadow stack cannot be saved");
 	v->shmid = m->inode;
 	v->dev = makedev(m->dev_major, m->dev_minor);
+	if (has_shared_pages(v))
+		task->unshared = false;
 
 	if (last && merges(last, v)) {
 		last->end = v->end;
@@ -197,6 +223,7 @@ static int vma_add(struct dump *d, struct task *task, const struct proc_map *m, 
 struct vma_preview {
 	pid_t pid;
 	uint64_t start_time;
+	uint64_t taken; /* clock_boot_ticks() */
 	struct vma_seen {
 		struct proc_map map;  /* its path is not kept */
 		struct vma attributes; /* flags, madv, status beyond the class */
@@ -231,6 +258,7 @@ static int preview_task(struct dump *d, int proc_fd, pid_t pid)
 {
 	_cleanup_free_ char *text = NULL;
 	struct vma_preview *pv = arena_new(&d->arena, struct vma_preview);
+	uint64_t taken = clock_boot_ticks();
 	struct proc_stat st;
 
 	if (proc_stat_read(proc_fd, &st) < 0 ||
@@ -242,6 +270,7 @@ static int preview_task(struct dump *d, int proc_fd, pid_t pid)
 		return fail(d->failure, -ENOMEM, "no memory for mappings");
 	pv->pid = pid;
 	pv->start_time = st.start_time;
+	pv->taken = taken;
 	d->previews->items[d->previews->n++] = pv;
 	return preview_parse(d, pv, text);
 }
@@ -277,6 +306,16 @@ static const struct vma_preview *find_preview(const struct dump *d, const struct
 			return pv;
 	}
 	return NULL;
+}
+
+/* Somebody has forked: what was one process's own may be another's as well. */
+static bool tree_grew_since(const struct tree *t, uint64_t ticks)
+{
+	for (size_t i = 0; i < t->n_tasks; i++) {
+		if (t->tasks[i]->stat.start_time >= ticks)
+			return true;
+	}
+	return false;
 }
 
 static bool is_same_kind(const struct proc_map *a, const struct proc_map *b)
@@ -365,6 +404,7 @@ static int collect_by_preview(struct dump *d, struct task *task)
 		if (!seen_before(pv, &m))
 			return 0;
 	}
+	task->unshared = !tree_grew_since(&d->tree, pv->taken);
 	r = collect_text(d, task, text, pv);
 	return r < 0 ? r : 1;
 }
@@ -378,6 +418,7 @@ int vma_collect(struct dump *d, struct task *task)
 	if (r != 0)
 		return r < 0 ? r : 0;
 	r = sys_read_file_at(task->proc_fd, "smaps", SMAPS_TEXT_MAX, &text, NULL);
+	task->unshared = true;
 	return r < 0 ? fail(d->failure, r, "cannot read its mappings") : collect_text(d, task, text, NULL);
 }
 
@@ -389,8 +430,10 @@ int vma_collect_plain(struct dump *d, struct task *task)
 	if (tracker_needs_smaps(d))
 		return vma_collect(d, task);
 	r = sys_read_file_at(task->proc_fd, "maps", SMAPS_TEXT_MAX, &text, NULL);
+	task->unshared = false; /* unknown */
 	return r < 0 ? fail(d->failure, r, "cannot read its mappings") : collect_text(d, task, text, NULL);
 }
+
 /* Opens the file behind a mapping as it was opened for it. */
 static int open_mapped(struct dump *d, struct task *task, struct vma *v, int *ret_fd)
 {

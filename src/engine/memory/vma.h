@@ -41,6 +41,7 @@ struct vma {
 	uint64_t dev;		    /* of a mapped socket, while it has no id */
 	bool watched;		    /* registered with a userfaultfd, whosever */
 	bool missing;		    /* registered for missing pages with somebody's userfaultfd */
+	bool shared_clean, shared_dirty; /* some of its pages are mapped elsewhere too; of smaps only */
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
 	const char *untracked;	    /* why they are not; static */
 };
