@@ -237,7 +237,7 @@ int sys_pread_full(int fd, void *buf, size_t size, off_t offset)
 	return 0;
 }
 
-int sys_process_read(pid_t pid, void *buf, size_t size, uint64_t address)
+int sys_process_vm_readv(pid_t pid, void *buf, size_t size, uint64_t address)
 {
 	const struct iovec to = { buf, size }, from = { PTR(address), size };
 	ssize_t n = SYS_CALL(process_vm_readv(pid, &to, 1, &from, 1, 0));

@@ -145,7 +145,7 @@ class Copy(Case):
                 settle(scratch.path)
                 time.sleep(SETTLE_SEC)
                 started = time.monotonic()
-                took = engine.dump(writer.pid, images)
+                took = engine.dump(writer.pid, images, chained=False)
                 settle(scratch.path)
                 synced = (time.monotonic() - started) * 1000
                 end(writer.child)

@@ -56,11 +56,12 @@ class Engine:
             raise Refused(f"{self.who}: {action} ended with {status}: {' '.join(words.split())}")
         return took * 1000
 
-    def dump(self, pid, images, *options):
-        """A snapshot that leaves the tree running. Returns milliseconds."""
+    def dump(self, pid, images, *options, chained=True):
+        """A snapshot that leaves the tree running; ours is the parent of another unless not @chained. Returns
+        milliseconds."""
         options = ["-t", str(pid), "--leave-running", *options]
         if self.ours:
-            options += ["--track-mem", "--snapshot", self.who]
+            options += [*(["--track-mem"] if chained else []), "--snapshot", self.who]
         return self.run("dump", images, *options)
 
     def restore(self, images):

@@ -9,6 +9,7 @@
  */
 #include "engine/memory/copy.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
@@ -44,7 +45,7 @@ static int read_memory(struct copying *c, const struct plan_range *pr, uint64_t 
 		memcpy(to, pr->bytes + (at - pr->start), size);
 		return 0;
 	}
-	if (c->unshared && sys_process_read(c->unshared, to, size, at) == 0)
+	if (c->unshared && sys_process_vm_readv(c->unshared, to, size, at) == 0)
 		return 0;
 	r = sys_pread_full(c->mem_fd, to, size, at);
 	if (r >= 0 || !c->moving)
@@ -122,12 +123,26 @@ static size_t count_threads(uint64_t bytes)
 	return MIN(MIN(n, (size_t)THREADS_MAX), (size_t)(bytes / THREAD_BYTES_MIN) + 1);
 }
 
+/* A disk that is full is known before anything was copied, and writing into blocks that are there costs an eighth less. */
+static int reserve(struct dump *d, const struct copying *c)
+{
+	int r = SYS_CALL(fallocate(c->pages_fd, 0, 0, c->plan->stored_bytes));
+
+	return r == -ENOSPC || r == -EDQUOT ? fail(d->failure, r, "no room for its memory, %" PRIu64 " bytes",
+						   c->plan->stored_bytes) :
+					      0; /* not every file system can */
+}
+
 /* All of it, in as many threads as pay; ours is one of them. */
 static int copy_contents(struct dump *d, struct copying *c)
 {
 	size_t n = count_threads(c->plan->stored_bytes), started = 0;
 	pthread_t threads[THREADS_MAX];
+	int r;
 
+	r = c->plan->stored_bytes > 0 ? reserve(d, c) : 0;
+	if (r < 0)
+		return r;
 	while (started + 1 < n && pthread_create(&threads[started], NULL, copy_windows, c) == 0)
 		started++;
 	(void)copy_windows(c);
