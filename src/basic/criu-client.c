@@ -17,6 +17,7 @@
 #include <spawn.h>
 #include <string.h>
 
+#include "basic/fdpass.h"
 #include "basic/sys.h"
 #include "rpc.pb-c.h"
 
@@ -380,39 +381,10 @@ void criu_answer_done(struct criu_answer *answer)
 	*answer = (struct criu_answer)CRIU_ANSWER_INIT;
 }
 
-/* The first descriptor of a packet; others are closed. */
-static int take_fd(struct msghdr *msg)
-{
-	int taken = -EBADF;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t n;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (taken < 0)
-				taken = fd;
-			else
-				close_fd(fd);
-		}
-	}
-	return taken;
-}
-
 static int receive_packet(int fd, uint8_t **ret, size_t *ret_size, int *ret_fd)
 {
-	union {
-		char buf[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
 	_cleanup_free_ uint8_t *packet = NULL;
-	struct msghdr msg = {};
-	struct iovec iov;
+	_cleanup_close_ int passed = -EBADF;
 	ssize_t n;
 
 	n = SYS_CALL(recv(fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT));
@@ -426,17 +398,12 @@ static int receive_packet(int fd, uint8_t **ret, size_t *ret_size, int *ret_fd)
 	packet = malloc(n + 1);
 	if (!packet)
 		return -ENOMEM;
-	iov = (struct iovec){ .iov_base = packet, .iov_len = n + 1 };
-	msg.msg_iov = &iov;
-	msg.msg_iovlen = 1;
-	msg.msg_control = control.buf;
-	msg.msg_controllen = sizeof(control.buf);
-	n = SYS_CALL(recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+	n = fdpass_receive(fd, packet, n + 1, MSG_DONTWAIT, &passed);
 	if (n < 0)
 		return n == -ECONNRESET ? -EPIPE : n;
 	if (n == 0)
 		return -EPIPE;
-	*ret_fd = take_fd(&msg);
+	*ret_fd = TAKE_FD(passed);
 	*ret = TAKE_PTR(packet);
 	*ret_size = n;
 	return 0;

@@ -168,6 +168,21 @@ static int store_open_policy(struct store *s, const char *policy, struct failure
 	return 0;
 }
 
+/* Where it has to be. */
+static int store_open_known(struct store *s, const char *policy, struct failure *f, int *ret_fd)
+{
+	int r = store_open_policy(s, policy, f, ret_fd);
+
+	return r == -ENOENT ? fail(f, r, "%s/: went away", policy) : r;
+}
+
+static int store_sync_policy(int policy_fd, const char *policy, struct failure *f)
+{
+	int r = sys_fsync(policy_fd);
+
+	return r < 0 ? fail(f, r, "%s/: cannot be synced", policy) : 0;
+}
+
 /* The policy's directory, made when it is missing. */
 static int store_make_policy(struct store *s, const char *policy, struct failure *f, int *ret_fd)
 {
@@ -182,10 +197,7 @@ static int store_make_policy(struct store *s, const char *policy, struct failure
 	r = sys_fsync(s->fd);
 	if (r < 0)
 		return fail(f, r, "cannot be synced");
-	r = store_open_policy(s, policy, f, ret_fd);
-	if (r == -ENOENT)
-		return fail(f, r, "%s/: went away", policy);
-	return r;
+	return store_open_known(s, policy, f, ret_fd);
 }
 
 static int make_dir(int policy_fd, const char *policy, const char *name, struct failure *f, int *ret_dir_fd)
@@ -231,9 +243,7 @@ int store_make_merge(struct store *s, const char *policy, int64_t gen, struct fa
 	int r;
 
 	store_name(gen, STORE_MERGE, name);
-	r = store_open_policy(s, policy, f, &policy_fd);
-	if (r == -ENOENT)
-		return fail(f, r, "%s/: went away", policy);
+	r = store_open_known(s, policy, f, &policy_fd);
 	if (r < 0)
 		return r;
 	r = dir_remove(policy_fd, name);
@@ -269,18 +279,13 @@ int store_publish(struct store *s, const char *policy, int64_t gen, struct failu
 	store_name(gen, STORE_WHOLE, whole);
 	store_name(gen, STORE_PARTIAL, partial);
 
-	r = store_open_policy(s, policy, f, &policy_fd);
-	if (r == -ENOENT)
-		return fail(f, r, "%s/: went away", policy);
+	r = store_open_known(s, policy, f, &policy_fd);
 	if (r < 0)
 		return r;
 	r = sys_renameat(policy_fd, partial, policy_fd, whole);
 	if (r < 0)
 		return fail(f, r, "%s/%s: cannot be renamed to %s", policy, partial, whole);
-	r = sys_fsync(policy_fd);
-	if (r < 0)
-		return fail(f, r, "%s/: cannot be synced", policy);
-	return 0;
+	return store_sync_policy(policy_fd, policy, f);
 }
 
 int store_exchange(struct store *s, const char *policy, int64_t gen, struct failure *f)
@@ -292,16 +297,13 @@ int store_exchange(struct store *s, const char *policy, int64_t gen, struct fail
 	store_name(gen, STORE_WHOLE, whole);
 	store_name(gen, STORE_MERGE, merge);
 
-	r = store_open_policy(s, policy, f, &policy_fd);
-	if (r == -ENOENT)
-		return fail(f, r, "%s/: went away", policy);
+	r = store_open_known(s, policy, f, &policy_fd);
 	if (r < 0)
 		return r;
 	r = sys_exchangeat(policy_fd, merge, policy_fd, whole);
 	if (r < 0)
 		return fail(f, r, "%s/%s: cannot take the place of %s", policy, merge, whole);
-	r = sys_fsync(policy_fd);
-	return r < 0 ? fail(f, r, "%s/: cannot be synced", policy) : 0;
+	return store_sync_policy(policy_fd, policy, f);
 }
 
 /* GEN loses its name, GEN.partial goes. */
@@ -334,9 +336,9 @@ int store_remove(struct store *s, const char *policy, int64_t gen, struct failur
 	r = sys_renameat(policy_fd, whole, policy_fd, partial);
 	if (r < 0)
 		return fail(f, r, "%s/%s: cannot be renamed to %s", policy, whole, partial);
-	r = sys_fsync(policy_fd);
+	r = store_sync_policy(policy_fd, policy, f);
 	if (r < 0)
-		return fail(f, r, "%s/: cannot be synced", policy);
+		return r;
 	return store_remove_form(s, policy, gen, STORE_PARTIAL, f);
 }
 
@@ -356,10 +358,7 @@ int store_remove_form(struct store *s, const char *policy, int64_t gen, enum sto
 	r = dir_remove(policy_fd, name);
 	if (r < 0)
 		return fail(f, r, "%s/%s: cannot be removed", policy, name);
-	r = sys_fsync(policy_fd);
-	if (r < 0)
-		return fail(f, r, "%s/: cannot be synced", policy);
-	return 0;
+	return store_sync_policy(policy_fd, policy, f);
 }
 
 static int store_each_of_policy(struct store *s, const char *policy, store_seen_t seen,

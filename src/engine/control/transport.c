@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "basic/fdpass.h"
 #include "basic/sys.h"
 
 int transport_open(struct restore *rs)
@@ -26,31 +27,6 @@ int transport_settle(struct restore *rs, struct rtask *root, int number)
 	return remote_run(rm);
 }
 
-static int send_fds(struct restore *rs, const int *fds, size_t n)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(TRANSPORT_MAX_FDS * sizeof(int))];
-	} control = {};
-	char byte = 0;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = CMSG_SPACE(n * sizeof(int)),
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	ssize_t r;
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(n * sizeof(int));
-	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-	r = SYS_CALL(sendmsg(rs->transport[0], &msg, MSG_NOSIGNAL));
-	return r < 0 ? fail(rs->failure, r, "cannot send descriptors") : 0;
-}
-
 int transport_send(struct restore *rs, struct rtask *task, const int *fds, size_t n, int *ret_numbers)
 {
 	struct remote *rm = task->remote;
@@ -63,10 +39,11 @@ int transport_send(struct restore *rs, struct rtask *task, const int *fds, size_
 	int r;
 
 	r = remote_run(rm); /* what is pending must not see the receive's scratch move */
-	if (r == 0)
-		r = send_fds(rs, fds, n);
 	if (r < 0)
 		return r;
+	r = fdpass_send(rs->transport[0], "", 1, fds, n);
+	if (r < 0)
+		return fail(rs->failure, r, "cannot send descriptors");
 
 	iov.iov_base = PTR(remote_alloc(rm, 1, NULL));
 	msg.msg_iov = PTR(remote_push(rm, &iov, sizeof(iov)));

@@ -10,13 +10,11 @@
 
 #include "engine/restore.h"
 
-enum { TRANSPORT_MAX_FDS = 200 }; /* the kernel's own limit is 253: SCM_MAX_FD */
-
 int transport_open(struct restore *rs) _must_check_;
 /* Lets the first task keep the far end as @number and nothing else. */
 int transport_settle(struct restore *rs, struct rtask *root, int number) _must_check_;
 /*
- * transport_send() - hand over @n descriptors, at most TRANSPORT_MAX_FDS
+ * transport_send() - hand over @n descriptors, at most FDPASS_MAX
  * @ret_numbers:	their numbers in the task, in order
  */
 int transport_send(struct restore *rs, struct rtask *task, const int *fds, size_t n, int *ret_numbers)

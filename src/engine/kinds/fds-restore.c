@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "basic/fdpass.h"
 #include "basic/sys.h"
 #include "engine/control/transport.h"
 #include "engine/kinds/kind.h"
@@ -395,7 +396,7 @@ static int collect_wanted(struct restore *rs, const struct rtask *task, bool lat
 
 static int hand_over(struct restore *rs, struct rtask *task, const struct wanted *w, size_t n)
 {
-	int fds[TRANSPORT_MAX_FDS], at[TRANSPORT_MAX_FDS], r;
+	int fds[FDPASS_MAX], at[FDPASS_MAX], r;
 
 	for (size_t i = 0; i < n; i++)
 		fds[i] = w[i].fd;
@@ -429,8 +430,8 @@ static int hand_over_all(struct restore *rs, struct rtask *task, bool late)
 	int r;
 
 	r = collect_wanted(rs, task, late, &w, &n);
-	for (size_t i = 0; r == 0 && i < n; i += TRANSPORT_MAX_FDS)
-		r = hand_over(rs, task, w + i, MIN(n - i, (size_t)TRANSPORT_MAX_FDS));
+	for (size_t i = 0; r == 0 && i < n; i += FDPASS_MAX)
+		r = hand_over(rs, task, w + i, MIN(n - i, (size_t)FDPASS_MAX));
 	return r;
 }
 

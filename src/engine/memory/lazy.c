@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include "basic/fdpass.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
 #include "engine/memory/extents.h"
@@ -276,25 +277,10 @@ static int serve_fault(struct server *s, struct space *sp, uint64_t page)
 	return 0;
 }
 
-/* The watcher has what we have. */
+/* The watcher has what we have. It may be dead: then we go on alone. */
 static void tell_watcher(struct server *s, int uffd)
 {
-	char byte = 0;
-	struct iovec iov = { &byte, 1 };
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &uffd, sizeof(int));
-	(void)SYS_CALL(sendmsg(s->watcher, &msg, MSG_NOSIGNAL)); /* it may be dead: we go on alone */
+	(void)fdpass_send(s->watcher, "", 1, &uffd, 1);
 }
 
 static void take_message(struct server *s, struct space *sp, const struct uffd_msg *m)
@@ -437,44 +423,29 @@ static void kill_tree(const struct lazy_state *lazy)
 	}
 }
 
-/* Keeps what the server sends, unread, until that ends. */
+/* Keeps what the server sends until that ends. */
 static void wait_for_end(int sock)
 {
 	char byte;
-	struct iovec iov = { &byte, 1 };
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	ssize_t n;
+	int kept;
 
-	do {
-		struct msghdr msg = {
-			.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-		};
-
-		n = SYS_CALL(recvmsg(sock, &msg, MSG_CMSG_CLOEXEC));
-	} while (n > 0);
+	while (fdpass_receive(sock, &byte, 1, 0, &kept) > 0)
+		;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-/* Nothing of the restorer's stays open but what is needed: somebody may wait for the end of a pipe. */
+/* Nothing of the restorer's stays open but what is needed. */
 static void close_others(const struct lazy_state *lazy, const int socks[2])
 {
-	size_t n = 2, max = 2;
-	int *keep, last = -1;
+	size_t n = 0, max = 2;
+	int *keep;
 
 	for (size_t i = 0; i < lazy->n; i++)
 		max += 2 + lazy->tasks[i]->extents.n;
 	keep = calloc(max, sizeof(*keep));
 	if (!keep)
 		give_up();
-	keep[0] = socks[0];
-	keep[1] = socks[1];
+	keep[n++] = socks[0];
+	keep[n++] = socks[1];
 	for (size_t i = 0; i < lazy->n; i++) {
 		const struct page_extents *x = &lazy->tasks[i]->extents;
 
@@ -483,13 +454,7 @@ static void close_others(const struct lazy_state *lazy, const int socks[2])
 		for (size_t k = 0; k < x->n; k++)
 			keep[n++] = x->items[k].fd;
 	}
-	qsort(keep, n, sizeof(*keep), by_value);
-	for (size_t i = 0; i < n; i++) {
-		if (keep[i] > last + 1)
-			(void)sys_close_range(last + 1, keep[i] - 1, 0);
-		last = keep[i];
-	}
-	(void)sys_close_range(last + 1, ~0u, 0);
+	fdpass_keep_only(keep, n);
 	free(keep);
 }
 

@@ -187,8 +187,10 @@ static int add_stored(struct planning *p, uint64_t start, uint64_t end)
 	return r < 0 ? r : add_piece(p, to, end, true, inherited);
 }
 
-/* Pages not written since the parent set: by reference where that has them. */
-static int refer_range(struct planning *p, uint64_t start, uint64_t end)
+typedef int (*gap_t)(struct planning *p, uint64_t start, uint64_t end);
+
+/* Pages not written since the parent set: by reference where that has them, and @gap where not. */
+static int refer_range(struct planning *p, uint64_t start, uint64_t end, gap_t gap)
 {
 	const struct page_level *l = p->parent;
 	int r = 0;
@@ -200,7 +202,8 @@ static int refer_range(struct planning *p, uint64_t start, uint64_t end)
 			from = MAX(l->ranges[i].vaddr, start);
 			to = MIN(l->ranges[i].vaddr + l->ranges[i].size, end);
 		}
-		r = add_stored(p, start, from);
+		if (start < from)
+			r = gap(p, start, from);
 		if (r == 0)
 			r = add_piece(p, from, to, false, true);
 		p->d->stats->pages_skipped_parent += (to - from) / PAGE;
@@ -238,31 +241,23 @@ static int plan_range(void *userdata, uint64_t start, uint64_t end, uint64_t cat
 	if ((p->vma->status & VMA_FILE_PRIVATE) && !(categories & SCAN_PRESENT))
 		return add_absent(p, start, end);
 	if (p->parent && p->vma->tracked && !(categories & SCAN_WRITTEN))
-		return refer_range(p, start, end);
+		return refer_range(p, start, end, add_stored);
 	return add_stored(p, start, end);
 }
 
-/* Between two changes: the parent's, where that has it. */
+/* What the parent set has nothing of: zero pages as a rule. */
+static int scan_gap(struct planning *p, uint64_t start, uint64_t end)
+{
+	return scan_pages(p->pagemap_fd, start, end, &p->caps, plan_range, p);
+}
+
 static int plan_unchanged(struct planning *p, uint64_t start, uint64_t end)
 {
-	const struct page_level *l = p->parent;
-	int r = 0;
+	struct engine_stats *stats = p->d->stats;
+	uint64_t before = stats->pages_skipped_parent;
+	int r = refer_range(p, start, end, scan_gap);
 
-	for (size_t i = page_level_search(l, start); r == 0 && start < end; i++) {
-		uint64_t from = end, to = end;
-
-		if (i < l->n_ranges && l->ranges[i].vaddr < end) {
-			from = MAX(l->ranges[i].vaddr, start);
-			to = MIN(l->ranges[i].vaddr + l->ranges[i].size, end);
-		}
-		if (start < from) /* zero pages as a rule */
-			r = scan_pages(p->pagemap_fd, start, from, &p->caps, plan_range, p);
-		if (r == 0)
-			r = add_piece(p, from, to, false, true);
-		p->d->stats->pages_skipped_parent += (to - from) / PAGE;
-		p->d->stats->pages_scanned += (to - from) / PAGE;
-		start = to;
-	}
+	stats->pages_scanned += stats->pages_skipped_parent - before;
 	return r;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <sys/un.h>
 
+#include "basic/fdpass.h"
 #include "basic/sys.h"
 
 #define SOCKET_PREFIX "snapmgr-tracker-"
@@ -49,21 +50,8 @@ static void send_all(int sock, const struct tracker *t)
 			.pid = t->items[i].pid,
 			.more = i + 1 < t->n,
 		};
-		struct iovec iov = { &h, sizeof(h) };
-		union {
-			struct cmsghdr header;
-			char room[CMSG_SPACE(sizeof(int))];
-		} control = {};
-		struct msghdr msg = {
-			.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-		};
-		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &t->items[i].fd, sizeof(int));
-		if (SYS_CALL(sendmsg(sock, &msg, MSG_NOSIGNAL)) < 0)
+		if (fdpass_send(sock, &h, sizeof(h), &t->items[i].fd, 1) < 0)
 			return;
 	}
 }
@@ -104,25 +92,6 @@ static int serve(const struct tracker *t, struct pollfd *fds, size_t n)
 	return -1;
 }
 
-/* Nothing of the caller's stays open: somebody may wait for the end of a pipe. */
-static void close_others(const int *keep, size_t n)
-{
-	/* Few enough to mark them, close the rest at exec's hand: without exec, by number. */
-	int last = -1;
-
-	for (size_t i = 0; i < n; i++) {
-		if (keep[i] > last + 1)
-			(void)sys_close_range(last + 1, keep[i] - 1, 0);
-		last = keep[i];
-	}
-	(void)sys_close_range(last + 1, ~0u, 0);
-}
-
-static int by_value(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
 static _noreturn_ void hold(const struct tracker *t, int listener)
 {
 	struct pollfd *fds = calloc(t->n + 1, sizeof(*fds));
@@ -144,8 +113,7 @@ static _noreturn_ void hold(const struct tracker *t, int listener)
 		fds[n++] = (struct pollfd){ pidfd, POLLIN, 0 };
 		keep[n_keep++] = pidfd;
 	}
-	qsort(keep, n_keep, sizeof(*keep), by_value);
-	close_others(keep, n_keep);
+	fdpass_keep_only(keep, n_keep);
 	(void)SYS_CALL(chdir("/"));
 	(void)serve(t, fds, n);
 	/* Who waits for the end of the connection finds them closed. */
@@ -219,26 +187,13 @@ int holder_keep(const struct tracker *t, struct failure *f, char **ret_note)
 static int receive_one(int sock, struct tracker *t)
 {
 	struct hello h;
-	struct iovec iov = { &h, sizeof(h) };
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = {};
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
-	struct cmsghdr *c;
-	struct tracked item;
-	ssize_t n;
+	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	n = SYS_CALL(recvmsg(sock, &msg, MSG_CMSG_CLOEXEC));
-	c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-	if (n != sizeof(h) || !c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
+	if (fdpass_receive(sock, &h, sizeof(h), 0, &fd) != sizeof(h) || fd < 0)
 		return -EBADMSG;
-	item = (struct tracked){ .pid = h.pid, .start_time = h.start_time, .canary = h.canary };
-	memcpy(&item.fd, CMSG_DATA(c), sizeof(int));
-	r = tracker_add(t, item);
+	r = tracker_add(t, (struct tracked){
+				   .pid = h.pid, .start_time = h.start_time, .canary = h.canary, .fd = TAKE_FD(fd) });
 	return r < 0 ? r : h.more != 0;
 }
 
