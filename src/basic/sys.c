@@ -237,6 +237,22 @@ int sys_pread_full(int fd, void *buf, size_t size, off_t offset)
 	return 0;
 }
 
+int sys_fork_apart(void)
+{
+	int child = SYS_CALL(fork()), status, r;
+
+	if (child == 0) {
+		child = SYS_CALL(fork());
+		if (child != 0)
+			_exit(child < 0);
+		return 0;
+	}
+	r = child < 0 ? child : SYS_CALL(waitpid(child, &status, 0));
+	if (r < 0)
+		return r;
+	return status == 0 ? 1 : -EAGAIN;
+}
+
 int sys_process_vm_readv(pid_t pid, void *buf, size_t size, uint64_t address)
 {
 	const struct iovec to = { buf, size }, from = { PTR(address), size };

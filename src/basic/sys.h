@@ -86,6 +86,8 @@ int sys_pidfd_open(pid_t pid, unsigned flags);
 int sys_pidfd_getfd(int pidfd, int fd);
 int sys_pidfd_send_signal(int pidfd, int sig);
 int sys_kcmp(pid_t a, pid_t b, int type, unsigned long ia, unsigned long ib);
+/* Forks twice: the new process is nobody's child that waits for its own. Return: 0 in it, 1 here, or -errno. */
+int sys_fork_apart(void) _must_check_;
 int sys_close_range(unsigned first, unsigned last, unsigned flags);
 int sys_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset, void **ret);
 int sys_memfd(const char *name, unsigned flags);

@@ -27,6 +27,12 @@
 	"coalesce(g.live_bytes, g.written_bytes)"
 int generations_read_row(struct query *q, struct generation *ret) _must_check_;
 
+/* All that stand on generation ?1, however far up, as the table upon (gen). */
+#define WITH_UPON                                                                                  \
+	"WITH RECURSIVE upon (gen) AS ("                                                           \
+	" SELECT gen FROM generations WHERE parent = ?1"                                           \
+	" UNION SELECT g.gen FROM generations AS g JOIN upon ON g.parent = upon.gen)"
+
 /* The end of generations_seal(): @m has its entries already, in order, and what they name is synced. */
 int generations_seal_listed(int dir_fd, const struct generation *g, struct manifest *m, struct failure *f) _must_check_;
 

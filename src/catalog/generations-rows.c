@@ -335,9 +335,7 @@ static int write_damaged_children(struct catalog *c, int64_t gen, uint64_t now_u
 	_cleanup_(query_done) struct query q;
 
 	query_init(&q, c->db, f,
-		   "WITH RECURSIVE upon (gen) AS ("
-		   " SELECT gen FROM generations WHERE parent = ?1"
-		   " UNION SELECT g.gen FROM generations AS g JOIN upon ON g.parent = upon.gen)"
+		   WITH_UPON
 		   "UPDATE generations SET state = 'damaged', code = '',"
 		   " reason = 'generation ' || ?1 || ', which it stands on, is damaged',"
 		   " state_usec = ?2"

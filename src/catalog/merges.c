@@ -158,9 +158,7 @@ static int write_chain(struct catalog *c, int64_t gen, struct failure *f)
 	_cleanup_(query_done) struct query q;
 
 	query_init(&q, c->db, f,
-		   "WITH RECURSIVE upon (gen) AS ("
-		   " SELECT gen FROM generations WHERE parent = ?1"
-		   " UNION SELECT g.gen FROM generations AS g JOIN upon ON g.parent = upon.gen)"
+		   WITH_UPON
 		   "UPDATE generations SET chain = ?1 WHERE gen IN (SELECT gen FROM upon)"
 		   " AND EXISTS (SELECT 1 FROM generations WHERE gen = ?1 AND parent IS NULL)");
 	query_bind_i64(&q, gen);

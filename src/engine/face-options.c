@@ -129,17 +129,22 @@ static int take_verbosity(struct face_options *o, const char *value, struct fail
 	return 0;
 }
 
-static int take_timeout(struct face_options *o, const char *value, struct failure *f)
+static int take_number(const char *name, const char *value, uint32_t max, struct failure *f, uint32_t *ret)
 {
-	uint32_t sec;
-	int r = parse_u32(value, 10, &sec);
+	uint32_t n;
+	int r = parse_u32(value, 10, &n);
 
-	if (r == 0 && sec > TIMEOUT_SEC_MAX)
+	if (r == 0 && n > max)
 		r = -ERANGE;
 	if (r < 0)
-		return bad_value(f, r, "timeout", value);
-	o->engine.timeout_sec = sec;
+		return bad_value(f, r, name, value);
+	*ret = n;
 	return 0;
+}
+
+static int take_timeout(struct face_options *o, const char *value, struct failure *f)
+{
+	return take_number("timeout", value, TIMEOUT_SEC_MAX, f, &o->engine.timeout_sec);
 }
 
 static int take_snapshot(struct face_options *o, const char *value, struct failure *f)
@@ -151,26 +156,17 @@ static int take_snapshot(struct face_options *o, const char *value, struct failu
 
 static int take_pre_dumps(struct face_options *o, const char *value, struct failure *f)
 {
-	uint32_t n;
-	int r = parse_u32(value, 10, &n);
-
-	if (r == 0 && n > PRE_DUMPS_MAX)
-		r = -ERANGE;
-	if (r < 0)
-		return bad_value(f, r, "pre-dumps", value);
-	o->engine.pre_dumps = n;
-	return 0;
+	return take_number("pre-dumps", value, PRE_DUMPS_MAX, f, &o->engine.pre_dumps);
 }
 
 static int take_max_frozen(struct face_options *o, const char *value, struct failure *f)
 {
-	uint32_t msec;
-	int r = parse_u32(value, 10, &msec);
+	uint32_t msec = 0;
+	int r = take_number("max-frozen", value, UINT32_MAX, f, &msec);
 
-	if (r < 0)
-		return bad_value(f, r, "max-frozen", value);
-	o->engine.max_frozen_usec = (uint64_t)msec * 1000;
-	return 0;
+	if (r == 0)
+		o->engine.max_frozen_usec = (uint64_t)msec * 1000;
+	return r;
 }
 
 /* SIZE[K|M|G] */

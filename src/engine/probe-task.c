@@ -18,6 +18,7 @@
 
 #include "basic/sys.h"
 #include "engine/check.h"
+#include "engine/memory/scan.h"
 
 /* Newer than the headers of Debian 12. */
 #ifndef ARCH_MAP_VDSO_32
@@ -27,18 +28,6 @@
 #define TIMER_RESTORE_IDS     77 /* prctl, Linux 6.17 */
 #define TIMER_RESTORE_IDS_GET 2
 #define GUARD_INSTALL	      102 /* madvise, Linux 6.13 */
-#define SCAN_IS_GUARD	      (1 << 8)
-#define SCAN_IS_PRESENT	      (1 << 3)
-
-/* PAGEMAP_SCAN, Linux 6.7 */
-struct scan_region {
-	uint64_t start, end, categories;
-};
-struct scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-#define IOC_PAGEMAP_SCAN _IOWR('f', 16, struct scan_arg)
 
 /* Text of a small /proc file; "" when it cannot be read. */
 static void read_text(const char *path, char *buf, size_t size)
@@ -357,40 +346,45 @@ static volatile char *map_page(void)
 	return p < 0 ? NULL : PTR(p);
 }
 
-/* What PAGEMAP_SCAN finds of @category in one page. Return: regions, or -errno. */
-static int scan_page(volatile char *page, uint64_t category)
+static int note_categories(void *userdata, uint64_t start, uint64_t end, uint64_t categories)
+{
+	uint64_t *found = userdata;
+
+	(void)start;
+	(void)end;
+	*found |= categories;
+	return 0;
+}
+
+/* What a scan tells of one page; 0: nothing. */
+static uint64_t scan_page(volatile char *page, struct scan_caps *caps)
 {
 	_cleanup_close_ int pagemap = sys_open("/proc/self/pagemap", O_RDONLY, 0);
-	struct scan_region region;
-	struct scan_arg arg = {
-		.size = sizeof(arg),
-		.start = (uintptr_t)page,
-		.end = (uintptr_t)page + getpagesize(),
-		.vec = (uintptr_t)&region,
-		.vec_len = 1,
-		.category_mask = category,
-		.return_mask = category,
-	};
+	uint64_t at = (uintptr_t)page, found = 0;
 
-	return pagemap < 0 ? pagemap : SYS_CALL(ioctl(pagemap, IOC_PAGEMAP_SCAN, &arg));
+	if (pagemap < 0 || scan_pages(pagemap, at, at + getpagesize(), caps, note_categories, &found) < 0)
+		return 0;
+	return found;
 }
 
 static bool scans_pagemap(void)
 {
+	struct scan_caps caps = SCAN_CAPS_INIT;
 	volatile char *page = map_page();
 
-	if (!page || scan_page(page, SCAN_IS_PRESENT) != 0)
+	if (!page || scan_page(page, &caps) & SCAN_PRESENT)
 		return false;
 	*page = 1;
-	return scan_page(page, SCAN_IS_PRESENT) == 1;
+	return (scan_page(page, &caps) & SCAN_PRESENT) && caps.by_ioctl;
 }
 
 static bool scans_guard_pages(void)
 {
+	struct scan_caps caps = SCAN_CAPS_INIT;
 	volatile char *page = map_page();
 
 	return page && SYS_CALL(madvise((void *)page, getpagesize(), GUARD_INSTALL)) == 0 &&
-	       scan_page(page, SCAN_IS_GUARD) == 1;
+	       (scan_page(page, &caps) & SCAN_GUARD);
 }
 
 bool probe_pagemap_scan(void)

@@ -38,6 +38,7 @@ static const struct {
 	SWITCH(file_locks, engine.file_locks),
 	SWITCH(track_mem, engine.track_mem),
 	SWITCH(auto_dedup, engine.auto_dedup),
+	SWITCH(lazy_pages, engine.lazy_pages),
 	SWITCH(link_remap, engine.link_remap),
 	SWITCH(force_irmap, engine.force_irmap),
 	SWITCH(weak_sysctls, engine.weak_sysctls),
@@ -279,7 +280,7 @@ static int refuse_fields(const CriuOpts *msg, enum face_action action, struct fa
 		const char *name;
 	} fields[] = {
 		{ msg->ps != NULL && !restore, "ps (page server)" },
-		{ msg->lazy_pages, "lazy_pages" },
+		{ msg->lazy_pages && !restore, "lazy_pages" },
 		{ msg->n_join_ns > 0 && restore, "join_ns" },
 		{ msg->lsm_profile && restore, "lsm_profile" },
 		{ msg->lsm_mount_context && restore, "lsm_mount_context" },

@@ -191,7 +191,7 @@ static int serve_version(struct rpc *rpc)
 	return 0;
 }
 
-/* What the engine can together with this kernel; lazy pages are not ours yet, whatever the kernel says. */
+/* What the engine can together with this kernel. Who asks for lazy pages wants to dump with them: that is not ours. */
 static int serve_feature_check(struct rpc *rpc)
 {
 	const CriuFeatures *asked = rpc->req->features;

@@ -11,16 +11,6 @@
 
 #include "scheduler/find.h"
 
-/* assert() is silent with NDEBUG; this is not. */
-#define HOLD(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__,          \
-				#condition);                                                       \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
 static size_t count_lines(const char *text)
 {
 	size_t n = 0;

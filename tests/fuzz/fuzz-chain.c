@@ -16,15 +16,6 @@
 
 #include "inventory.pb-c.h"
 
-#define HOLD(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			(void)fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__,    \
-				      #condition);                                                 \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
 enum {
 	PAGE = 4096,
 	LEVELS = 3,

@@ -10,15 +10,6 @@
 #include "basic/sys.h"
 #include "engine/memory/pages.h"
 
-#define HOLD(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			(void)fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__,    \
-				      #condition);                                                 \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
 enum {
 	PAGES_BYTES = 1 << 20,
 	VISITS_MAX = 1 << 16,

@@ -10,16 +10,6 @@
 
 #include "scheduler/policy-load.h"
 
-/* assert() is silent with NDEBUG; this is not. */
-#define HOLD(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__,          \
-				#condition);                                                       \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
 static void check_exec(char *const *exec)
 {
 	if (exec)

@@ -14,15 +14,6 @@
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/vma.h"
 
-#define HOLD(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			(void)fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__,    \
-				      #condition);                                                 \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
 static void fuzz_stat(const char *text)
 {
 	struct proc_stat s;

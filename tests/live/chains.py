@@ -14,15 +14,13 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
 import frame  # noqa: E402
 import observe  # noqa: E402
-import operations  # noqa: E402
-from frame import libc_call, others, say, wait_until  # noqa: E402
+from frame import others, say, wait_until  # noqa: E402
 from operations import Stage, check, errors  # noqa: E402
 
 GENERATIONS = int(os.environ.get('LIVE_GENERATIONS', '12'))
@@ -226,6 +224,27 @@ def rounds_of_an_earlier_dump_go_and_other_directories_stay(chain):
     chain.content()
 
 
+def rounds_keep_no_page_that_is_stored_again(chain):
+    sizes = allocated = again = 0
+    for _ in range(4):
+        chain.take(parent=0, snapshot='pre-copy')
+        rounds = [os.path.join(chain.set(chain.number), name) for name in os.listdir(chain.set(chain.number))
+                  if name.startswith('pre-')]
+        check(rounds, 'there are rounds')
+        again += chain.pages(chain.number)
+        for directory in rounds:
+            for name in os.listdir(directory):
+                if name.startswith('pages-'):
+                    status = os.stat(os.path.join(directory, name))
+                    sizes += status.st_size
+                    allocated += status.st_blocks * 512
+    check(again > 0, 'the program wrote after the rounds')
+    check(allocated < sizes, f'holes are punched: {allocated} bytes of {sizes} are left')
+    chain.end()
+    for number in range(1, chain.number + 1):
+        chain.restore(number)
+
+
 def a_forecast_above_the_limit_leaves_all_as_it_was(chain):
     chain.rest()
     chain.take(parent=0)
@@ -298,15 +317,18 @@ def a_process_that_executes_is_full_once(chain):
 a_process_that_executes_is_full_once.program = 'tracked exec'
 
 
+def peer():
+    return frame.Engine('criu', os.path.abspath(os.environ['SNAPMGR_PEER_CRIU']))
+
+
 def a_stock_criu_restores_each_generation(chain):
-    peer = frame.Engine('criu', os.path.abspath(os.environ['SNAPMGR_PEER_CRIU']))
     chain.take(parent=0)
     for snapshot in SNAPSHOTS:
         chain.step()
         chain.take(snapshot=snapshot)
     chain.end()
     for number in range(1, chain.number + 1):
-        chain.restore(number, restorer=peer)
+        chain.restore(number, restorer=peer())
 
 
 a_stock_criu_restores_each_generation.program = 'tracked'
@@ -326,49 +348,18 @@ SCENARIOS = [
     the_holder_ends_with_the_tree,
     a_parent_that_is_not_whole_is_refused,
     rounds_of_an_earlier_dump_go_and_other_directories_stay,
+    rounds_keep_no_page_that_is_stored_again,
     a_forecast_above_the_limit_leaves_all_as_it_was,
     a_stale_parent_link_is_removed,
 ]
 
 
-def can_track(engine, tracker=None):
-    """In any way, or in that one."""
-    environment = dict(os.environ, SNAPMGR_TRACKER=tracker) if tracker else None
-    return subprocess.run([engine.path, 'check', '--feature', 'mem_dirty_track'], check=False, env=environment,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-
-
 def main():
-    engines = [engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip]
-    wanted = sys.argv[1:]
-    if not engines:
-        say('SKIP: there is no engine')
-        return frame.SKIP
-    if not can_track(engines[0]):
-        say('SKIP: this kernel cannot track memory (Linux 6.7, or soft-dirty bits)')
-        return frame.SKIP
     random.seed(SEED)
     frame.LIFE_TIMEOUT = max(frame.LIFE_TIMEOUT, 20 * GENERATIONS)
     say(f'LIVE_SEED={SEED}')
-    failed = 0
-    for scenario in SCENARIOS:
-        if wanted and scenario.__name__ not in wanted:
-            continue
-        if hasattr(scenario, 'needs') and not os.environ.get(scenario.needs):
-            say(f'SKIP: {scenario.__name__.replace("_", " ")}: {scenario.needs} is not set')
-            continue
-        if hasattr(scenario, 'tracker') and not can_track(engines[0], scenario.tracker):
-            say(f'SKIP: {scenario.__name__.replace("_", " ")}: no {scenario.tracker} here')
-            continue
-        top = frame.make_top()
-        status = frame.run_apart(lambda: scenario(Chain(top, engines[0], getattr(scenario, 'program', TORTURE))), False)
-        say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
-        failed += status != 0
-        if os.environ.get('LIVE_KEEP') and status != 0:
-            say(f'   kept: {top}')
-        else:
-            shutil.rmtree(top, ignore_errors=True)
-    return 1 if failed else 0
+    return frame.run_scenarios(SCENARIOS, lambda top, engine, scenario:
+                               Chain(top, engine, getattr(scenario, 'program', TORTURE)))
 
 
 if __name__ == '__main__':

@@ -419,3 +419,45 @@ def run_apart(body, time_namespace):
             sys.stdout.flush()
             os._exit(status if status >= 0 else 1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def can_track(engine, tracker=None):
+    """In any way, or in that one."""
+    environment = dict(os.environ, SNAPMGR_TRACKER=tracker) if tracker else None
+    return subprocess.run([engine.path, 'check', '--feature', 'mem_dirty_track'], check=False, env=environment,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+
+
+def run_scenarios(scenarios, make_stage, tracks=True):
+    """Functions with a stage each, make_stage(top, engine, scenario): those that the command line names, or all. For exit().
+
+    Attributes of a scenario: needs, a variable that has to be set for it; tracker, one that the kernel must be able to be.
+    """
+    engines = [engine for label, engine, _, skip in modes({}) if label == 'ours' and not skip]
+    wanted = sys.argv[1:]
+    if not engines:
+        say('SKIP: there is no engine')
+        return SKIP
+    if tracks and not can_track(engines[0]):
+        say('SKIP: this kernel cannot track memory (Linux 6.7, or soft-dirty bits)')
+        return SKIP
+    failed = 0
+    for scenario in scenarios:
+        name = scenario.__name__.replace('_', ' ')
+        if wanted and scenario.__name__ not in wanted:
+            continue
+        if hasattr(scenario, 'needs') and not os.environ.get(scenario.needs):
+            say(f'SKIP: {name}: {scenario.needs} is not set')
+            continue
+        if hasattr(scenario, 'tracker') and not can_track(engines[0], scenario.tracker):
+            say(f'SKIP: {name}: no {scenario.tracker} here')
+            continue
+        top = make_top()
+        status = run_apart(lambda: scenario(make_stage(top, engines[0], scenario)), False)
+        say(f'{"PASS" if status == 0 else "FAIL"}: {name}')
+        failed += status != 0
+        if os.environ.get('LIVE_KEEP') and status != 0:
+            say(f'   kept: {top}')
+        else:
+            shutil.rmtree(top, ignore_errors=True)
+    return 1 if failed else 0

@@ -3,14 +3,13 @@
 """Restores whose memory comes later (--lazy-pages)."""
 import os
 import random
-import shutil
 import signal
 import sys
 import time
 
 sys.dont_write_bytecode = True
 import frame  # noqa: E402
-from frame import others, say, wait_until  # noqa: E402
+from frame import others, wait_until  # noqa: E402
 from operations import Stage, check, errors  # noqa: E402
 
 RESTORES = 6
@@ -119,23 +118,6 @@ SCENARIOS = [
 ]
 
 
-def main():
-    engines = [engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip]
-    wanted = sys.argv[1:]
-    if not engines:
-        say('SKIP: there is no engine')
-        return frame.SKIP
-    failed = 0
-    for scenario in SCENARIOS:
-        if wanted and scenario.__name__ not in wanted:
-            continue
-        top = frame.make_top()
-        status = frame.run_apart(lambda: scenario(Stage(top, engines[0], scenario.__doc__)), False)
-        say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
-        failed += status != 0
-        shutil.rmtree(top, ignore_errors=True)
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(frame.run_scenarios(SCENARIOS, lambda top, engine, scenario: Stage(top, engine, scenario.__doc__),
+                                 tracks=False))

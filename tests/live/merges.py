@@ -206,27 +206,5 @@ SCENARIOS = [
 ]
 
 
-def main():
-    engines = [engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip]
-    wanted = sys.argv[1:]
-    if not engines:
-        say('SKIP: there is no engine')
-        return frame.SKIP
-    if subprocess.run([engines[0].path, 'check', '--feature', 'mem_dirty_track'], check=False,
-                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
-        say('SKIP: this kernel cannot track memory (Linux 6.7)')
-        return frame.SKIP
-    failed = 0
-    for scenario in SCENARIOS:
-        if wanted and scenario.__name__ not in wanted:
-            continue
-        top = frame.make_top()
-        status = frame.run_apart(lambda: scenario(Sets(top, engines[0])), False)
-        say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
-        failed += status != 0
-        shutil.rmtree(top, ignore_errors=True)
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(frame.run_scenarios(SCENARIOS, lambda top, engine, _: Sets(top, engine)))

@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -18,7 +17,7 @@ sys.dont_write_bytecode = True
 import chains  # noqa: E402
 import frame  # noqa: E402
 import observe  # noqa: E402
-from frame import others, say, wait_until  # noqa: E402
+from frame import others, wait_until  # noqa: E402
 from operations import check  # noqa: E402
 
 GENERATIONS = int(os.environ.get('LIVE_GENERATIONS', '8'))
@@ -113,16 +112,20 @@ def a_damaged_parent_costs_only_room(chain):
     chain.restore(2)
 
 
-def criu_restores_sets_that_continue_others(chain, criu):
+def criu_restores_sets_that_continue_others(chain):
     chain.take(parent=0)
     chain.take()
     time.sleep(0.05)
     chain.take()
     chain.end()
     check(shared_bytes(chain.set(3)) < shared_bytes(chain.set(1)) / 2, 'the third set is an increment')
-    chain.engine = criu
     for number in (1, 2, 3):
-        chain.restore(number)
+        chain.restore(number, restorer=chains.peer())
+
+
+# CRIU restores SysV segments in an IPC namespace of the tree only.
+criu_restores_sets_that_continue_others.program = 'shared-churn without-segment'
+criu_restores_sets_that_continue_others.needs = 'SNAPMGR_PEER_CRIU'
 
 
 def pages_that_are_written_but_not_changed_are_not_stored_again(chain):
@@ -145,35 +148,10 @@ SCENARIOS = [
     a_set_without_tracker_is_full_and_needs_no_parent,
     a_damaged_parent_costs_only_room,
     pages_that_are_written_but_not_changed_are_not_stored_again,
+    criu_restores_sets_that_continue_others,
 ]
 
 
-def run_one(scenario, engine, program, *more):
-    top = frame.make_top()
-    status = frame.run_apart(lambda: scenario(chains.Chain(top, engine, program), *more), False)
-    say(f'{"PASS" if status == 0 else "FAIL"}: {scenario.__name__.replace("_", " ")}')
-    shutil.rmtree(top, ignore_errors=True)
-    return status != 0
-
-
-def main():
-    wanted = sys.argv[1:]
-    ours = [engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip]
-    peers = [peer for label, _, peer, skip in frame.modes({}) if label == 'our dump, CRIU restores' and not skip]
-    if not ours:
-        say('SKIP: there is no engine')
-        return frame.SKIP
-    if subprocess.run([ours[0].path, 'check', '--feature', 'mem_dirty_track'], check=False,
-                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0:
-        say('SKIP: this kernel cannot track memory')
-        return frame.SKIP
-    failed = sum(run_one(scenario, ours[0], getattr(scenario, 'program', 'shared-churn')) for scenario in SCENARIOS
-                 if not wanted or scenario.__name__ in wanted)
-    if peers and (not wanted or 'across' in wanted):
-        # CRIU restores SysV segments in an IPC namespace of the tree only.
-        failed += run_one(criu_restores_sets_that_continue_others, ours[0], 'shared-churn without-segment', peers[0])
-    return 1 if failed else 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(frame.run_scenarios(SCENARIOS, lambda top, engine, scenario:
+                                 chains.Chain(top, engine, getattr(scenario, 'program', 'shared-churn'))))

@@ -236,8 +236,8 @@ static void answers_bad_options_with_ebadrqc(void **state)
 	engine_start(&e);
 	opts = options(&e);
 	opts.has_lazy_pages = opts.lazy_pages = true;
-	req.type = CRIU_REQ_TYPE__RESTORE;
-	expect_failure(&e, &req, CRIU_REQ_TYPE__RESTORE, EBADRQC, "lazy_pages");
+	req.type = CRIU_REQ_TYPE__DUMP;
+	expect_failure(&e, &req, CRIU_REQ_TYPE__DUMP, EBADRQC, "lazy_pages");
 }
 
 static void closes_on_what_is_no_request(void **state)

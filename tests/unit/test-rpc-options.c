@@ -90,6 +90,19 @@ static void takes_a_directory_by_path_where_no_descriptor_is_sent(void **state)
 	assert_string_equal(o.images_dir, "/images");
 }
 
+static void takes_lazy_pages_for_a_restore(void **state)
+{
+	_cleanup_(face_options_done) struct face_options o = {};
+	CriuOpts msg = message();
+	struct failure f = {};
+
+	(void)state;
+	face_options_init(&o);
+	msg.has_lazy_pages = msg.lazy_pages = true;
+	assert_int_equal(rpc_options_fill(&o, &msg, ACTION_RESTORE, 4711, &f), 0);
+	assert_true(o.engine.lazy_pages);
+}
+
 static void lets_the_config_file_win(void **state)
 {
 	static const char text[] = "log-file conf.log\nshell-job\n";
@@ -183,7 +196,7 @@ static void refuses_bad_fields(void **state)
 		{ without_directory, ACTION_RESTORE, -EINVAL, "directory" },
 		{ with_pid_zero, ACTION_DUMP, -EINVAL, "pid 0" },
 		{ without_pid, ACTION_DUMP, -EOPNOTSUPP, "caller" },
-		{ with_lazy_pages, ACTION_RESTORE, -EOPNOTSUPP, "lazy_pages" },
+		{ with_lazy_pages, ACTION_DUMP, -EOPNOTSUPP, "lazy_pages" },
 		{ with_closed_inherit_fd, ACTION_RESTORE, -EBADF, "pipe:[1]" },
 		{ with_all_namespaces_empty, ACTION_DUMP, -EINVAL, "empty_ns" },
 		{ with_unknown_cgroup_mode, ACTION_DUMP, -EINVAL, "77" },
@@ -210,6 +223,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fills_what_is_sent),
 		cmocka_unit_test(takes_a_directory_by_path_where_no_descriptor_is_sent),
+		cmocka_unit_test(takes_lazy_pages_for_a_restore),
 		cmocka_unit_test(lets_the_config_file_win),
 		cmocka_unit_test(refuses_bad_fields),
 	};

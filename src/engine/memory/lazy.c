@@ -481,25 +481,19 @@ static _noreturn_ void watch(const struct lazy_state *lazy, const int socks[2])
 	_exit(0);
 }
 
-/* Twice forked: nobody's child that waits for its own. */
 int lazy_start(struct restore *rs)
 {
-	int socks[2], child, status, r;
+	int socks[2], r;
 
 	if (!rs->lazy || rs->lazy->n == 0)
 		return 0;
 	r = sys_socketpair(SOCK_SEQPACKET, socks);
 	if (r < 0)
 		return fail(rs->failure, r, "cannot make a socket pair");
-	child = SYS_CALL(fork());
-	if (child == 0) {
-		if (SYS_CALL(fork()) == 0)
-			watch(rs->lazy, socks);
-		_exit(0);
-	}
+	r = sys_fork_apart();
+	if (r == 0)
+		watch(rs->lazy, socks);
 	close_fd(socks[0]);
 	close_fd(socks[1]);
-	if (child > 0)
-		child = SYS_CALL(waitpid(child, &status, 0));
-	return child < 0 ? fail(rs->failure, child, "cannot start the server of lazy pages") : 0;
+	return r < 0 ? fail(rs->failure, r, "cannot start the server of lazy pages") : 0;
 }

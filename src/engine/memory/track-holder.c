@@ -136,21 +136,6 @@ static int listen_as(const char *name, struct failure *f)
 	return r < 0 ? fail(f, r, "cannot make the holder's socket") : TAKE_FD(sock);
 }
 
-/* Twice forked: the holder is nobody's child that waits for its own. */
-static int start_holder(const struct tracker *t, int listener, struct failure *f)
-{
-	int child = SYS_CALL(fork()), status;
-
-	if (child == 0) {
-		if (SYS_CALL(fork()) == 0)
-			hold(t, listener);
-		_exit(0);
-	}
-	if (child > 0)
-		child = SYS_CALL(waitpid(child, &status, 0));
-	return child < 0 ? fail(f, child, "cannot start the holder of trackers") : 0;
-}
-
 /* PID-START-RANDOM: by the first two a holder is found that no set leads to any more. */
 static char *make_name(const struct tracker *t)
 {
@@ -175,10 +160,13 @@ int holder_keep(const struct tracker *t, struct failure *f, char **ret_note)
 	listener = listen_as(name, f);
 	if (listener < 0)
 		return listener;
-	r = start_holder(t, listener, f);
+	r = sys_fork_apart();
 	if (r == 0)
-		*ret_note = TAKE_PTR(name);
-	return r;
+		hold(t, listener);
+	if (r < 0)
+		return fail(f, r, "cannot start the holder of trackers");
+	*ret_note = TAKE_PTR(name);
+	return 0;
 }
 
 /* ---- the taker ---- */
