@@ -93,7 +93,7 @@ struct engine_options {
 	unsigned timeout_sec; /* for stopping the tree; 0: none */
 	enum snapshot_mode snapshot; /* ours, not CRIU's, like the next two */
 	unsigned pre_dumps;	     /* rounds of pre-copy at most */
-	uint64_t max_frozen_usec;    /* auto: a forecast above it is -ETIME; 0: none */
+	uint64_t max_frozen_usec;    /* a forecast above it is -ETIME; 0: none */
 	char *freeze_cgroup;
 	enum manage_cgroups manage_cgroups;
 	struct strv cgroup_roots; /* "[CTRL:]PATH" */

@@ -482,7 +482,7 @@ static const struct option_row rows[] = {
 	TAKE_ROW("pre-dumps", 0, NEEDS_VALUE, ACTION_DUMP, take_pre_dumps,
 		 "N  rounds of pre-copy at most (3)"),
 	TAKE_ROW("max-frozen", 0, NEEDS_VALUE, ACTION_DUMP, take_max_frozen,
-		 "MSEC  with --snapshot auto: do nothing where the tree would be frozen longer"),
+		 "MSEC  do nothing where the tree would be frozen longer by forecast"),
 	SWITCH_ROW("leave-stopped", 's', false, TREES, ENGINE(leave_stopped),
 		   "leave the tree stopped"),
 	SWITCH_ROW("shell-job", 'j', true, BOTH, ENGINE(shell_job),

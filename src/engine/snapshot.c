@@ -6,8 +6,8 @@
  *		("pre-1" and so on), that the next one and at last the dump continue
  *   forecast	how long the tree would be frozen by stop-copy of the rest, and by cow
  *
- * auto takes rounds where memory is tracked and much is to be stored, then what freezes the tree for less; above
- * max_frozen_usec it takes nothing. Nothing of the rounds is left when the dump fails.
+ * auto takes rounds where memory is tracked and much is to be stored, then what freezes the tree for less. Where that is
+ * above max_frozen_usec by forecast nothing is taken, in no mode. Nothing of the rounds is left when the dump fails.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -187,14 +187,25 @@ static void give_tracker_back(struct snapshot *s, int parent_fd)
 
 static bool rounds_pay(const struct snapshot *s, const struct forecast_facts *facts)
 {
-	if (s->options->snapshot == SNAPSHOT_PRE_COPY)
-		return true;
+	if (s->options->snapshot != SNAPSHOT_AUTO)
+		return s->options->snapshot == SNAPSHOT_PRE_COPY;
 	return facts->written > ROUND_WORTH_BYTES && !forecast_cow_is_short(facts);
 }
 
-static int choose_by_forecast(struct snapshot *s, const struct forecast_facts *facts)
+/* How the tree is taken in the freeze: as was asked for; for auto, what freezes it for less. */
+static void choose_take(struct snapshot *s, const struct forecast_facts *facts)
 {
-	enum snapshot_mode mode = forecast_choose(facts);
+	enum snapshot_mode mode = s->options->snapshot;
+
+	if (mode == SNAPSHOT_AUTO)
+		mode = forecast_choose(facts);
+	if (mode == SNAPSHOT_COW && s->options->leave_running)
+		s->run.take = &take_cow;
+}
+
+static int keep_limit(struct snapshot *s, const struct forecast_facts *facts)
+{
+	enum snapshot_mode mode = s->run.take == &take_cow ? SNAPSHOT_COW : SNAPSHOT_STOP_COPY;
 	uint64_t limit = s->options->max_frozen_usec, usec = forecast_usec(facts, mode);
 
 	s->stats->forecast_usec = MAX(usec, (uint64_t)1);
@@ -202,8 +213,6 @@ static int choose_by_forecast(struct snapshot *s, const struct forecast_facts *f
 		return fail(s->failure, -ETIME,
 			    "the tree would be frozen for %" PRIu64 " ms by forecast, %" PRIu64 " ms are allowed",
 			    usec / 1000, limit / 1000);
-	if (mode == SNAPSHOT_COW)
-		s->run.take = &take_cow;
 	return 0;
 }
 
@@ -212,14 +221,17 @@ static int prepare(struct snapshot *s)
 {
 	enum snapshot_mode mode = s->options->snapshot;
 	_cleanup_close_ int parent_fd = -EBADF;
-	struct forecast_facts facts;
+	bool limited = s->options->max_frozen_usec > 0;
+	struct forecast_facts facts = {};
 	int r;
 
 	r = remove_rounds(s);
-	if (mode == SNAPSHOT_COW && s->options->leave_running)
-		s->run.take = &take_cow;
-	if (r < 0 || mode == SNAPSHOT_STOP_COPY || mode == SNAPSHOT_COW)
+	if (r < 0)
 		return r;
+	if (!limited && (mode == SNAPSHOT_STOP_COPY || mode == SNAPSHOT_COW)) {
+		choose_take(s, &facts);
+		return 0;
+	}
 	r = fetch_tracker(s, &parent_fd);
 	if (r == 0)
 		r = gather(s, &facts);
@@ -229,8 +241,10 @@ static int prepare(struct snapshot *s)
 		else
 			s->stats->fallback = "no rounds of pre-copy: this kernel cannot track memory";
 	}
-	if (r == 0 && mode == SNAPSHOT_AUTO)
-		r = choose_by_forecast(s, &facts);
+	if (r == 0)
+		choose_take(s, &facts);
+	if (r == 0 && (limited || mode == SNAPSHOT_AUTO))
+		r = keep_limit(s, &facts);
 	if (r < 0 && s->stats->pre_dump_rounds == 0)
 		give_tracker_back(s, parent_fd);
 	return r;

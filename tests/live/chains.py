@@ -249,12 +249,13 @@ def a_forecast_above_the_limit_leaves_all_as_it_was(chain):
     chain.rest()
     chain.take(parent=0)
     number = chain.number + 1
-    os.makedirs(chain.set(number))
-    code, said = chain.run('dump', '-t', str(chain.pid), '--leave-running', '--track-mem', '--prev-images-dir', '../1',
-                           '--snapshot', 'auto', '--max-frozen', '1', images=chain.set(number))
-    check(code == 1 and 'by forecast' in errors(said), f'it is skipped and says why: {errors(said)}')
-    check(not os.path.exists(os.path.join(chain.set(number), 'inventory.img')), 'nothing looks whole')
-    shutil.rmtree(chain.set(number))
+    for snapshot in ('auto', 'stop-copy', 'cow'):
+        os.makedirs(chain.set(number))
+        code, said = chain.run('dump', '-t', str(chain.pid), '--leave-running', '--track-mem', '--prev-images-dir', '../1',
+                               '--snapshot', snapshot, '--max-frozen', '1', images=chain.set(number))
+        check(code == 1 and 'by forecast' in errors(said), f'{snapshot} is skipped and says why: {errors(said)}')
+        check(not os.path.exists(os.path.join(chain.set(number), 'inventory.img')), 'nothing looks whole')
+        shutil.rmtree(chain.set(number))
     chain.take()
     check(chain.pages(2) < chain.pages(1) * 0.1, 'and the chain goes on')
     chain.resume()
