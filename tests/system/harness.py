@@ -79,6 +79,21 @@ class Counter:
         return [line for line in self.lines()[1:] if line.startswith(kind)]
 
 
+def arguments(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as f:
+        return f.read().split(b"\0")
+
+
+def is_shadow(pid):
+    """A copy of a process that a snapshot is written from: its child, and traced from birth to death."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as f:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+        return status["TracerPid"] != "0" and arguments(status["PPid"]) == arguments(pid)
+    except (OSError, KeyError):
+        return False
+
+
 class Daemon(unittest.TestCase):
     """A daemon of its own for each test. Policies are written before start()."""
 
@@ -212,13 +227,12 @@ class Daemon(unittest.TestCase):
             if not name.isdigit():
                 continue
             try:
-                with open(f"/proc/{name}/cmdline", "rb") as f:
-                    args = f.read().split(b"\0")
+                args = arguments(name)
             except OSError:
                 continue
             if any(a.startswith(self.dir.encode()) for a in args) and \
                     not args[0].endswith((b"snapmgrd", b"snapmgr", b"snapmgr-engine")) and \
-                    int(name) != os.getpid() and alive(int(name)):
+                    int(name) != os.getpid() and alive(int(name)) and not is_shadow(name):
                 found.append(int(name))
         return found
 
