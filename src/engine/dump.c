@@ -246,18 +246,25 @@ static int look_at_task(struct dump *d, struct task *task)
 
 	if (task->state == TASK_DEAD)
 		return 0;
-	r = vma_collect(d, task);
-	if (r == 0)
-		r = files_dump_task(d, task);
-	if (r == 0)
-		r = vma_resolve(d, task);
-	return r;
+	r = files_dump_task(d, task);
+	return r == 0 ? vma_resolve(d, task) : r;
+}
+
+static int collect_mappings(struct dump *d, struct task *task)
+{
+	FAILURE_SCOPE(d->failure, "task %d", task->pid);
+
+	return task->state == TASK_DEAD ? 0 : vma_collect(d, task);
 }
 
 static int look(struct dump *d)
 {
 	int r = 0;
 
+	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++)
+		r = collect_mappings(d, d->tree.tasks[i]);
+	if (r == 0)
+		r = vma_settle_shared(d);
 	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++)
 		r = look_at_task(d, d->tree.tasks[i]);
 	return r < 0 ? r : files_dump_finish(d);

@@ -32,6 +32,7 @@ enum {
 	VMAS_MAX = 1 << 20,
 	PAGE = 4096,
 	HUGETLB_SIZE_SHIFT = 26,
+	SHARED_ORDER_MAX = 1024, /* objects; more are not put in order */
 };
 
 #define ADDRESS_MAX 0x7ffffffff000ull
@@ -432,6 +433,83 @@ int vma_collect_plain(struct dump *d, struct task *task)
 	r = sys_read_file_at(task->proc_fd, "maps", SMAPS_TEXT_MAX, &text, NULL);
 	task->unshared = false; /* unknown */
 	return r < 0 ? fail(d->failure, r, "cannot read its mappings") : collect_text(d, task, text, NULL);
+}
+
+/* Anonymous shared objects in the order in which they are met first. */
+struct shared_order {
+	struct shared_object {
+		uint64_t inode;
+		const struct task *met_in; /* last */
+	} *objects;
+	size_t n;
+};
+
+static bool is_shared_object(const struct vma *v)
+{
+	return v->status == (VMA_REGULAR | VMA_ANON_SHARED) && !(v->flags & MAP_HUGETLB);
+}
+
+/* Position of an object, which is added if it is new. At most SHARED_ORDER_MAX, or -errno. */
+static int order_find(struct dump *d, struct shared_order *o, uint64_t inode)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		if (o->objects[i].inode == inode)
+			return i;
+	}
+	if (arena_grow(&d->arena, &o->objects, o->n) < 0)
+		return fail(d->failure, -ENOMEM, "no memory for mappings");
+	o->objects[o->n++] = (struct shared_object){ .inode = inode };
+	return o->n - 1;
+}
+
+/* Return: 1 a task has them in another order than one before it, 0 not, -errno. */
+static int order_add_task(struct dump *d, struct shared_order *o, const struct task *task)
+{
+	int last = 0;
+
+	for (size_t i = 0; i < task->n_vmas; i++) {
+		int at;
+
+		if (!is_shared_object(&task->vmas[i]))
+			continue;
+		at = order_find(d, o, task->vmas[i].shmid);
+		if (at < 0)
+			return at;
+		if (o->objects[at].met_in == task)
+			continue;
+		o->objects[at].met_in = task;
+		if (at < last || at == SHARED_ORDER_MAX)
+			return 1;
+		last = at;
+	}
+	return 0;
+}
+
+/*
+ * Of an anonymous object, CRIU has one task make it and wait for the others that map it, one after the other in the order of
+ * addresses: two tasks that have two of them in different orders would wait for each other for ever. A memfd nobody
+ * waits for, and it is what CRIU itself takes all of them for.
+ */
+int vma_settle_shared(struct dump *d)
+{
+	struct shared_order order = {};
+	int crossed = 0;
+
+	for (size_t i = 0; crossed == 0 && i < d->tree.n_tasks; i++)
+		crossed = order_add_task(d, &order, d->tree.tasks[i]);
+	for (size_t i = 0; crossed > 0 && i < d->tree.n_tasks; i++) {
+		struct task *task = d->tree.tasks[i];
+
+		for (size_t k = 0; k < task->n_vmas; k++) {
+			struct vma *v = &task->vmas[k];
+
+			if (!is_shared_object(v))
+				continue;
+			v->status = VMA_REGULAR | VMA_MEMFD | VMA_FILE_SHARED;
+			v->flags &= ~(uint32_t)MAP_ANONYMOUS;
+		}
+	}
+	return MIN(crossed, 0);
 }
 
 /* Opens the file behind a mapping as it was opened for it. */

@@ -52,6 +52,8 @@ int vma_preview(struct dump *d, pid_t pid) _must_check_;
 int vma_collect(struct dump *d, struct task *task) _must_check_;
 /* The same without flags and advice: enough to find private memory. */
 int vma_collect_plain(struct dump *d, struct task *task) _must_check_;
+/* Decides, of all tasks together, how anonymous shared memory is stored. */
+int vma_settle_shared(struct dump *d) _must_check_;
 /* Registers mapped files and shared objects with the dump; fills shmid and fdflags. */
 int vma_resolve(struct dump *d, struct task *task) _must_check_;
 
