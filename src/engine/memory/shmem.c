@@ -21,11 +21,10 @@
 #include "engine/kinds/kind.h"
 #include "engine/memory/pages.h"
 #include "engine/memory/shmem-parent.h"
+#include "engine/memory/shmem-read.h"
 
 enum {
 	PAGE = 4096,
-	BLOCK_BYTES = 256 * 1024,
-	BLOCK_PAGES = BLOCK_BYTES / PAGE,
 	HUGETLB_SIZE_SHIFT = 26,
 };
 
@@ -50,8 +49,9 @@ struct storing {
 	int fd;
 	struct pages_writer w;
 	struct shmem_parent parent;
-	uint8_t now[BLOCK_BYTES], before[BLOCK_BYTES];
-	bool had[BLOCK_PAGES]; /* pages of @before that the parent has */
+	const uint8_t *now; /* a block of it */
+	uint8_t before[SHMEM_BLOCK_PAGES * PAGE];
+	bool had[SHMEM_BLOCK_PAGES]; /* pages of @before that the parent has */
 };
 
 /* What becomes of a page. */
@@ -105,11 +105,13 @@ static enum fate fate_of(const struct storing *s, size_t page)
 	return is_zero(now, PAGE) ? FATE_HOLE : FATE_STORE;
 }
 
-/* The first @n_pages of the block, which is at @start of the object. */
-static int store_block(struct storing *s, uint64_t start, size_t n_pages)
+/* Pages that are all zero are no part of the set. */
+static int store_block(void *userdata, uint64_t start, const uint8_t *bytes, size_t n_pages)
 {
+	struct storing *s = userdata;
 	size_t n;
 
+	s->now = bytes;
 	shmem_parent_read(&s->parent, start, n_pages, s->before, s->had);
 	s->d->stats->shpages_scanned += n_pages;
 	for (size_t at = 0; at < n_pages; at += n) {
@@ -131,53 +133,6 @@ static int store_block(struct storing *s, uint64_t start, size_t n_pages)
 	return 0;
 }
 
-/* One run of data: pages that are all zero are no part of the set. */
-static int store_run(struct storing *s, uint64_t start, uint64_t end)
-{
-	while (start < end) {
-		size_t n = MIN(end - start, (uint64_t)BLOCK_BYTES), n_pages;
-		ssize_t got = SYS_CALL(pread(s->fd, s->now, n, start));
-		int r;
-
-		if (got < 0)
-			return fail(s->d->failure, got, "cannot read shared memory");
-		if (got == 0)
-			break;
-		/* The last page of a memfd may be cut short. */
-		n_pages = (got + PAGE - 1) / PAGE;
-		memset(s->now + got, 0, n_pages * PAGE - got);
-		r = store_block(s, start, n_pages);
-		if (r < 0)
-			return r;
-		start += n_pages * PAGE;
-	}
-	return 0;
-}
-
-static int store_data(struct storing *s, uint64_t size)
-{
-	uint64_t at = 0;
-	int r;
-
-	while (at < size) {
-		off_t data = sys_lseek(s->fd, at, SEEK_DATA), hole;
-
-		if (data == -ENXIO)
-			break;
-		if (data < 0)
-			data = at; /* no such seek here (hugetlbfs): look at everything */
-		hole = sys_lseek(s->fd, data, SEEK_HOLE);
-		if (hole <= data)
-			hole = size;
-		data = data / PAGE * PAGE;
-		r = store_run(s, data, MIN((uint64_t)hole, size));
-		if (r < 0)
-			return r;
-		at = hole;
-	}
-	return 0;
-}
-
 static int store_object(struct storing *s, uint64_t shmid, uint64_t size)
 {
 	/* The descriptor may be a copy of the task's: its offset is not ours to change. */
@@ -187,7 +142,7 @@ static int store_object(struct storing *s, uint64_t shmid, uint64_t size)
 	r = pages_writer_open(&s->w, s->d, IMAGE_PAGEMAP_SHMEM, shmid);
 	if (r == 0) {
 		shmem_parent_open(&s->parent, s->d, shmid);
-		r = store_data(s, size);
+		r = shmem_read(s->fd, size, store_block, s, s->d->failure);
 		shmem_parent_close(&s->parent);
 	}
 	if (pos >= 0)
