@@ -8,7 +8,7 @@
  *	- a pages file that has other names (a merged set, a copy by hard links)
  *	- a generation of the daemon (it has a manifest)
  *
- * Looking and punching are the same walk, done twice. The rounds of a dump are nobody else's: they are not looked at first.
+ * Looking and punching are the same walk, done twice.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 #include "basic/clock.h"
 #include "basic/dir.h"
 #include "basic/sys.h"
-#include "engine/dump.h"
+#include "engine/engine.h"
 #include "engine/memory/pagewalk.h"
 
 enum {
@@ -31,7 +31,6 @@ struct dedup {
 	struct page_walk *pw; /* of the pagemap under way */
 	char name[64];	      /* its */
 	bool punch;	      /* the second time */
-	size_t n_levels;      /* those behind stay as they are */
 	size_t n_checked;     /* levels nobody else needs, from 0 */
 	size_t open_level;    /* that @fd is of */
 	int fd;		      /* its pages file, for writing */
@@ -125,8 +124,8 @@ static int drop_range(struct dedup *d, size_t level, uint64_t start, uint64_t en
 	const struct page_level *l;
 	int r = level < d->sc.n ? 1 : setchain_next(&d->sc);
 
-	if (r <= 0 || level >= d->n_levels)
-		return r < 0 ? r : 0;
+	if (r <= 0)
+		return r;
 	r = pagewalk_level(d->pw, level, &l);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r; /* the task was not there then */
@@ -185,55 +184,27 @@ static int dedup_all(struct dedup *d, const struct dir_names *names)
 	return r;
 }
 
-static int dedup_set(struct dedup *d, int dir_fd)
-{
-	_cleanup_(dir_names_done) struct dir_names names = {};
-	int r;
-
-	r = setchain_open(&d->sc, dir_fd, d->failure);
-	if (r == 0) {
-		r = dir_list(dir_fd, NAMES_MAX, &names);
-		if (r < 0)
-			(void)fail(d->failure, r, "cannot list the set");
-	}
-	if (r == 0 && !d->punch)
-		r = dedup_all(d, &names);
-	d->punch = true;
-	if (r == 0)
-		r = dedup_all(d, &names);
-	setchain_done(&d->sc);
-	return r;
-}
-
-int dedup_rounds(int dir_fd, size_t n_rounds, struct engine_stats *stats, struct failure *f)
-{
-	struct dedup d = {
-		.failure = f,
-		.stats = stats,
-		.punch = true,
-		.n_levels = n_rounds + 1,
-		.n_checked = n_rounds + 1,
-		.fd = -EBADF,
-	};
-
-	return dedup_set(&d, dir_fd);
-}
-
 int engine_dedup(const struct engine_options *options, const struct engine_context *context,
 		 struct engine_stats *stats, struct failure *failure)
 {
 	uint64_t start = clock_monotonic_usec();
-	struct dedup d = {
-		.failure = failure,
-		.stats = stats,
-		.n_levels = SIZE_MAX,
-		.n_checked = 1,
-		.fd = -EBADF,
-	};
+	struct dedup d = { .failure = failure, .stats = stats, .n_checked = 1, .fd = -EBADF };
+	_cleanup_(dir_names_done) struct dir_names names = {};
 	int r;
 
 	*stats = (struct engine_stats){};
-	r = dedup_set(&d, options->images_dir_fd);
+	r = setchain_open(&d.sc, options->images_dir_fd, failure);
+	if (r == 0) {
+		r = dir_list(options->images_dir_fd, NAMES_MAX, &names);
+		if (r < 0)
+			(void)fail(failure, r, "cannot list the set");
+	}
+	if (r == 0)
+		r = dedup_all(&d, &names);
+	d.punch = true;
+	if (r == 0)
+		r = dedup_all(&d, &names);
+	setchain_done(&d.sc);
 	stats->total_usec = clock_monotonic_usec() - start;
 	if (r == 0)
 		log_info(context->log, "%" PRIu64 " pages of parents are punched out", stats->pages_scanned);

@@ -108,12 +108,6 @@ struct dump_run {
  */
 int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *failure) _must_check_;
 
-/*
- * dedup_rounds() - punch the pages that the set in @dir_fd has anew out of the @n_rounds sets behind it, which belong to it
- * @stats:	pages_scanned is added to
- */
-int dedup_rounds(int dir_fd, size_t n_rounds, struct engine_stats *stats, struct failure *f) _must_check_;
-
 /* Calls a hook. @answer may be NULL. */
 int dump_notify(const struct engine_context *context, const char *hook, struct strv *answer, struct failure *f)
 	_must_check_;

@@ -250,27 +250,6 @@ static int prepare(struct snapshot *s)
 	return r;
 }
 
-/* A round of pre-copy needs no page that a later one, or the dump, has again. */
-static void thin_rounds(struct snapshot *s)
-{
-	unsigned rounds = s->stats->pre_dump_rounds;
-	struct engine_stats stats = {};
-	struct failure failure = {};
-	int r = 0;
-
-	for (unsigned n = 2; r == 0 && n <= rounds + 1; n++) {
-		char name[ROUND_NAME_MAX];
-		_cleanup_close_ int fd = n > rounds ? sys_dup(s->options->images_dir_fd) :
-						      sys_openat(s->options->images_dir_fd, round_name(n, name),
-								 O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-
-		r = fd < 0 ? fail(&failure, fd, "cannot be opened") : dedup_rounds(fd, n - 1, &stats, &failure);
-	}
-	s->stats->bytes_written -= stats.pages_scanned * 4096;
-	if (r < 0) /* costs room, no more */
-		log_info(s->context->log, "the rounds of pre-copy keep all of their pages: %s", failure.text);
-}
-
 /* The name of the way as a whole. */
 static const char *name_of(const struct snapshot *s)
 {
@@ -294,8 +273,6 @@ static int dump(struct snapshot *s)
 	if (s->stats->pre_dump_rounds > 0)
 		s->stats->full_reason = full_reason;
 	s->stats->bytes_written += s->stats->pre_dump_pages * 4096;
-	if (r == 0)
-		thin_rounds(s);
 	s->stats->snapshot = name_of(s);
 	if (s->options->snapshot != SNAPSHOT_STOP_COPY && s->stats->shpages_scanned > 0 && !s->stats->fallback)
 		s->stats->fallback = "shared memory was read while the tree was frozen";

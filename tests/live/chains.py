@@ -224,27 +224,6 @@ def rounds_of_an_earlier_dump_go_and_other_directories_stay(chain):
     chain.content()
 
 
-def rounds_keep_no_page_that_is_stored_again(chain):
-    sizes = allocated = again = 0
-    for _ in range(4):
-        chain.take(parent=0, snapshot='pre-copy')
-        rounds = [os.path.join(chain.set(chain.number), name) for name in os.listdir(chain.set(chain.number))
-                  if name.startswith('pre-')]
-        check(rounds, 'there are rounds')
-        again += chain.pages(chain.number)
-        for directory in rounds:
-            for name in os.listdir(directory):
-                if name.startswith('pages-'):
-                    status = os.stat(os.path.join(directory, name))
-                    sizes += status.st_size
-                    allocated += status.st_blocks * 512
-    check(again > 0, 'the program wrote after the rounds')
-    check(allocated < sizes, f'holes are punched: {allocated} bytes of {sizes} are left')
-    chain.end()
-    for number in range(1, chain.number + 1):
-        chain.restore(number)
-
-
 def a_forecast_above_the_limit_leaves_all_as_it_was(chain):
     chain.rest()
     chain.take(parent=0)
@@ -349,7 +328,6 @@ SCENARIOS = [
     the_holder_ends_with_the_tree,
     a_parent_that_is_not_whole_is_refused,
     rounds_of_an_earlier_dump_go_and_other_directories_stay,
-    rounds_keep_no_page_that_is_stored_again,
     a_forecast_above_the_limit_leaves_all_as_it_was,
     a_stale_parent_link_is_removed,
 ]
