@@ -253,14 +253,14 @@ int sys_fork_apart(void)
 	return status == 0 ? 1 : -EAGAIN;
 }
 
-int sys_process_vm_readv(pid_t pid, void *buf, size_t size, uint64_t address)
+int sys_process_vm_readv(pid_t pid, void *buf, size_t size, const struct iovec *pieces, size_t n)
 {
-	const struct iovec to = { buf, size }, from = { PTR(address), size };
-	ssize_t n = SYS_CALL(process_vm_readv(pid, &to, 1, &from, 1, 0));
+	const struct iovec to = { buf, size };
+	ssize_t got = SYS_CALL(process_vm_readv(pid, &to, 1, pieces, n, 0));
 
-	if (n < 0)
-		return n;
-	return (size_t)n == size ? 0 : -EFAULT;
+	if (got < 0)
+		return got;
+	return (size_t)got == size ? 0 : -EFAULT;
 }
 
 int sys_write_full(int fd, const void *buf, size_t size)

@@ -105,8 +105,8 @@ int sys_read_full(int fd, void *buf, size_t size);
 int sys_pread_full(int fd, void *buf, size_t size, off_t offset);
 int sys_write_full(int fd, const void *buf, size_t size);
 int sys_pwrite_full(int fd, const void *buf, size_t size, off_t offset);
-/* By process_vm_readv(2). -EFAULT also where only a part can be read. */
-int sys_process_vm_readv(pid_t pid, void *buf, size_t size, uint64_t address);
+/* All of the @n pieces, @size bytes together, one behind the other. -EFAULT also where only a part can be read. */
+int sys_process_vm_readv(pid_t pid, void *buf, size_t size, const struct iovec *pieces, size_t n);
 int sys_writev_full(int fd, struct iovec *iov, int n);
 
 /* readlink(2) into a NUL-terminated buffer. -ENAMETOOLONG when it does not fit. */

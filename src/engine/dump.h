@@ -28,6 +28,7 @@ struct take_ops;
 struct tty_dump;
 struct unix_dump;
 struct vma_previews;
+struct late_pages;
 struct inet_dump;
 
 /* Namespaces that may differ between us and the tree; the order is that of ns_names in dump.c. */
@@ -96,6 +97,9 @@ struct dump_run {
 	bool looks_only;	     /* a check: up to where anything would be asked of a task, or memory read */
 	bool tracks;		     /* memory is tracked from here on */
 	bool keeps;		     /* ... and the tracker kept for the next command */
+	struct late_pages *late;     /* of the rounds before it, still to be written; memory/late.h */
+	bool waits;		     /* its own pages are to be written as late */
+	unsigned round;		     /* of pre-copy, from 1; 0: none */
 	struct tracker *tracked;  /* the parent's, taken over; NULL: the one kept with the set */
 	struct tracker *tracking; /* result: not kept, for the next run. The caller's */
 };

@@ -480,7 +480,7 @@ static const struct option_row rows[] = {
 	TAKE_ROW("snapshot", 0, NEEDS_VALUE, ACTION_DUMP, take_snapshot,
 		 "MODE  with --leave-running: how memory is taken: stop-copy, pre-copy, cow, auto"),
 	TAKE_ROW("pre-dumps", 0, NEEDS_VALUE, ACTION_DUMP, take_pre_dumps,
-		 "N  rounds of pre-copy at most (3)"),
+		 "N  rounds of pre-copy at most (8)"),
 	TAKE_ROW("max-frozen", 0, NEEDS_VALUE, ACTION_DUMP, take_max_frozen,
 		 "MSEC  do nothing where the tree would be frozen longer by forecast"),
 	SWITCH_ROW("leave-stopped", 's', false, TREES, ENGINE(leave_stopped),

@@ -8,7 +8,7 @@
 enum {
 	DEFAULT_TIMEOUT_SEC = 10,
 	DEFAULT_GHOST_LIMIT_BYTES = 1 << 20,
-	DEFAULT_PRE_DUMPS = 3,
+	DEFAULT_PRE_DUMPS = 8,
 };
 
 static const char *const snapshot_modes[] = {

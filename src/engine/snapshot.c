@@ -3,7 +3,8 @@
  * A dump, and what may come before its freeze:
  *
  *   rounds	of pre-copy: each a set of memory only, in a directory of its own inside the image directory
- *		("pre-1" and so on), that the next one and at last the dump continue
+ *		("pre-1" and so on), that the next one and at last the dump continue. What they store is kept in memory
+ *		until then if it is little: waiting for a disk they would never catch up with the application.
  *   forecast	how long the tree would be frozen by stop-copy of the rest, and by cow
  *
  * auto takes rounds where memory is tracked and much is to be stored, then what freezes the tree for less. Where that is
@@ -17,6 +18,7 @@
 #include "basic/dir.h"
 #include "basic/sys.h"
 #include "engine/dump.h"
+#include "engine/memory/late.h"
 #include "engine/memory/take-auto.h"
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
@@ -39,6 +41,7 @@ struct snapshot {
 	char *first_parent;  /* as seen from a round's directory; owned */
 	char parent[ROUND_NAME_MAX];
 	uint64_t copy_rate; /* of the last round, bytes a second; 0: there was none */
+	struct late_pages late; /* of rounds: to be written when the tree has been taken */
 };
 
 static char *round_name(unsigned n, char name[static ROUND_NAME_MAX])
@@ -88,7 +91,8 @@ static int rebase_parent(struct snapshot *s)
 	return 0;
 }
 
-static int run_round(struct snapshot *s, unsigned n, int dir_fd, const char *parent)
+/* @waits: its pages are little enough to stay in memory for now. */
+static int run_round(struct snapshot *s, unsigned n, int dir_fd, const char *parent, bool waits)
 {
 	struct engine_stats stats = {};
 	struct dump_run run = {
@@ -99,6 +103,9 @@ static int run_round(struct snapshot *s, unsigned n, int dir_fd, const char *par
 		.take = &take_live,
 		.memory_only = true,
 		.tracks = true,
+		.late = &s->late,
+		.waits = waits,
+		.round = n,
 		.tracked = TAKE_PTR(s->run.tracked),
 	};
 	int r;
@@ -118,7 +125,7 @@ static int run_round(struct snapshot *s, unsigned n, int dir_fd, const char *par
 	return 0;
 }
 
-static int take_round(struct snapshot *s, unsigned n)
+static int take_round(struct snapshot *s, unsigned n, bool waits)
 {
 	char name[ROUND_NAME_MAX], before[ROUND_NAME_MAX + 3];
 	_cleanup_close_ int fd = -EBADF;
@@ -133,7 +140,7 @@ static int take_round(struct snapshot *s, unsigned n)
 	if (r < 0)
 		return fail(s->failure, r, "cannot make %s in the image directory", name);
 	(void)snprintf(before, sizeof(before), "../%s", s->parent);
-	return run_round(s, n, fd, n == 1 ? s->first_parent : before);
+	return run_round(s, n, fd, n == 1 ? s->first_parent : before, waits);
 }
 
 static int gather(struct snapshot *s, struct forecast_facts *facts)
@@ -141,6 +148,7 @@ static int gather(struct snapshot *s, struct forecast_facts *facts)
 	int r = take_gather(&s->run, s->run.tracked, facts);
 
 	facts->copy_rate = s->copy_rate;
+	facts->to_memory = s->options->leave_running && facts->written <= late_room();
 	return r < 0 ? fail(s->failure, r, "cannot look at the tree") : 0;
 }
 
@@ -153,7 +161,7 @@ static int take_rounds(struct snapshot *s, struct forecast_facts *facts)
 	for (unsigned n = 1; r == 0 && n <= s->options->pre_dumps; n++) {
 		uint64_t before = facts->written;
 
-		r = take_round(s, n);
+		r = take_round(s, n, before <= late_room());
 		if (r == 0)
 			r = gather(s, facts);
 		if (r == 0 && !forecast_goes_on(before, facts->written))
@@ -199,8 +207,12 @@ static void choose_take(struct snapshot *s, const struct forecast_facts *facts)
 
 	if (mode == SNAPSHOT_AUTO)
 		mode = forecast_choose(facts);
-	if (mode == SNAPSHOT_COW && s->options->leave_running)
+	if (!s->options->leave_running)
+		return;
+	if (mode == SNAPSHOT_COW)
 		s->run.take = &take_cow;
+	else if (facts->to_memory)
+		s->run.take = &take_ahead;
 }
 
 static int keep_limit(struct snapshot *s, const struct forecast_facts *facts)
@@ -296,6 +308,7 @@ int engine_dump(const struct engine_options *options, const struct engine_contex
 			.take = &take_stop_copy,
 			.tracks = tracks,
 			.keeps = tracks,
+			.late = &s.late,
 		},
 	};
 	uint64_t start = clock_monotonic_usec();
@@ -309,6 +322,7 @@ int engine_dump(const struct engine_options *options, const struct engine_contex
 	tracker_free(s.run.tracked);
 	tracker_free(s.run.tracking);
 	free(s.first_parent);
+	late_done(&s.late);
 	return r;
 }
 

@@ -64,6 +64,8 @@ struct task {
 	size_t n_vmas;
 	bool unshared;		/* none of its private pages is another process's too; false: unknown */
 	struct page_plan *plan; /* of its private memory; memory/page-plan.h */
+	void *ahead;		/* what copy_ahead() took */
+	size_t ahead_bytes;
 	pid_t shadow;		/* memory/take-cow.c; 0: none */
 	int shadow_mem_fd;
 	pid_t dead_shadow;	/* of this dump, or of one that died: the task has to reap it; as the task sees it. 0: none */

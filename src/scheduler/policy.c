@@ -81,7 +81,7 @@ static void policy_set_defaults(struct policy *p, bool has_command)
 	p->engine.tcp = POLICY_TCP_CLOSE;
 	p->engine.timeout = 2 * NSEC_PER_MIN;
 	p->engine.snapshot = POLICY_SNAPSHOT_AUTO;
-	p->engine.pre_dumps = 3;
+	p->engine.pre_dumps = 8;
 	p->engine.max_frozen = NSEC_INFINITY;
 	p->engine.full_every = 24;
 	p->retain.keep_last = 5;

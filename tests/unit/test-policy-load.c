@@ -74,7 +74,7 @@ static void a_policy_of_a_match_and_an_interval_gets_the_defaults(void **state)
 	assert_int_equal(p->engine.tcp, POLICY_TCP_CLOSE);
 	assert_int_equal(p->engine.timeout, 2 * NSEC_PER_MIN);
 	assert_int_equal(p->engine.snapshot, POLICY_SNAPSHOT_AUTO);
-	assert_int_equal(p->engine.pre_dumps, 3);
+	assert_int_equal(p->engine.pre_dumps, 8);
 	assert_true(p->engine.max_frozen == NSEC_INFINITY);
 	assert_int_equal(p->engine.full_every, 24);
 	assert_int_equal(p->retain.keep_last, 5);

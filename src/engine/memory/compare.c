@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "engine/memory/late.h"
 #include "engine/memory/pages.h"
 
 enum {
@@ -117,6 +118,10 @@ int compare_plan(struct dump *d, struct task *task, int mem_fd, bool frozen)
 	int r = 0;
 
 	if (!task->plan->parent || task->plan->stored_bytes == 0)
+		return 0;
+	if (d->run->round > 1) /* written in the moments since the last one: rarely the same, and it is in a hurry */
+		return 0;
+	if (d->run->late && d->run->late->n > 0) /* the parent's pages are not in their files yet */
 		return 0;
 	c = calloc(1, sizeof(*c));
 	if (!c)

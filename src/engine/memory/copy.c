@@ -4,8 +4,9 @@
  * take window after window: one reads memory while another writes. Two of them are twice as fast as one, more are not:
  * the kernel lets one writer at a time into a file, and a GiB of writing (220 ms) costs what reading it does.
  *
- * Memory is read by process_vm_readv(2), which takes 0.6 of the time of /proc/PID/mem, but only where no page is shared
- * copy-on-write: it would give each process its own copy of those. It also refuses what the process may not read.
+ * Memory is read by process_vm_readv(2), which takes 0.6 of the time of /proc/PID/mem, a tenth where pages are scattered, but
+ * only where no page is shared copy-on-write: it would give each process its own copy of those. It also refuses what
+ * the process may not read.
  */
 #include "engine/memory/copy.h"
 
@@ -17,21 +18,27 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "engine/memory/alone.h"
 #include "engine/memory/compare.h"
+#include "engine/memory/late.h"
 #include "engine/memory/pages.h"
 
 enum {
 	PAGE = 4096,
 	WINDOW_BYTES = 512 * 1024, /* measured: half and twice as much are a quarter slower */
+	WINDOW_PAGES = WINDOW_BYTES / PAGE,
 	THREADS_MAX = 4,
 	THREAD_BYTES_MIN = 8 << 20, /* less is not worth another thread */
+	ALONE_BYTES_MIN = 64 << 20, /* less is not worth a look at all of its pages */
 };
 
 struct copying {
 	const struct page_plan *plan;
 	int mem_fd, pages_fd;
 	pid_t unshared; /* may be read by its pid; 0: not */
+	struct alone *alone; /* as long as this says so; NULL: it does not run */
 	bool moving;
+	uint8_t *memory; /* where all goes, instead of into the file; NULL */
 	atomic_uint_fast64_t next; /* window */
 	atomic_int error;
 	atomic_uint_fast64_t bad; /* the address that could not be read; 0: the file could not be written */
@@ -45,8 +52,6 @@ static int read_memory(struct copying *c, const struct plan_range *pr, uint64_t 
 		memcpy(to, pr->bytes + (at - pr->start), size);
 		return 0;
 	}
-	if (c->unshared && sys_process_vm_readv(c->unshared, to, size, at) == 0)
-		return 0;
 	r = sys_pread_full(c->mem_fd, to, size, at);
 	if (r >= 0 || !c->moving)
 		return r;
@@ -74,27 +79,73 @@ static size_t find_offset(const struct page_plan *plan, uint64_t offset)
 	return lo;
 }
 
-static int copy_window(struct copying *c, uint64_t offset, uint8_t *buffer)
-{
-	size_t size = MIN((uint64_t)WINDOW_BYTES, c->plan->stored_bytes - offset), done = 0;
-	int r;
+/* What of a window comes from one range of the plan. */
+struct piece {
+	const struct plan_range *pr;
+	uint64_t at;
+	size_t size;
+};
 
-	for (size_t i = find_offset(c->plan, offset); done < size && i < c->plan->n; i++) {
+static size_t cut_window(const struct copying *c, uint64_t offset, size_t size, struct piece pieces[static WINDOW_PAGES])
+{
+	size_t n = 0;
+
+	for (size_t i = find_offset(c->plan, offset), done = 0; done < size && i < c->plan->n; i++) {
 		const struct plan_range *pr = &c->plan->ranges[i];
-		uint64_t skip = offset + done - pr->offset, at = pr->start + skip;
-		size_t n;
+		uint64_t at = pr->start + (offset + done - pr->offset);
 
 		if (!pr->stored || at >= pr->end)
 			continue;
-		n = MIN(pr->end - at, (uint64_t)(size - done));
-		r = read_memory(c, pr, at, buffer + done, n);
+		pieces[n] = (struct piece){ pr, at, MIN(pr->end - at, (uint64_t)(size - done)) };
+		done += pieces[n++].size;
+	}
+	return n;
+}
+
+/* Scattered pages are a call together: one by one they take ten times as long. */
+static int read_unshared(struct copying *c, const struct piece *pieces, size_t n, uint8_t *to, size_t size)
+{
+	struct iovec iov[WINDOW_PAGES];
+
+	for (size_t i = 0; i < n; i++) {
+		if (pieces[i].pr->bytes)
+			return -EFAULT;
+		iov[i] = (struct iovec){ PTR(pieces[i].at), pieces[i].size };
+	}
+	return sys_process_vm_readv(c->unshared, to, size, iov, n);
+}
+
+static bool may_read_unshared(const struct copying *c)
+{
+	return c->unshared && (!c->alone || alone_still(c->alone));
+}
+
+static int read_window(struct copying *c, uint64_t offset, uint8_t *to, size_t size)
+{
+	struct piece pieces[WINDOW_PAGES];
+	size_t n = cut_window(c, offset, size, pieces);
+
+	if (may_read_unshared(c) && read_unshared(c, pieces, n, to, size) == 0)
+		return 0;
+	for (size_t i = 0; i < n; i++) {
+		int r = read_memory(c, pieces[i].pr, pieces[i].at, to, pieces[i].size);
+
 		if (r < 0) {
-			c->bad = at;
+			c->bad = pieces[i].at;
 			return r;
 		}
-		done += n;
+		to += pieces[i].size;
 	}
-	return sys_pwrite_full(c->pages_fd, buffer, size, offset);
+	return 0;
+}
+
+static int copy_window(struct copying *c, uint64_t offset, uint8_t *buffer)
+{
+	size_t size = MIN((uint64_t)WINDOW_BYTES, c->plan->stored_bytes - offset);
+	uint8_t *to = c->memory ? c->memory + offset : buffer;
+	int r = read_window(c, offset, to, size);
+
+	return r < 0 || c->memory ? r : sys_pwrite_full(c->pages_fd, to, size, offset);
 }
 
 static void *copy_windows(void *userdata)
@@ -138,11 +189,7 @@ static int copy_contents(struct dump *d, struct copying *c)
 {
 	size_t n = count_threads(c->plan->stored_bytes), started = 0;
 	pthread_t threads[THREADS_MAX];
-	int r;
 
-	r = c->plan->stored_bytes > 0 ? reserve(d, c) : 0;
-	if (r < 0)
-		return r;
 	while (started + 1 < n && pthread_create(&threads[started], NULL, copy_windows, c) == 0)
 		started++;
 	(void)copy_windows(c);
@@ -151,6 +198,42 @@ static int copy_contents(struct dump *d, struct copying *c)
 	if (c->error < 0 && c->bad)
 		return fail(d->failure, c->error, "cannot read memory at %#" PRIx64, (uint64_t)c->bad);
 	return c->error < 0 ? fail(d->failure, c->error, "cannot write pages-%" PRIu32 ".img", d->last_pages_id) : 0;
+}
+
+/* Into memory, for late_write(). Return: 1, 0 there is none to be had, -errno. */
+static int copy_late(struct dump *d, struct copying *c)
+{
+	size_t size = c->plan->stored_bytes;
+	int r;
+
+	c->memory = late_alloc(size);
+	if (!c->memory)
+		return 0;
+	r = copy_contents(d, c);
+	if (r < 0) {
+		late_free(c->memory, size);
+		return r;
+	}
+	r = SYS_CALL(ftruncate(c->pages_fd, size));
+	if (r < 0) {
+		late_free(c->memory, size);
+		return fail(d->failure, r, "cannot write pages-%" PRIu32 ".img", d->last_pages_id);
+	}
+	r = late_add(d->run->late, c->pages_fd, c->memory, size);
+	return r < 0 ? fail(d->failure, r, "cannot keep pages in memory") : 1;
+}
+
+static int store_contents(struct dump *d, struct copying *c)
+{
+	int r = 0;
+
+	if (c->plan->stored_bytes == 0)
+		return 0;
+	if (d->run->waits)
+		r = copy_late(d, c);
+	if (r == 0)
+		r = reserve(d, c);
+	return r == 0 ? copy_contents(d, c) : MIN(r, 0);
 }
 
 static int put_ranges(struct pages_writer *w, const struct page_plan *plan)
@@ -166,6 +249,26 @@ static int put_ranges(struct pages_writer *w, const struct page_plan *plan)
 	return r;
 }
 
+static int store_plan(struct dump *d, struct task *task, struct copying *c)
+{
+	struct pages_writer w;
+	int r;
+
+	r = pages_writer_open(&w, d, IMAGE_PAGEMAP, task->vpid);
+	if (r == 0)
+		r = put_ranges(&w, task->plan);
+	if (r == 0) {
+		c->pages_fd = image_fd(w.pages);
+		r = store_contents(d, c);
+	}
+	if (r < 0) {
+		pages_writer_done(&w);
+		return r;
+	}
+	d->stats->pages_written += w.n_pages;
+	return pages_writer_close(&w);
+}
+
 int copy_plan(struct dump *d, struct task *task, int mem_fd, bool moving)
 {
 	bool frozen = !moving && mem_fd == task->mem_fd;
@@ -174,26 +277,55 @@ int copy_plan(struct dump *d, struct task *task, int mem_fd, bool moving)
 		.unshared = frozen && task->unshared ? task->pid : 0,
 		.moving = moving,
 	};
-	struct pages_writer w;
 	int r;
 
 	r = compare_plan(d, task, mem_fd, frozen);
 	if (r < 0)
 		return r;
 	c.plan = task->plan;
-	r = pages_writer_open(&w, d, IMAGE_PAGEMAP, task->vpid);
-	if (r == 0)
-		r = put_ranges(&w, task->plan);
-	if (r == 0) {
-		c.pages_fd = image_fd(w.pages);
-		r = copy_contents(d, &c);
-	}
-	if (r < 0) {
-		pages_writer_done(&w);
+	if (moving && c.plan->stored_bytes >= ALONE_BYTES_MIN) {
+		struct alone alone;
+
+		if (alone_begin(&alone, task->proc_fd)) {
+			c.unshared = task->pid;
+			c.alone = &alone;
+		}
+		r = store_plan(d, task, &c);
+		alone_done(&alone);
 		return r;
 	}
-	d->stats->pages_written += w.n_pages;
-	return pages_writer_close(&w);
+	return store_plan(d, task, &c);
+}
+int copy_ahead(struct dump *d, struct task *task)
+{
+	struct copying c = {
+		.plan = task->plan,
+		.mem_fd = task->mem_fd,
+		.unshared = task->unshared ? task->pid : 0,
+	};
+	int r;
+
+	if (c.plan->stored_bytes == 0)
+		return 0;
+	c.memory = late_alloc(c.plan->stored_bytes);
+	if (!c.memory)
+		return 0;
+	task->ahead = c.memory;
+	task->ahead_bytes = c.plan->stored_bytes;
+	r = copy_contents(d, &c);
+	for (size_t i = 0; r == 0 && i < task->plan->n; i++) {
+		struct plan_range *pr = &task->plan->ranges[i];
+
+		if (pr->stored)
+			pr->bytes = c.memory + pr->offset;
+	}
+	return r < 0 ? r : 1;
+}
+
+void copy_forget(struct task *task)
+{
+	late_free(task->ahead, task->ahead_bytes);
+	task->ahead = NULL;
 }
 
 int copy_not_inherited(struct dump *d, struct task *task)

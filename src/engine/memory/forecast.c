@@ -20,6 +20,7 @@ enum {
 
 #define GIB		 (1ull << 30)
 #define COPY_RATE_GUESS	 (2 * GIB)
+#define MEMORY_RATE	 (4 * GIB) /* by two threads, into pages that are not there yet */
 /* Rounds go on while each leaves at most this share of what the one before left. */
 #define SHRINKS_PER_MILLE 700
 
@@ -44,7 +45,7 @@ uint64_t forecast_usec(const struct forecast_facts *f, enum snapshot_mode mode)
 	if (mode == SNAPSHOT_COW)
 		return usec + per_gib(small, CLONE_USEC_PER_GIB) +
 		       per_gib(MIN(f->huge, f->populated), CLONE_USEC_PER_HUGE_GIB);
-	return usec + copy_usec(f, f->written);
+	return usec + (f->to_memory ? (uint64_t)((double)f->written * 1e6 / MEMORY_RATE) : copy_usec(f, f->written));
 }
 
 enum snapshot_mode forecast_choose(const struct forecast_facts *f)

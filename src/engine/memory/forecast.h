@@ -22,6 +22,7 @@ struct forecast_facts {
 	uint64_t copy_rate;   /* bytes a second; 0: not known */
 	uint32_t n_tasks, n_threads;
 	bool can_cow;
+	bool to_memory; /* what is written is little enough to be copied into memory of ours in the freeze */
 };
 
 /* Time frozen, in microseconds, by stop-copy or cow (SNAPSHOT_PRE_COPY is stop-copy of what its rounds leave). */

@@ -3,6 +3,7 @@
 
 #include "basic/clock.h"
 #include "engine/memory/copy.h"
+#include "engine/memory/late.h"
 #include "engine/memory/page-plan.h"
 #include "engine/memory/track.h"
 
@@ -24,6 +25,8 @@ int take_running(struct dump *d)
 {
 	int r = 0;
 
+	if (d->run->late && !d->run->waits)
+		r = late_write(d->run->late, d->failure);
 	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++) {
 		struct task *task = d->tree.tasks[i];
 		FAILURE_SCOPE(d->failure, "task %d", task->pid);
@@ -51,6 +54,40 @@ static int stop_copy_frozen(struct dump *d, struct task *task)
 const struct take_ops take_stop_copy = {
 	.name = "stop-copy",
 	.frozen = stop_copy_frozen,
+};
+
+/* What is more than was forecast, and what there is no memory for, goes into the file at once. */
+static int ahead_frozen(struct dump *d, struct task *task)
+{
+	int r = 0;
+
+	if (task->plan->stored_bytes <= late_room())
+		r = copy_ahead(d, task);
+	return r == 0 ? stop_copy_frozen(d, task) : MIN(r, 0);
+}
+
+static int ahead_running(struct dump *d, struct task *task)
+{
+	uint64_t start = clock_monotonic_usec();
+	int r = task->ahead ? copy_plan(d, task, -EBADF, false) : 0;
+
+	copy_forget(task);
+	d->stats->memwrite_usec += clock_monotonic_usec() - start;
+	return r;
+}
+
+static void ahead_done(struct dump *d)
+{
+	for (size_t i = 0; i < d->tree.n_tasks; i++)
+		copy_forget(d->tree.tasks[i]);
+}
+
+const struct take_ops take_ahead = {
+	.name = "stop-copy",
+	.deferred = true,
+	.frozen = ahead_frozen,
+	.running = ahead_running,
+	.done = ahead_done,
 };
 
 static int live_running(struct dump *d, struct task *task)

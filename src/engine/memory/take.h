@@ -9,9 +9,10 @@
  *
  *   stop-copy	in the freeze							take.c
  *   live	while the tree runs: what it writes meanwhile is in the next set	take.c, a pre-dump
+ *   ahead	in the freeze into memory, while the tree runs into the files; of little	take.c
  *   cow	while the tree runs, from a copy-on-write shadow of each process	take-cow.c
  *
- * pre-copy is rounds of live, then stop-copy (take-precopy.c). auto chooses by forecast (take-auto.c).
+ * pre-copy is rounds of live, then stop-copy or ahead (snapshot.c). auto chooses by forecast (take-auto.c).
  */
 
 #include "engine/dump.h"
@@ -31,7 +32,7 @@ struct take_ops {
 	void (*done)(struct dump *d);
 };
 
-extern const struct take_ops take_stop_copy, take_live, take_cow;
+extern const struct take_ops take_stop_copy, take_live, take_ahead, take_cow;
 
 /* What is done to a frozen task when its remote session is over: plan, arm, and what the way does in the freeze. */
 int take_frozen(struct dump *d, struct task *task) _must_check_;

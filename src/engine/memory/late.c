@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/memory/late.h"
+
+#include <stdlib.h>
+
+#include "basic/parse.h"
+#include "basic/procfs.h"
+#include "basic/sys.h"
+
+enum { MEMINFO_TEXT_MAX = 1 << 16 };
+
+#define ROOM_MAX (2ull << 30)
+
+uint64_t late_room(void)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *available;
+	uint64_t kb = 0;
+
+	if (sys_read_file_at(AT_FDCWD, "/proc/meminfo", MEMINFO_TEXT_MAX, &text, NULL) < 0)
+		return 0;
+	available = proc_field(text, "MemAvailable");
+	if (!available || parse_u64_prefix(&available, 10, &kb) < 0)
+		return 0;
+	return MIN(kb / 4, ROOM_MAX / 1024) * 1024;
+}
+
+void *late_alloc(size_t size)
+{
+	void *bytes;
+
+	if (sys_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &bytes) < 0)
+		return NULL;
+	(void)SYS_CALL(madvise(bytes, size, MADV_HUGEPAGE)); /* a third of the time of small ones */
+	return bytes;
+}
+
+void late_free(void *bytes, size_t size)
+{
+	if (bytes)
+		(void)SYS_CALL(munmap(bytes, size));
+}
+
+static void forget(struct late_file *lf)
+{
+	close_fd(lf->fd);
+	late_free(lf->bytes, lf->size);
+}
+
+int late_add(struct late_pages *l, int fd, void *bytes, size_t size)
+{
+	struct late_file lf = { .fd = sys_dup(fd), .bytes = bytes, .size = size };
+	struct late_file *more = reallocarray(l->files, l->n + 1, sizeof(*more));
+
+	if (more)
+		l->files = more;
+	if (!more || lf.fd < 0) {
+		int r = more ? lf.fd : -ENOMEM;
+
+		forget(&lf);
+		return r;
+	}
+	l->files[l->n++] = lf;
+	return 0;
+}
+
+int late_write(struct late_pages *l, struct failure *f)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < l->n; i++)
+		r = sys_pwrite_full(l->files[i].fd, l->files[i].bytes, l->files[i].size, 0);
+	late_done(l);
+	return r < 0 ? fail(f, r, "cannot write the pages of a round") : 0;
+}
+
+void late_done(struct late_pages *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		forget(&l->files[i]);
+	free(l->files);
+	*l = (struct late_pages){};
+}
