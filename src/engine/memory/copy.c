@@ -269,6 +269,21 @@ static int store_plan(struct dump *d, struct task *task, struct copying *c)
 	return pages_writer_close(&w);
 }
 
+/* Of a task that runs: by its pid, as long as it is alone with its memory. A pid is not given again before others are. */
+static int store_alone(struct dump *d, struct task *task, struct copying *c)
+{
+	struct alone alone;
+	int r;
+
+	if (alone_begin(&alone, task->proc_fd)) {
+		c->unshared = task->pid;
+		c->alone = &alone;
+	}
+	r = store_plan(d, task, c);
+	alone_done(&alone);
+	return r;
+}
+
 int copy_plan(struct dump *d, struct task *task, int mem_fd, bool moving)
 {
 	bool frozen = !moving && mem_fd == task->mem_fd;
@@ -283,19 +298,9 @@ int copy_plan(struct dump *d, struct task *task, int mem_fd, bool moving)
 	if (r < 0)
 		return r;
 	c.plan = task->plan;
-	if (moving && c.plan->stored_bytes >= ALONE_BYTES_MIN) {
-		struct alone alone;
-
-		if (alone_begin(&alone, task->proc_fd)) {
-			c.unshared = task->pid;
-			c.alone = &alone;
-		}
-		r = store_plan(d, task, &c);
-		alone_done(&alone);
-		return r;
-	}
-	return store_plan(d, task, &c);
+	return moving && c.plan->stored_bytes >= ALONE_BYTES_MIN ? store_alone(d, task, &c) : store_plan(d, task, &c);
 }
+
 int copy_ahead(struct dump *d, struct task *task)
 {
 	struct copying c = {
