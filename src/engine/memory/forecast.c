@@ -21,8 +21,8 @@ enum {
 #define GIB		 (1ull << 30)
 #define COPY_RATE_GUESS	 (2 * GIB)
 #define MEMORY_RATE	 (4 * GIB) /* by two threads, into pages that are not there yet */
-/* Rounds go on while each leaves at most this share of what the one before left. */
-#define SHRINKS_PER_MILLE 700
+/* Rounds go on while each leaves at most this share of what the one before left: those from memory to memory are short. */
+#define SHRINKS_PER_MILLE 850
 
 static uint64_t per_gib(uint64_t bytes, uint64_t usec)
 {
