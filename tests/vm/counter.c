@@ -11,7 +11,7 @@
  *	bad nonce=N page=I ...		memory is not what it was
  *
  * Whether it has been restored it knows by FILE.life, a word that it maps and moves on in one instruction: no snapshot falls
- * between looking and writing.
+ * between looking and writing. What it writes depends on the time, so that no two lives write the same at the same count.
  *
  * Two copies at once would each find the other's count and fill the file with "back" lines.
  */
@@ -45,7 +45,8 @@ struct counter {
 	uint64_t nonce;
 	uint64_t count;
 	int next_line;
-	_Atomic uint64_t *life; /* in its file: nonce + count, as the latest life has them */
+	_Atomic uint64_t *life; /* in its file: a number that the latest life changes with each count */
+	uint64_t last_life;	/* what we left there */
 	uint64_t (*pages)[PAGE_WORDS];
 	int n_pages;
 };
@@ -110,15 +111,23 @@ static void page_check(struct counter *c, int page)
 	}
 }
 
+static uint64_t next_life(const struct counter *c)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (c->last_life ^ ((uint64_t)now.tv_sec * 1000000000 + now.tv_nsec)) * 0x9e3779b97f4a7c15;
+}
+
 static void tick(struct counter *c)
 {
 	char line[LINE_SIZE + 1], text[LINE_SIZE];
-	uint64_t before = 0, life = c->nonce + c->count;
+	uint64_t before = 0, life = c->last_life, next = next_life(c);
 
-	if (!atomic_compare_exchange_strong(c->life, &life, life + 1)) {
+	if (!atomic_compare_exchange_strong(c->life, &life, next)) {
 		if (line_read(c->fd, 0, line))
 			(void)sscanf(line, "now nonce=%*x count=%" SCNu64, &before);
-		atomic_store(c->life, c->nonce + c->count + 1);
+		atomic_store(c->life, next);
 		snprintf(text, sizeof(text),
 			 "back nonce=%016" PRIx64 " from=%" PRIu64 " to=%" PRIu64 " pid=%d", c->nonce,
 			 before, c->count, getpid());
@@ -127,6 +136,7 @@ static void tick(struct counter *c)
 			page_check(c, page);
 	}
 
+	c->last_life = next;
 	c->count++;
 	page_fill(c, c->count % c->n_pages);
 	page_check(c, (c->count * 7) % c->n_pages);
@@ -153,6 +163,7 @@ static bool map_life(struct counter *c, const char *path)
 	if (at == MAP_FAILED)
 		return false;
 	c->life = at;
+	c->last_life = c->nonce;
 	atomic_store(c->life, c->nonce);
 	return true;
 }

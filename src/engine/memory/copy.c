@@ -179,9 +179,10 @@ static int reserve(struct dump *d, const struct copying *c)
 {
 	int r = SYS_CALL(fallocate(c->pages_fd, 0, 0, c->plan->stored_bytes));
 
-	return r == -ENOSPC || r == -EDQUOT ? fail(d->failure, r, "no room for its memory, %" PRIu64 " bytes",
-						   c->plan->stored_bytes) :
-					      0; /* not every file system can */
+	if (r != -ENOSPC && r != -EDQUOT)
+		return 0; /* not every file system can */
+	return fail(d->failure, r, "cannot write pages-%" PRIu32 ".img: no room for %" PRIu64 " bytes", d->last_pages_id,
+		    c->plan->stored_bytes);
 }
 
 /* All of it, in as many threads as pay; ours is one of them. */
