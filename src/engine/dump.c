@@ -718,6 +718,8 @@ static void count(struct dump *d, uint64_t start, uint64_t frozen)
 	d->stats->total_usec = now - start;
 	d->stats->bytes_written = (d->stats->pages_written + d->stats->shpages_written) * 4096;
 	d->stats->snapshot = d->take->name;
+	log_debug(d->log, "frozen for %" PRIu64 " us%s, %" PRIu64 " pages to store", d->stats->frozen_usec,
+		  d->run->round ? " for a round" : "", d->stats->pages_written);
 }
 
 static void count_tasks(struct dump *d)

@@ -23,12 +23,52 @@ struct parent_pages {
 	uint64_t key;
 	struct page_chain chain;
 	struct page_level *level; /* NULL: there is none */
+	/* What it has, in its own pages file or further back: of scattered pages far fewer ranges than the pagemap's. */
+	struct covered {
+		uint64_t start, end;
+	} *covered;
+	size_t n_covered;
 };
 
 struct parent_set {
 	struct parent_pages **items;
 	size_t n;
 };
+
+static int join_ranges(struct dump *d, struct parent_pages *p)
+{
+	const struct page_level *l = p->level;
+
+	for (size_t i = 0; l && i < l->n_ranges; i++) {
+		struct covered *last = p->n_covered ? &p->covered[p->n_covered - 1] : NULL;
+		uint64_t start = l->ranges[i].vaddr, end = start + l->ranges[i].size;
+
+		if (last && last->end == start) {
+			last->end = end;
+			continue;
+		}
+		if (arena_grow(&d->arena, &p->covered, p->n_covered) < 0)
+			return fail(d->failure, -ENOMEM, "no memory for the parent set");
+		p->covered[p->n_covered++] = (struct covered){ start, end };
+	}
+	return 0;
+}
+
+/* The first that ends behind @at. */
+static size_t covered_search(const struct parent_pages *p, uint64_t at)
+{
+	size_t lo = 0, hi = p->n_covered;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (p->covered[mid].end <= at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
 
 static int parent_load(struct dump *d, uint64_t key, struct parent_pages **ret)
 {
@@ -50,7 +90,7 @@ static int parent_load(struct dump *d, uint64_t key, struct parent_pages **ret)
 	if (r < 0 && r != -ENOENT)
 		return r;
 	*ret = p;
-	return 0;
+	return join_ranges(d, p);
 }
 
 static int parent_find(struct dump *d, uint64_t key, struct parent_pages **ret)
@@ -113,7 +153,7 @@ struct planning {
 	uint64_t at;			 /* how far its changes are known */
 	int pagemap_fd;
 	struct scan_caps caps;
-	const struct page_level *parent; /* NULL: every page is stored */
+	const struct parent_pages *parent; /* NULL: every page is stored */
 	struct vma *guards;		 /* found on the way */
 	size_t n_guards;
 };
@@ -192,15 +232,15 @@ typedef int (*gap_t)(struct planning *p, uint64_t start, uint64_t end);
 /* Pages not written since the parent set: by reference where that has them, and @gap where not. */
 static int refer_range(struct planning *p, uint64_t start, uint64_t end, gap_t gap)
 {
-	const struct page_level *l = p->parent;
+	const struct parent_pages *parent = p->parent;
 	int r = 0;
 
-	for (size_t i = page_level_search(l, start); r == 0 && start < end; i++) {
+	for (size_t i = covered_search(parent, start); r == 0 && start < end; i++) {
 		uint64_t from = end, to = end;
 
-		if (i < l->n_ranges && l->ranges[i].vaddr < end) {
-			from = MAX(l->ranges[i].vaddr, start);
-			to = MIN(l->ranges[i].vaddr + l->ranges[i].size, end);
+		if (i < parent->n_covered && parent->covered[i].start < end) {
+			from = MAX(parent->covered[i].start, start);
+			to = MIN(parent->covered[i].end, end);
 		}
 		if (start < from)
 			r = gap(p, start, from);
@@ -357,7 +397,8 @@ int page_plan_make(struct dump *d, struct task *task)
 		r = parent_find(d, task->vpid, &parent);
 		if (r < 0)
 			return r;
-		p.parent = p.plan->parent = parent->level;
+		p.parent = parent->level ? parent : NULL;
+		p.plan->parent = parent->level;
 		p.plan->chain = &parent->chain;
 	}
 	r = plan_mappings(&p);
