@@ -13,6 +13,7 @@ enum {
 	STAT_FIELDS = 52,
 	STAT_TEXT_MAX = 8192,
 	STATUS_TEXT_MAX = 1024 * 1024,
+	MEMINFO_TEXT_MAX = 64 * 1024,
 };
 
 static const char *skip_blanks(const char *p)
@@ -102,6 +103,20 @@ const char *proc_field(const char *text, const char *key)
 			return skip_blanks(p + n + 1);
 	}
 	return NULL;
+}
+
+uint64_t proc_available_bytes(void)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *value;
+	uint64_t kb;
+
+	if (sys_read_file_at(AT_FDCWD, "/proc/meminfo", MEMINFO_TEXT_MAX, &text, NULL) < 0)
+		return 0;
+	value = proc_field(text, "MemAvailable");
+	if (!value || parse_u64_prefix(&value, 10, &kb) < 0 || kb > UINT64_MAX / 1024)
+		return 0;
+	return kb * 1024;
 }
 
 /* A line of numbers separated by blanks. Return: how many, at most @max. */

@@ -67,6 +67,9 @@ struct proc_map {
 /* Parses the line at @text. @ret_next: start of the following line. */
 int proc_map_parse(const char *text, struct proc_map *ret, const char **ret_next);
 
+/* What the machine can give without swapping, in bytes (MemAvailable of proc_meminfo(5)). 0: unknown. */
+uint64_t proc_available_bytes(void);
+
 /*
  * proc_field() - value of a "key:\tvalue" line
  *

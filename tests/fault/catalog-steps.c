@@ -146,19 +146,31 @@ static int seal_merge(struct catalog *c, int64_t child, struct generation *g, st
 	return r < 0 ? r : generations_seal(into_fd, g, f);
 }
 
-/* The second of three goes: the third takes over what it needs of it. */
-static int merge_and_delete(struct catalog *c, struct run *run, struct failure *f)
+/* The second of three, which goes, and the third, its child. */
+static int pick_parent(struct catalog *c, struct run *run, int64_t *ret_child, struct failure *f)
 {
-	_cleanup_(generation_done) struct generation g = { 0 };
 	const struct generation_filter filter = { .limit = 3 };
 	_cleanup_(generation_list_done) struct generation_list list = { 0 };
-	int r;
+	int r = generations_list(c, &filter, f, &list);
 
-	r = generations_list(c, &filter, f, &list);
 	if (r < 0)
 		return r;
 	run->gen = list.items[1].gen;
-	r = seal_merge(c, list.items[2].gen, &g, f);
+	*ret_child = list.items[2].gen;
+	return 0;
+}
+
+/* The child takes over what it needs of its parent. */
+static int merge_and_delete(struct catalog *c, struct run *run, struct failure *f)
+{
+	_cleanup_(generation_done) struct generation g = { 0 };
+	int64_t child;
+	int r;
+
+	r = pick_parent(c, run, &child, f);
+	if (r < 0)
+		return r;
+	r = seal_merge(c, child, &g, f);
 	if (r >= 0)
 		r = merges_commit(c, &g, FIXTURE_NOW, f);
 	if (r < 0) {
@@ -172,15 +184,13 @@ static int merge_and_delete(struct catalog *c, struct run *run, struct failure *
 /* The same without copying. */
 static int absorb_and_delete(struct catalog *c, struct run *run, struct failure *f)
 {
-	const struct generation_filter filter = { .limit = 3 };
-	_cleanup_(generation_list_done) struct generation_list list = { 0 };
+	int64_t child;
 	int r;
 
-	r = generations_list(c, &filter, f, &list);
+	r = pick_parent(c, run, &child, f);
 	if (r < 0)
 		return r;
-	run->gen = list.items[1].gen;
-	r = merges_absorb(c, list.items[2].gen, FIXTURE_NOW, f);
+	r = merges_absorb(c, child, FIXTURE_NOW, f);
 	return r < 0 ? r : generations_delete(c, run->gen, "keep-last", FIXTURE_NOW, f);
 }
 

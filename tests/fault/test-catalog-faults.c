@@ -4,7 +4,6 @@
  * writes go through the same counter. The operation fails with a sentence, or does not mind; either
  * way what must hold does.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 
 #include "basic/sys.h"
 #include "catalog-steps.h"
+#include "count-fds.h"
 
 static ssize_t faulty_pread(int fd, void *buf, size_t size, off_t offset)
 {
@@ -58,18 +58,6 @@ static int break_sqlite(void **state)
 	(void)vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)faulty_pwrite);
 	(void)vfs->xSetSystemCall(vfs, "ftruncate", (sqlite3_syscall_ptr)faulty_ftruncate);
 	return 0;
-}
-
-static size_t count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	size_t n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	(void)closedir(dir);
-	return n;
 }
 
 /* Return: at how many calls. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "basic/fdpass.h"
 
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,19 +9,7 @@
 #include <cmocka.h>
 
 #include "basic/sys.h"
-
-
-static size_t count_open(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	size_t n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	(void)closedir(dir);
-	return n - 3; /* ".", "..", its own */
-}
+#include "count-fds.h"
 
 static ino_t inode_of(int fd)
 {
@@ -59,12 +46,12 @@ static void first_of_several_is_taken_and_none_leaks(void **state)
 	assert_int_equal(sys_socketpair(SOCK_SEQPACKET, socks), 0);
 	for (size_t i = 0; i < 3; i++)
 		fds[i] = sys_memfd("fdpass", 0);
-	before = count_open();
+	before = count_fds();
 	assert_int_equal(fdpass_send(socks[0], "", 1, fds, 3), 0);
 	assert_int_equal(fdpass_receive(socks[1], &byte, 1, 0, &got), 1);
 	assert_true(inode_of(got) == inode_of(fds[0]));
 	close_fd(got);
-	assert_int_equal(count_open(), before);
+	assert_int_equal(count_fds(), before);
 	for (size_t i = 0; i < 3; i++)
 		close_fd(fds[i]);
 	close_fd(socks[0]);

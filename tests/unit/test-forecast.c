@@ -96,6 +96,19 @@ static void rounds_go_on_while_they_shrink(void **state)
 	assert_false(forecast_goes_on(0, 0));
 }
 
+static void what_fits_into_memory_does_not_wait_for_a_slow_disk(void **state)
+{
+	struct forecast_facts f = { .populated = 4 * GIB, .written = GIB, .copy_rate = 100 * MIB, .n_tasks = 1, .n_threads = 1 };
+	uint64_t to_disk = forecast_usec(&f, SNAPSHOT_STOP_COPY), to_memory;
+
+	(void)state;
+	f.to_memory = true;
+	to_memory = forecast_usec(&f, SNAPSHOT_STOP_COPY);
+	assert_true(to_memory < to_disk / 10);
+	f.copy_rate = 200 * MIB;
+	assert_true(forecast_usec(&f, SNAPSHOT_STOP_COPY) == to_memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -105,6 +118,7 @@ int main(void)
 		cmocka_unit_test(more_huge_pages_than_memory_do_no_harm),
 		cmocka_unit_test(the_shorter_freeze_is_chosen),
 		cmocka_unit_test(shared_memory_is_frozen_for_in_any_way),
+		cmocka_unit_test(what_fits_into_memory_does_not_wait_for_a_slow_disk),
 		cmocka_unit_test(a_measured_rate_beats_the_guess),
 		cmocka_unit_test(rounds_go_on_while_they_shrink),
 	};

@@ -3,26 +3,14 @@
 
 #include <stdlib.h>
 
-#include "basic/parse.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
-
-enum { MEMINFO_TEXT_MAX = 1 << 16 };
 
 #define ROOM_MAX (2ull << 30)
 
 uint64_t late_room(void)
 {
-	_cleanup_free_ char *text = NULL;
-	const char *available;
-	uint64_t kb = 0;
-
-	if (sys_read_file_at(AT_FDCWD, "/proc/meminfo", MEMINFO_TEXT_MAX, &text, NULL) < 0)
-		return 0;
-	available = proc_field(text, "MemAvailable");
-	if (!available || parse_u64_prefix(&available, 10, &kb) < 0)
-		return 0;
-	return MIN(kb / 4, ROOM_MAX / 1024) * 1024;
+	return MIN(proc_available_bytes() / 4, ROOM_MAX);
 }
 
 void *late_alloc(size_t size)

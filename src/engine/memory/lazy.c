@@ -29,6 +29,7 @@
 #include "engine/memory/extents.h"
 #include "engine/memory/lazy-pending.h"
 #include "engine/memory/share.h"
+#include "engine/memory/uffd.h"
 #include "engine/memory/vma.h"
 
 enum {
@@ -64,35 +65,6 @@ bool lazy_leaves_out(const struct rtask *task, const VmaEntry *v)
 	       !share_holds(task, v);
 }
 
-/* Faults of the kernel count too (a read(2) into such memory): not for unprivileged ones. */
-static int make_uffd(struct restore *rs, struct rtask *task, int pidfd, int *ret_fd)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES };
-	_cleanup_close_ int uffd = -EBADF;
-	struct remote *rm = task->remote;
-	int64_t number;
-	size_t call;
-	int r;
-
-	*ret_fd = -EBADF;
-	r = remote_run(rm);
-	if (r < 0)
-		return r;
-	call = remote_add(rm, NULL, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK, 0, 0, 0, 0, 0);
-	r = remote_run(rm);
-	if (r < 0)
-		return r;
-	number = rm->calls[call].ret;
-	if (number < 0)
-		return 0;
-	uffd = sys_pidfd_getfd(pidfd, number);
-	remote_add(rm, "cannot close a descriptor", SYS_close, number, 0, 0, 0, 0, 0);
-	r = remote_run(rm);
-	if (r == 0 && uffd >= 0 && SYS_CALL(ioctl(uffd, UFFDIO_API, &api)) == 0)
-		*ret_fd = TAKE_FD(uffd);
-	return r;
-}
-
 int lazy_begin(struct restore *rs, struct rtask *task)
 {
 	_cleanup_close_ int pidfd = -EBADF, uffd = -EBADF;
@@ -109,7 +81,8 @@ int lazy_begin(struct restore *rs, struct rtask *task)
 	pidfd = sys_pidfd_open(task->pid, 0);
 	if (pidfd < 0)
 		return fail(rs->failure, pidfd, "cannot take hold of it");
-	r = make_uffd(rs, task, pidfd, &uffd);
+	/* Faults of the kernel count too (a read(2) into such memory): not for unprivileged ones. */
+	r = uffd_make(task->remote, pidfd, 0, FEATURES, &uffd);
 	if (r < 0)
 		return r;
 	if (uffd < 0) {

@@ -11,6 +11,7 @@
 
 #include "basic/sys.h"
 #include "engine/memory/fill.h"
+#include "engine/memory/uffd.h"
 #include "engine/memory/vma.h"
 
 enum {
@@ -281,37 +282,6 @@ static int read_inside(struct plan *p)
 
 /* ---- filled from outside ---- */
 
-/* -EBADF with 0: there is none to be had here. */
-static int make_uffd(struct plan *p, int *ret_fd)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	_cleanup_close_ int pidfd = -EBADF, uffd = -EBADF;
-	struct remote *rm = p->task->remote;
-	int64_t number;
-	size_t call;
-	int r;
-
-	*ret_fd = -EBADF;
-	r = remote_run(rm);
-	if (r < 0)
-		return r;
-	call = remote_add(rm, NULL, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0);
-	r = remote_run(rm);
-	if (r < 0)
-		return r;
-	number = rm->calls[call].ret;
-	if (number < 0)
-		return 0;
-	pidfd = sys_pidfd_open(p->task->pid, 0);
-	if (pidfd >= 0)
-		uffd = sys_pidfd_getfd(pidfd, number);
-	remote_add(rm, "cannot close a descriptor", SYS_close, number, 0, 0, 0, 0, 0);
-	r = remote_run(rm);
-	if (r == 0 && uffd >= 0 && SYS_CALL(ioctl(uffd, UFFDIO_API, &api)) == 0)
-		*ret_fd = TAKE_FD(uffd);
-	return r;
-}
-
 static bool enlist(int uffd, const struct plan_area *a)
 {
 	const VmaEntry *v = a->vma;
@@ -385,10 +355,11 @@ static int fill_outside(struct plan *p)
 {
 	_cleanup_close_ int uffd = -EBADF; /* what is registered is so no more when it closes */
 	pid_t pid = p->task->pid;
+	_cleanup_close_ int pidfd = sys_pidfd_open(pid, 0);
 	struct pieces to = {};
 	int r;
 
-	r = make_uffd(p, &uffd);
+	r = uffd_make(p->task->remote, pidfd, UFFD_USER_MODE_ONLY, 0, &uffd);
 	if (r == 0)
 		r = make_pieces(p, uffd, &to);
 	if (r == 0)

@@ -10,12 +10,12 @@
 #include <string.h>
 
 #include "basic/parse.h"
+#include "basic/procfs.h"
 #include "basic/sys.h"
 
 enum {
 	PAGE = 4096,
 	PIECE_BYTES = 128 * 1024, /* asked for at once; its last byte is waited for */
-	MEMINFO_MAX = 64 * 1024,
 };
 
 bool shmem_parent_is_used(const struct dump *d)
@@ -29,23 +29,6 @@ struct prefetch {
 	uint64_t left; /* bytes that may still be read */
 	bool touch;
 };
-
-/* Half of what can be had without swapping. */
-static uint64_t room_bytes(void)
-{
-	_cleanup_free_ char *text = NULL;
-	uint64_t kib = 0;
-	const char *at;
-
-	if (sys_read_file_at(AT_FDCWD, "/proc/meminfo", MEMINFO_MAX, &text, NULL) < 0)
-		return 0;
-	at = strstr(text, "MemAvailable:");
-	if (!at)
-		return 0;
-	at += strlen("MemAvailable:");
-	at += strspn(at, " ");
-	return parse_u64_prefix(&at, 10, &kib) < 0 || kib > UINT64_MAX / 1024 ? 0 : kib * 1024 / 2;
-}
 
 /*
  * All is asked for first and waited for afterwards, so that the disk sees one long queue. Of one request the kernel takes no
@@ -112,7 +95,7 @@ static int for_each_object(struct dump *d, int (*visit)(struct dump *d, uint64_t
 
 void shmem_parent_prefetch(struct dump *d)
 {
-	struct prefetch p = { .left = room_bytes() };
+	struct prefetch p = { .left = proc_available_bytes() / 2 };
 
 	if (shmem_parent_is_used(d))
 		(void)for_each_object(d, prefetch_object, &p);

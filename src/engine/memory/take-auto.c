@@ -13,7 +13,6 @@
 enum {
 	STATUS_TEXT_MAX = 1 << 16,
 	MAPS_TEXT_MAX = 1 << 30,
-	MEMINFO_TEXT_MAX = 1 << 16,
 	HUGE_WORTH_KB = 64 * 1024, /* below it a walk of its pages costs more than it tells */
 	PAGE = 4096,
 };
@@ -110,10 +109,7 @@ static int gather_process(void *userdata, pid_t pid)
 /* Copies on write need memory: as much as there is, at worst. Of the machine; the tree's own limits are checked by the clone. */
 static bool has_room(uint64_t bytes)
 {
-	_cleanup_free_ char *text = NULL;
-
-	return sys_read_file_at(AT_FDCWD, "/proc/meminfo", MEMINFO_TEXT_MAX, &text, NULL) >= 0 &&
-	       kb_of(text, "MemAvailable") / 5 * 4 > bytes / 1024;
+	return proc_available_bytes() / 5 * 4 > bytes;
 }
 
 int take_gather(const struct dump_run *run, const struct tracker *tracker, struct forecast_facts *ret)
