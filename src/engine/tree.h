@@ -23,6 +23,7 @@
 #include "basic/procfs.h"
 
 struct page_plan;
+struct page_seen;
 struct vma;
 
 struct thread {
@@ -64,6 +65,7 @@ struct task {
 	size_t n_vmas;
 	bool unshared;		/* none of its private pages is another process's too; false: unknown */
 	struct page_plan *plan; /* of its private memory; memory/page-plan.h */
+	struct page_seen *seen; /* what that will be made of, while the task runs */
 	void *ahead;		/* what copy_ahead() took */
 	size_t ahead_bytes;
 	pid_t shadow;		/* memory/take-cow.c; 0: none */

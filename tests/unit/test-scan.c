@@ -175,6 +175,46 @@ static void a_mark_is_found_until_the_page_is_written_whether_it_is_there_or_not
 	(void)munmap(p, 64 * PAGE);
 }
 
+/* Of eight pages: 0 and 1 written, 2 and 3 written and armed, 4 armed and written again, 5 a hole, 6 a hole that was armed. */
+static void one_walk_tells_what_was_written_and_arms_it(void **state)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | 1 << 13 | 1 << 15 }; /* UNPOPULATED, ASYNC */
+	_cleanup_close_ int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY),
+			    pagemap = sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	char *p = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uintptr_t start = (uintptr_t)p, end = start + 8 * PAGE;
+	struct uffdio_register reg = { { start, 8 * PAGE }, UFFDIO_REGISTER_MODE_WP, 0 };
+	struct scan_caps caps = SCAN_CAPS_INIT;
+	struct seen s = {};
+
+	(void)state;
+	assert_true(p != MAP_FAILED && pagemap >= 0);
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) < 0)
+		skip();
+	assert_int_equal(madvise(p, 8 * PAGE, MADV_NOHUGEPAGE), 0);
+	caps.files = false;
+	memset(p, 1, 5 * PAGE);
+	assert_int_equal(ioctl(uffd, UFFDIO_REGISTER, &reg), 0);
+	protect(uffd, p + 2 * PAGE, 3, true);
+	protect(uffd, p + 6 * PAGE, 1, true);
+	p[4 * PAGE] = 2;
+	assert_int_equal(scan_arm_changes(pagemap, start, end, &caps, see, &s), 0);
+	assert_int_equal(s.n, 2);
+	saw(&s, 0, start / PAGE, start / PAGE + 2, SCAN_PRESENT | SCAN_WRITTEN);
+	saw(&s, 1, start / PAGE + 4, start / PAGE + 5, SCAN_PRESENT | SCAN_WRITTEN);
+	p[1 * PAGE] = p[5 * PAGE] = 3;
+	s = (struct seen){};
+	assert_int_equal(scan_arm_changes(pagemap, start, end, &caps, see, &s), 0);
+	assert_int_equal(s.n, 2);
+	saw(&s, 0, start / PAGE + 1, start / PAGE + 2, SCAN_PRESENT | SCAN_WRITTEN);
+	saw(&s, 1, start / PAGE + 5, start / PAGE + 6, SCAN_PRESENT | SCAN_WRITTEN);
+	s = (struct seen){};
+	assert_int_equal(scan_arm_changes(pagemap, start, end, &caps, see, &s), 0);
+	assert_int_equal(s.n, 0);
+	(void)munmap(p, 8 * PAGE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +223,7 @@ int main(void)
 		cmocka_unit_test(ranges_are_whole_across_reads),
 		cmocka_unit_test(the_visitor_can_end_it_and_a_short_file_is_an_error),
 		cmocka_unit_test(a_mark_is_found_until_the_page_is_written_whether_it_is_there_or_not),
+		cmocka_unit_test(one_walk_tells_what_was_written_and_arms_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,7 @@ static void judge(struct comparing *c)
 /* A part of a range of the plan. */
 static int add(struct comparing *c, const struct plan_range *of, uint64_t start, uint64_t end, bool stored)
 {
-	return page_plan_add(&c->d->arena, c->result,
+	return page_plan_add(c->result,
 			     (struct plan_range){
 				     .start = start,
 				     .end = end,
@@ -114,6 +114,7 @@ static int compare_range(struct comparing *c, const struct plan_range *pr)
 
 int compare_plan(struct dump *d, struct task *task, int mem_fd, bool frozen)
 {
+	_cleanup_(page_plan_freep) struct page_plan *result = NULL;
 	_cleanup_free_ struct comparing *c = NULL;
 	int r = 0;
 
@@ -124,20 +125,21 @@ int compare_plan(struct dump *d, struct task *task, int mem_fd, bool frozen)
 	if (d->run->late && d->run->late->n > 0) /* the parent's pages are not in their files yet */
 		return 0;
 	c = calloc(1, sizeof(*c));
-	if (!c)
+	result = calloc(1, sizeof(*result));
+	if (!c || !result)
 		return fail(d->failure, -ENOMEM, "no memory to compare pages");
 	c->d = d;
 	c->plan = task->plan;
 	c->mem_fd = mem_fd;
 	c->worth = frozen ? WORTH_FROZEN : WORTH_RUNNING;
-	c->result = arena_new(&d->arena, struct page_plan);
-	if (!c->result)
-		return fail(d->failure, -ENOMEM, "no memory for a plan");
-	c->result->chain = c->plan->chain;
-	c->result->parent = c->plan->parent;
+	c->result = result;
+	result->chain = c->plan->chain;
+	result->parent = c->plan->parent;
 	for (size_t i = 0; r == 0 && i < c->plan->n; i++)
 		r = compare_range(c, &c->plan->ranges[i]);
-	if (r == 0)
-		task->plan = c->result;
-	return r;
+	if (r < 0)
+		return r;
+	page_plan_free(task->plan);
+	task->plan = TAKE_PTR(result);
+	return 0;
 }

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "basic/bulk.h"
 #include "basic/sys.h"
 #include "engine/memory/alone.h"
 #include "engine/memory/compare.h"
@@ -207,17 +208,17 @@ static int copy_late(struct dump *d, struct copying *c)
 	size_t size = c->plan->stored_bytes;
 	int r;
 
-	c->memory = late_alloc(size);
+	c->memory = bulk_alloc(size);
 	if (!c->memory)
 		return 0;
 	r = copy_contents(d, c);
 	if (r < 0) {
-		late_free(c->memory, size);
+		bulk_free(c->memory, size);
 		return r;
 	}
 	r = SYS_CALL(ftruncate(c->pages_fd, size));
 	if (r < 0) {
-		late_free(c->memory, size);
+		bulk_free(c->memory, size);
 		return fail(d->failure, r, "cannot write pages-%" PRIu32 ".img", d->last_pages_id);
 	}
 	r = late_add(d->run->late, c->pages_fd, c->memory, size);
@@ -313,7 +314,7 @@ int copy_ahead(struct dump *d, struct task *task)
 
 	if (c.plan->stored_bytes == 0)
 		return 0;
-	c.memory = late_alloc(c.plan->stored_bytes);
+	c.memory = bulk_alloc(c.plan->stored_bytes);
 	if (!c.memory)
 		return 0;
 	task->ahead = c.memory;
@@ -330,7 +331,7 @@ int copy_ahead(struct dump *d, struct task *task)
 
 void copy_forget(struct task *task)
 {
-	late_free(task->ahead, task->ahead_bytes);
+	bulk_free(task->ahead, task->ahead_bytes);
 	task->ahead = NULL;
 }
 

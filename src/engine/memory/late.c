@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "basic/bulk.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
 
@@ -13,26 +14,10 @@ uint64_t late_room(void)
 	return MIN(proc_available_bytes() / 4, ROOM_MAX);
 }
 
-void *late_alloc(size_t size)
-{
-	void *bytes;
-
-	if (sys_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &bytes) < 0)
-		return NULL;
-	(void)SYS_CALL(madvise(bytes, size, MADV_HUGEPAGE)); /* a third of the time of small ones */
-	return bytes;
-}
-
-void late_free(void *bytes, size_t size)
-{
-	if (bytes)
-		(void)SYS_CALL(munmap(bytes, size));
-}
-
 static void forget(struct late_file *lf)
 {
 	close_fd(lf->fd);
-	late_free(lf->bytes, lf->size);
+	bulk_free(lf->bytes, lf->size);
 }
 
 int late_add(struct late_pages *l, int fd, void *bytes, size_t size)

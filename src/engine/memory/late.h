@@ -27,11 +27,7 @@ struct late_pages {
 /* Bytes that may wait in memory now: a quarter of what the machine can give, and no more than it takes moments to write. */
 uint64_t late_room(void);
 
-/* Memory of ours for that, in huge pages where there are. NULL: none. */
-void *late_alloc(size_t size);
-void late_free(void *bytes, size_t size);
-
-/* Keeps @bytes, late_alloc()ed and ours from here on also after a failure, for the file @fd, which stays the caller's. */
+/* Keeps @bytes, bulk_alloc()ed and ours from here on also after a failure, for the file @fd, which stays the caller's. */
 int late_add(struct late_pages *l, int fd, void *bytes, size_t size) _must_check_;
 
 /* Writes all of them. Return: 0, or -errno with fail(). */

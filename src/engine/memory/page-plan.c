@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <sys/mman.h>
 
+#include "basic/bulk.h"
 #include "basic/sys.h"
 #include "engine/memory/pages.h"
 #include "engine/memory/scan.h"
@@ -134,16 +135,16 @@ int page_plan_preload(struct dump *d)
 	return 0;
 }
 
-void page_plan_done(struct dump *d)
-{
-	for (size_t i = 0; d->parents && i < d->parents->n; i++) {
-		page_level_close(d->parents->items[i]->level);
-		arena_done(&d->parents->items[i]->chain.arena);
-	}
-	d->parents = NULL;
-}
-
 /* ---- a plan ---- */
+
+/* What a walk through a frozen task has shown, to be gone through again. */
+struct page_seen {
+	struct seen_range {
+		uint64_t start, end, categories;
+	} *ranges; /* ascending; none is in two mappings */
+	size_t n, room;
+	size_t next; /* to go through */
+};
 
 struct planning {
 	struct dump *d;
@@ -154,6 +155,7 @@ struct planning {
 	int pagemap_fd;
 	struct scan_caps caps;
 	const struct parent_pages *parent; /* NULL: every page is stored */
+	struct page_seen *seen;		 /* is gone through instead of the task's pages; NULL: not */
 	struct vma *guards;		 /* found on the way */
 	size_t n_guards;
 };
@@ -178,7 +180,7 @@ static bool goes_on(const struct plan_range *last, const struct plan_range *piec
 	       (last->bytes ? last->bytes + (last->end - last->start) == piece->bytes : !piece->bytes);
 }
 
-int page_plan_add(struct arena *a, struct page_plan *plan, struct plan_range piece)
+int page_plan_add(struct page_plan *plan, struct plan_range piece)
 {
 	struct plan_range *last = plan->n ? &plan->ranges[plan->n - 1] : NULL;
 
@@ -189,17 +191,25 @@ int page_plan_add(struct arena *a, struct page_plan *plan, struct plan_range pie
 		last->end = piece.end;
 		return 0;
 	}
-	if (arena_grow(a, &plan->ranges, plan->n) < 0)
+	if (bulk_grow(&plan->ranges, plan->n, &plan->room) < 0)
 		return -ENOMEM;
 	plan->ranges[plan->n++] = piece;
 	return 0;
+}
+
+struct page_plan *page_plan_free(struct page_plan *plan)
+{
+	if (plan)
+		bulk_free(plan->ranges, plan->room * sizeof(*plan->ranges));
+	free(plan);
+	return NULL;
 }
 
 static int add_piece(struct planning *p, uint64_t start, uint64_t end, bool stored, bool inherited)
 {
 	struct plan_range piece = { .start = start, .end = end, .stored = stored, .inherited = inherited };
 
-	if (start < end && page_plan_add(&p->d->arena, p->plan, piece) < 0)
+	if (start < end && page_plan_add(p->plan, piece) < 0)
 		return fail(p->d->failure, -ENOMEM, "no memory for a plan");
 	return 0;
 }
@@ -291,11 +301,17 @@ static int scan_gap(struct planning *p, uint64_t start, uint64_t end)
 	return scan_pages(p->pagemap_fd, start, end, &p->caps, plan_range, p);
 }
 
+static int leave_gap(struct planning *p, uint64_t start, uint64_t end)
+{
+	(void)p, (void)start, (void)end;
+	return 0;
+}
+
 static int plan_unchanged(struct planning *p, uint64_t start, uint64_t end)
 {
 	struct engine_stats *stats = p->d->stats;
 	uint64_t before = stats->pages_skipped_parent;
-	int r = refer_range(p, start, end, scan_gap);
+	int r = refer_range(p, start, end, p->seen ? leave_gap : scan_gap);
 
 	stats->pages_scanned += stats->pages_skipped_parent - before;
 	return r;
@@ -326,22 +342,57 @@ static void note_untracked(struct planning *p, const struct vma *v, uint64_t byt
 		  v->start, v->end, bytes / PAGE, v->untracked);
 }
 
+/* What is dropped of a file's does not show as written: see add_absent(). */
+static bool is_by_changes(const struct planning *p, const struct vma *v)
+{
+	return p->parent && v->tracked && !(v->status & VMA_FILE_PRIVATE) && !p->caps.soft_dirty;
+}
+
+static bool looks_at_files(const struct planning *p, const struct vma *v)
+{
+	return (v->status & VMA_FILE_PRIVATE) || (v->flags & MAP_HUGETLB) || p->caps.soft_dirty;
+}
+
+static int replay(struct planning *p, const struct vma *v, scan_visit_fn *visit)
+{
+	struct page_seen *seen = p->seen;
+	int r = 0;
+
+	for (; r == 0 && seen->next < seen->n && seen->ranges[seen->next].start < v->end; seen->next++) {
+		const struct seen_range *sr = &seen->ranges[seen->next];
+
+		r = visit(p, sr->start, sr->end, sr->categories);
+	}
+	return r;
+}
+
+static int walk(struct planning *p, const struct vma *v, scan_visit_fn *visit)
+{
+	if (p->seen)
+		return replay(p, v, visit);
+	p->caps.files = looks_at_files(p, v);
+	return is_by_changes(p, v) ? scan_changes(p->pagemap_fd, v->start, v->end, &p->caps, visit, p) :
+				     scan_pages(p->pagemap_fd, v->start, v->end, &p->caps, visit, p);
+}
+
 static int plan_mapping(struct planning *p, const struct vma *v)
 {
-	int r = -ENOTTY;
+	int r;
 
 	p->vma = v;
 	p->at = v->start;
 	if (v->status & (VMA_VDSO | VMA_AIORING))
 		return add_stored(p, v->start, v->end);
-	p->caps.files = (v->status & VMA_FILE_PRIVATE) || (v->flags & MAP_HUGETLB) || p->caps.soft_dirty;
-	/* What is dropped of a file's does not show as written: see add_absent(). */
-	if (p->parent && v->tracked && !(v->status & VMA_FILE_PRIVATE)) {
-		r = scan_changes(p->pagemap_fd, v->start, v->end, &p->caps, plan_change, p);
-		if (r == 0)
-			r = plan_unchanged(p, p->at, v->end);
-	}
-	return r == -ENOTTY ? scan_pages(p->pagemap_fd, v->start, v->end, &p->caps, plan_range, p) : r;
+	if (!is_by_changes(p, v))
+		return walk(p, v, plan_range);
+	r = walk(p, v, plan_change);
+	return r == 0 ? plan_unchanged(p, p->at, v->end) : r;
+}
+
+/* The kernel may drop the pages of the last kind at any time: so do we. */
+static bool has_pages(const struct vma *v)
+{
+	return vma_is_private(v->status) && (v->flags & MAP_TYPE) != MAP_DROPPABLE;
 }
 
 static int plan_mappings(struct planning *p)
@@ -352,8 +403,8 @@ static int plan_mappings(struct planning *p)
 		const struct vma *v = &p->task->vmas[i];
 		uint64_t before = p->plan->stored_bytes;
 
-		if (!vma_is_private(v->status) || (v->flags & MAP_TYPE) == MAP_DROPPABLE)
-			continue; /* the kernel may drop the latter at any time: so do we */
+		if (!has_pages(v))
+			continue;
 		FAILURE_SCOPE(p->d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
 		r = plan_mapping(p, v);
 		if (r < 0)
@@ -375,36 +426,139 @@ static int append_guards(struct planning *p)
 	return 0;
 }
 
+/* Only of a process that the tracker of that very set knows can a page be the parent's. */
+static int find_parent(struct planning *p)
+{
+	struct dump *d = p->d;
+	struct parent_pages *parent;
+	int r;
+
+	if (d->parent_fd < 0 || !tracker_find(d->tracked, p->task))
+		return 0;
+	r = parent_find(d, p->task->vpid, &parent);
+	if (r < 0)
+		return r;
+	p->parent = parent->level ? parent : NULL;
+	if (p->plan) {
+		p->plan->parent = parent->level;
+		p->plan->chain = &parent->chain;
+	}
+	return 0;
+}
+
+static int make(struct dump *d, struct task *task, struct page_seen *seen)
+{
+	_cleanup_close_ int pagemap_fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
+	_cleanup_(page_plan_freep) struct page_plan *plan = calloc(1, sizeof(*plan));
+	struct planning p = {
+		.d = d,
+		.task = task,
+		.plan = plan,
+		.pagemap_fd = pagemap_fd,
+		.caps = tracker_scan_caps(d->tracked),
+		.seen = seen,
+	};
+	int r;
+
+	if (!plan)
+		return fail(d->failure, -ENOMEM, "no memory for a plan");
+	if (pagemap_fd < 0 && !seen)
+		return fail(d->failure, pagemap_fd, "cannot open its pagemap");
+	r = find_parent(&p);
+	if (r == 0)
+		r = plan_mappings(&p);
+	if (r == 0)
+		r = append_guards(&p);
+	if (r == 0)
+		task->plan = TAKE_PTR(plan);
+	return r;
+}
+
 int page_plan_make(struct dump *d, struct task *task)
+{
+	return make(d, task, NULL);
+}
+
+/* ---- in two steps ---- */
+
+static int note_seen(void *userdata, uint64_t start, uint64_t end, uint64_t categories)
+{
+	struct page_seen *seen = userdata;
+
+	if (bulk_grow(&seen->ranges, seen->n, &seen->room) < 0)
+		return -ENOMEM;
+	seen->ranges[seen->n++] = (struct seen_range){ start, end, categories };
+	return 0;
+}
+
+static int look_at_mapping(struct planning *p, struct vma *v, struct page_seen *seen, bool arms)
+{
+	if (v->status & (VMA_VDSO | VMA_AIORING))
+		return 0; /* stored as a whole */
+	p->caps.files = looks_at_files(p, v);
+	if (!is_by_changes(p, v))
+		return scan_pages(p->pagemap_fd, v->start, v->end, &p->caps, note_seen, seen);
+	if (!arms)
+		return scan_changes(p->pagemap_fd, v->start, v->end, &p->caps, note_seen, seen);
+	v->armed = true;
+	return scan_arm_changes(p->pagemap_fd, v->start, v->end, &p->caps, note_seen, seen);
+}
+
+int page_plan_look(struct dump *d, struct task *task)
 {
 	_cleanup_close_ int pagemap_fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
 	struct planning p = {
 		.d = d,
 		.task = task,
-		.plan = arena_new(&d->arena, struct page_plan),
 		.pagemap_fd = pagemap_fd,
 		.caps = tracker_scan_caps(d->tracked),
 	};
-	struct parent_pages *parent;
-	int r = 0;
+	bool arms = tracker_arms_by_scan(d, task);
+	int r;
 
-	if (!p.plan)
-		return fail(d->failure, -ENOMEM, "no memory for a plan");
 	if (pagemap_fd < 0)
 		return fail(d->failure, pagemap_fd, "cannot open its pagemap");
-	/* Only of a process that the tracker of that very set knows can a page be the parent's. */
-	if (d->parent_fd >= 0 && tracker_find(d->tracked, task)) {
-		r = parent_find(d, task->vpid, &parent);
+	task->seen = calloc(1, sizeof(*task->seen));
+	if (!task->seen)
+		return fail(d->failure, -ENOMEM, "no memory for a plan");
+	r = find_parent(&p);
+	for (size_t i = 0; r == 0 && i < task->n_vmas; i++) {
+		struct vma *v = &task->vmas[i];
+		FAILURE_SCOPE(d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
+
+		if (has_pages(v))
+			r = look_at_mapping(&p, v, task->seen, arms);
 		if (r < 0)
-			return r;
-		p.parent = parent->level ? parent : NULL;
-		p.plan->parent = parent->level;
-		p.plan->chain = &parent->chain;
+			return fail(d->failure, r, "cannot scan its pages");
 	}
-	r = plan_mappings(&p);
-	if (r == 0)
-		r = append_guards(&p);
-	if (r == 0)
-		task->plan = p.plan;
 	return r;
+}
+
+static struct page_seen *seen_free(struct page_seen *seen)
+{
+	if (seen)
+		bulk_free(seen->ranges, seen->room * sizeof(*seen->ranges));
+	free(seen);
+	return NULL;
+}
+
+int page_plan_settle(struct dump *d, struct task *task)
+{
+	int r = make(d, task, task->seen);
+
+	task->seen = seen_free(task->seen);
+	return r;
+}
+
+void page_plan_done(struct dump *d)
+{
+	for (size_t i = 0; d->parents && i < d->parents->n; i++) {
+		page_level_close(d->parents->items[i]->level);
+		arena_done(&d->parents->items[i]->chain.arena);
+	}
+	d->parents = NULL;
+	for (size_t i = 0; i < d->tree.n_tasks; i++) {
+		d->tree.tasks[i]->plan = page_plan_free(d->tree.tasks[i]->plan);
+		d->tree.tasks[i]->seen = seen_free(d->tree.tasks[i]->seen);
+	}
 }

@@ -32,23 +32,29 @@ enum {
 
 #define FRAME_IS_ZERO (1ull << 24) /* of /proc/kpageflags: a zero page, large or small */
 
-static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, bool changes,
+/* What is asked for; more of what is wanted to be known comes with it. */
+struct question {
+	uint64_t flags, all_of, any_of;
+};
+
+static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, struct question q,
 			 scan_visit_fn *visit, void *userdata)
 {
 	const uint64_t wanted = SCAN_WRITTEN | SCAN_PRESENT | SCAN_SWAPPED | SCAN_PFNZERO | (caps->files ? SCAN_FILE : 0);
 	struct scan_region regions[SCAN_REGIONS];
 
 	while (start < end) {
+		const uint64_t known = caps->guards ? ~0ull : ~(uint64_t)SCAN_GUARD;
 		struct scan_arg arg = {
 			.size = sizeof(arg),
+			.flags = q.flags,
 			.start = start,
 			.end = end,
 			.vec = (uintptr_t)regions,
 			.vec_len = SCAN_REGIONS,
-			.category_mask = changes ? SCAN_WRITTEN : 0,
-			.category_anyof_mask =
-				changes ? 0 : SCAN_PRESENT | SCAN_SWAPPED | (caps->guards ? SCAN_GUARD : 0),
-			.return_mask = wanted | (caps->guards ? SCAN_GUARD : 0),
+			.category_mask = q.all_of,
+			.category_anyof_mask = q.any_of & known,
+			.return_mask = (wanted | SCAN_GUARD) & known,
 		};
 		int n = SYS_CALL(ioctl(pagemap_fd, PAGEMAP_SCAN_, &arg)), r;
 
@@ -215,10 +221,11 @@ int scan_entries(int pagemap_fd, uint64_t start, uint64_t *ret_entries, size_t n
 int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps,
 	       scan_visit_fn *visit, void *userdata)
 {
+	static const struct question there = { .any_of = SCAN_PRESENT | SCAN_SWAPPED | SCAN_GUARD };
 	int r;
 
 	if (caps->by_ioctl) {
-		r = scan_by_ioctl(pagemap_fd, start, end, caps, false, visit, userdata);
+		r = scan_by_ioctl(pagemap_fd, start, end, caps, there, visit, userdata);
 		if (r != -ENOTTY)
 			return r;
 		caps->by_ioctl = false;
@@ -229,9 +236,25 @@ int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *c
 int scan_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, scan_visit_fn *visit,
 		 void *userdata)
 {
+	static const struct question written = { .all_of = SCAN_WRITTEN };
+
 	if (!caps->by_ioctl || caps->soft_dirty)
 		return -ENOTTY;
-	return scan_by_ioctl(pagemap_fd, start, end, caps, true, visit, userdata);
+	return scan_by_ioctl(pagemap_fd, start, end, caps, written, visit, userdata);
+}
+
+int scan_arm_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, scan_visit_fn *visit,
+		     void *userdata)
+{
+	static const struct question written = {
+		.flags = SCAN_WP_MATCHING | SCAN_CHECK_WPASYNC,
+		.all_of = SCAN_WRITTEN,
+		.any_of = SCAN_PRESENT | SCAN_SWAPPED,
+	};
+
+	if (!caps->by_ioctl || caps->soft_dirty)
+		return -ENOTTY;
+	return scan_by_ioctl(pagemap_fd, start, end, caps, written, visit, userdata);
 }
 
 int scan_arm(int pagemap_fd, uint64_t start, uint64_t end)

@@ -48,6 +48,14 @@ int scan_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps 
 		 void *userdata) _must_check_;
 
 /*
+ * scan_arm_changes() - what shows as written and is populated, and in the same walk protects it again: see scan_arm()
+ *
+ * What is not visited is protected, or not populated. Return: as scan_changes().
+ */
+int scan_arm_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, scan_visit_fn *visit,
+		     void *userdata) _must_check_;
+
+/*
  * What /proc/PID/pagemap says of one page, undigested. SCAN_ENTRY_SOFT_DIRTY is always 0 in a kernel without
  * CONFIG_MEM_SOFT_DIRTY.
  */

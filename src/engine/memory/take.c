@@ -13,7 +13,7 @@ int take_frozen(struct dump *d, struct task *task)
 	int r;
 
 	tracker_certify(d, task);
-	r = page_plan_make(d, task);
+	r = d->take->plans_running ? page_plan_look(d, task) : page_plan_make(d, task);
 	if (r < 0)
 		return r;
 	tracker_arm(d, task);
@@ -31,7 +31,9 @@ int take_running(struct dump *d)
 		struct task *task = d->tree.tasks[i];
 		FAILURE_SCOPE(d->failure, "task %d", task->pid);
 
-		if (task->plan && d->take->running)
+		if (task->seen)
+			r = page_plan_settle(d, task);
+		if (r == 0 && task->plan && d->take->running)
 			r = d->take->running(d, task);
 	}
 	return r;
@@ -98,5 +100,6 @@ static int live_running(struct dump *d, struct task *task)
 const struct take_ops take_live = {
 	.name = "live",
 	.deferred = true,
+	.plans_running = true,
 	.running = live_running,
 };

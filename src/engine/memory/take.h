@@ -22,9 +22,10 @@ struct remote;
 struct take_ops {
 	const char *name;
 	bool deferred; /* running() has to be called before the set is whole */
+	bool plans_running; /* only a look in the freeze, the plan before running() */
 	/* In a guest session of the leader, remote list empty; may be NULL. */
 	int (*in_task)(struct dump *d, struct task *task, struct remote *rm);
-	/* Planned and armed, still frozen; may be NULL. */
+	/* Planned (or looked at) and armed, still frozen; may be NULL. */
 	int (*frozen)(struct dump *d, struct task *task);
 	/* The tree runs, all its tasks have been planned; may be NULL. */
 	int (*running)(struct dump *d, struct task *task);

@@ -200,7 +200,7 @@ static void arm(struct tracked *t, const struct task *task)
 	for (size_t i = 0; pagemap_fd >= 0 && i < task->n_vmas; i++) {
 		const struct vma *v = &task->vmas[i];
 
-		if (!uffd_can_watch(v) || (!v->tracked && uffd_enlist(t->fd, v) < 0))
+		if (v->armed || !uffd_can_watch(v) || (!v->tracked && uffd_enlist(t->fd, v) < 0))
 			continue;
 		if (v->tracked || clear_marks(t->fd, pagemap_fd, v) == 0)
 			(void)scan_arm(pagemap_fd, v->start, v->end);
@@ -221,6 +221,7 @@ static int begin(struct dump *d, struct task *task, struct remote *rm, const str
 
 const struct tracker_ops tracker_uffd = {
 	.name = "uffd",
+	.by_scan = true,
 	.available = available,
 	.begin = begin,
 	.certify = certify,

@@ -130,6 +130,13 @@ void tracker_certify(struct dump *d, struct task *task)
 		d->tracked->ops->certify(had, task);
 }
 
+bool tracker_arms_by_scan(const struct dump *d, const struct task *task)
+{
+	const struct tracked *had = tracker_find(d->tracked, task);
+
+	return had && d->tracked->ops->by_scan && tracker_find(d->tracking, task) && d->tracking->ops == d->tracked->ops;
+}
+
 void tracker_arm(struct dump *d, const struct task *task)
 {
 	struct tracked *t = find(d->tracking, task);

@@ -41,6 +41,7 @@ struct tracker {
 
 struct tracker_ops {
 	const char *name;  /* as in the file of the set */
+	bool by_scan;	   /* what a mapping is watched with is armed by scan_arm_changes() too */
 	bool soft_dirty;   /* "written" is the soft-dirty bit: tracker_scan_caps() */
 	bool (*available)(void);
 	/*
@@ -93,6 +94,9 @@ int tracker_adopt(struct dump *d, struct task *task, struct remote *rm) _must_ch
 
 /* Which mappings of a frozen task did the parent set's tracker watch all the time? Sets vma->tracked, vma->untracked of each. */
 void tracker_certify(struct dump *d, struct task *task);
+
+/* May a walk through the tracked memory of a frozen task arm it? What it has armed is vma->armed then. */
+bool tracker_arms_by_scan(const struct dump *d, const struct task *task);
 
 /* Arms the memory of a frozen task whose pages have been looked at. */
 void tracker_arm(struct dump *d, const struct task *task);
