@@ -607,6 +607,7 @@ static int continue_parent(struct dump *d)
 		d->stats->full_reason = "nobody tracked memory since the parent set";
 		dump_note(d, "%s: this one is full", d->stats->full_reason);
 	}
+	d->incremental = d->tracked;
 	if (r == 0)
 		shmem_parent_prefetch(d);
 	return r < 0 ? r : page_plan_preload(d);
@@ -641,7 +642,7 @@ static bool hurry(const struct dump *d)
 {
 	static const struct sched_param first = { .sched_priority = 1 };
 
-	if (!d->take->deferred && !d->tracked)
+	if (!d->take->deferred && !d->incremental)
 		return false;
 	return SYS_CALL(sched_getscheduler(0)) == SCHED_OTHER &&
 	       SYS_CALL(sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &first)) == 0;

@@ -64,7 +64,8 @@ struct dump {
 	struct vma_previews *previews; /* memory/vma.c */
 	struct parent_set *parents; /* its pagemaps; memory/page-plan.c */
 	const struct take_ops *take; /* how memory is taken; memory/take.h */
-	struct tracker *tracked;  /* of the parent set; memory/track.c */
+	struct tracker *tracked;  /* until now; memory/track.c */
+	bool incremental;	  /* that is the parent set's: what was not written since is there */
 	struct tracker *tracking; /* for the next one */
 	uint32_t last_ghost_id;
 	struct ghost *ghosts; /* fd-file.c */

@@ -172,6 +172,23 @@ def an_older_parent_makes_the_next_set_full(chain):
         chain.restore(number)
 
 
+def a_full_set_in_between_goes_on_with_the_tracker(chain):
+    """Its holder changes hands, and the next set continues the full one; what was written before and after is in each."""
+    chain.take(parent=0)
+    for snapshot in ('stop-copy', 'pre-copy'):
+        chain.take()
+        full = chain.take(parent=0, snapshot=snapshot)
+        chain.rest()
+        chain.take()
+        wait_until('there is one holder', lambda: (frame.reap(), len(holders()) == 1)[1])
+        check(chain.pages(full + 1) < chain.pages(full) * 0.75,
+              f'{chain.pages(full + 1)} bytes after {chain.pages(full)}')
+        chain.resume()
+    chain.end()
+    for number in range(1, chain.number + 1):
+        chain.restore(number)
+
+
 def soft_dirty_bits_that_somebody_else_cleared_are_not_believed(chain):
     os.environ['SNAPMGR_TRACKER'] = 'softdirty'
     chain.take(parent=0)
@@ -324,6 +341,7 @@ SCENARIOS = [
     a_tree_that_rests_costs_next_to_nothing,
     a_lost_holder_makes_the_next_set_full,
     an_older_parent_makes_the_next_set_full,
+    a_full_set_in_between_goes_on_with_the_tracker,
     soft_dirty_bits_that_somebody_else_cleared_are_not_believed,
     the_holder_ends_with_the_tree,
     a_parent_that_is_not_whole_is_refused,

@@ -124,7 +124,7 @@ static pid_t inner_pid(pid_t pid)
 
 int page_plan_preload(struct dump *d)
 {
-	for (size_t i = 0; d->parent_fd >= 0 && d->tracked && i < d->tracked->n; i++) {
+	for (size_t i = 0; d->incremental && i < d->tracked->n; i++) {
 		pid_t pid = inner_pid(d->tracked->items[i].pid);
 		struct parent_pages *unused;
 		int r = pid > 0 ? parent_find(d, pid, &unused) : 0;
@@ -331,15 +331,16 @@ static int plan_change(void *userdata, uint64_t start, uint64_t end, uint64_t ca
 /* Where a parent's pages could have been. */
 static void note_untracked(struct planning *p, const struct vma *v, uint64_t bytes)
 {
+	const char *reason = p->d->incremental ? v->untracked : p->d->stats->full_reason;
 	struct engine_stats *stats = p->d->stats;
 
-	if (p->d->parent_fd < 0 || v->tracked || bytes == 0)
+	if (p->d->parent_fd < 0 || (p->d->incremental && v->tracked) || bytes == 0)
 		return;
 	if (bytes / PAGE > stats->pages_untracked) /* more than all before */
-		stats->untracked_reason = v->untracked;
+		stats->untracked_reason = reason;
 	stats->pages_untracked += bytes / PAGE;
 	log_debug(p->d->log, "task %d: mapping %" PRIx64 "-%" PRIx64 ": %" PRIu64 " pages in full: %s", p->task->pid,
-		  v->start, v->end, bytes / PAGE, v->untracked);
+		  v->start, v->end, bytes / PAGE, reason);
 }
 
 /* What is dropped of a file's does not show as written: see add_absent(). */
@@ -433,7 +434,7 @@ static int find_parent(struct planning *p)
 	struct parent_pages *parent;
 	int r;
 
-	if (d->parent_fd < 0 || !tracker_find(d->tracked, p->task))
+	if (!d->incremental || !tracker_find(d->tracked, p->task))
 		return 0;
 	r = parent_find(d, p->task->vpid, &parent);
 	if (r < 0)

@@ -20,7 +20,7 @@ enum {
 
 bool shmem_parent_is_used(const struct dump *d)
 {
-	return d->parent_fd >= 0 && d->tracked;
+	return d->incremental;
 }
 
 /* ---- before the freeze ---- */

@@ -23,6 +23,7 @@ enum {
 struct hello {
 	uint64_t start_time, canary;
 	int32_t pid, more;
+	char way[16]; /* struct tracker_ops.name */
 };
 
 static socklen_t address_of(const char *name, struct sockaddr_un *ret)
@@ -51,6 +52,7 @@ static void send_all(int sock, const struct tracker *t)
 			.more = i + 1 < t->n,
 		};
 
+		(void)snprintf(h.way, sizeof(h.way), "%s", t->ops->name);
 		if (fdpass_send(sock, &h, sizeof(h), &t->items[i].fd, 1) < 0)
 			return;
 	}
@@ -171,7 +173,7 @@ int holder_keep(const struct tracker *t, struct failure *f, char **ret_note)
 
 /* ---- the taker ---- */
 
-/* One tracker. Return: 1 more follow, 0 the last, -errno. */
+/* One tracker; of another way it is dropped. Return: 1 more follow, 0 the last, -errno. */
 static int receive_one(int sock, struct tracker *t)
 {
 	struct hello h;
@@ -180,6 +182,8 @@ static int receive_one(int sock, struct tracker *t)
 
 	if (fdpass_receive(sock, &h, sizeof(h), 0, &fd) != sizeof(h) || fd < 0)
 		return -EBADMSG;
+	if (strncmp(h.way, t->ops->name, sizeof(h.way)) != 0)
+		return h.more != 0;
 	r = tracker_add(t, (struct tracked){
 				   .pid = h.pid, .start_time = h.start_time, .canary = h.canary, .fd = TAKE_FD(fd) });
 	return r < 0 ? r : h.more != 0;
@@ -206,31 +210,29 @@ static int connect_to(const char *name)
 	return r < 0 ? r : TAKE_FD(sock);
 }
 
+/* Part of them is as good: what is missing is stored in full. */
+static void receive_all(const char *name, struct tracker *t)
+{
+	_cleanup_close_ int sock = is_name(name) ? connect_to(name) : -EINVAL;
+	const struct timeval patience = { .tv_usec = 500 * 1000 };
+	int r = sock;
+
+	if (r >= 0)
+		r = SYS_CALL(setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)));
+	if (r == 0)
+		r = 1;
+	while (r > 0)
+		r = receive_one(sock, t);
+}
+
 int holder_fetch(const char *note, struct failure *f, struct tracker *t)
 {
-	_cleanup_close_ int sock = is_name(note) ? connect_to(note) : -EINVAL;
-	int r = 1;
-
-	/* Part of them is as good: what is missing is stored in full. */
-	while (sock >= 0 && r > 0)
-		r = receive_one(sock, t);
+	(void)f;
+	receive_all(note, t);
 	return 0;
 }
 
-/* It hands over to nobody and ends. */
-static void dismiss(const char *name)
-{
-	_cleanup_close_ int sock = connect_to(name);
-	const struct timeval patience = { .tv_usec = 500 * 1000 };
-	char drop[64];
-
-	if (sock < 0 || SYS_CALL(setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience))) < 0)
-		return;
-	while (SYS_CALL(recv(sock, drop, sizeof(drop), 0)) > 0)
-		;
-}
-
-static void dismiss_line(const char *line, const char *wanted)
+static void seize_line(const char *line, const char *wanted, struct tracker *t)
 {
 	char name[NAME_MAX_BYTES];
 	const char *at = strstr(line, wanted);
@@ -238,11 +240,10 @@ static void dismiss_line(const char *line, const char *wanted)
 	if (!at)
 		return;
 	(void)snprintf(name, sizeof(name), "%s", at + 1 + strlen(SOCKET_PREFIX));
-	if (is_name(name))
-		dismiss(name);
+	receive_all(name, t);
 }
 
-void holder_dismiss(pid_t pid, uint64_t start_time)
+void holder_seize(pid_t pid, uint64_t start_time, struct tracker *t)
 {
 	_cleanup_free_ char *text = NULL, *wanted = NULL;
 	char *save = NULL;
@@ -254,5 +255,5 @@ void holder_dismiss(pid_t pid, uint64_t start_time)
 	if (sys_read_file_at(AT_FDCWD, "/proc/net/unix", SOCKETS_TEXT_MAX, &text, NULL) < 0)
 		return;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		dismiss_line(line, wanted);
+		seize_line(line, wanted, t);
 }

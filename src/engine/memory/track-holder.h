@@ -10,12 +10,7 @@
 
 #include "engine/memory/track.h"
 
-/* struct tracker_ops.keep and .fetch */
+/* struct tracker_ops.keep, .fetch and .seize */
 int holder_keep(const struct tracker *t, struct failure *f, char **ret_note) _must_check_;
 int holder_fetch(const char *note, struct failure *f, struct tracker *t) _must_check_;
-
-/*
- * Ends the holders of other chains on the same tree: memory has one tracker at a time.
- * @pid, @start_time: the root's, as in the first record.
- */
-void holder_dismiss(pid_t pid, uint64_t start_time);
+void holder_seize(pid_t pid, uint64_t start_time, struct tracker *t);

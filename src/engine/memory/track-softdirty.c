@@ -172,4 +172,5 @@ const struct tracker_ops tracker_softdirty = {
 	.arm = arm,
 	.keep = holder_keep,
 	.fetch = holder_fetch,
+	.seize = holder_seize,
 };

@@ -121,8 +121,6 @@ int uffd_begin(struct dump *d, struct task *task, struct remote *rm, const struc
 		/* A copy: what the old one knows is still asked while the memory is stored. */
 		uffd = sys_dup(had->fd);
 	} else {
-		if (task == d->tree.tasks[0])
-			holder_dismiss(task->pid, task->stat.start_time);
 		r = make_in(d, task, rm, &uffd);
 		if (r < 0)
 			return r;
@@ -228,4 +226,5 @@ const struct tracker_ops tracker_uffd = {
 	.arm = arm,
 	.keep = holder_keep,
 	.fetch = holder_fetch,
+	.seize = holder_seize,
 };

@@ -74,6 +74,23 @@ bool tracker_needs_smaps(const struct dump *d)
 	return (d->tracked && d->tracked->ops->soft_dirty) || (d->tracking && d->tracking->ops->soft_dirty);
 }
 
+static void seize(struct dump *d)
+{
+	_cleanup_(tracker_freep) struct tracker *t = calloc(1, sizeof(*t));
+	_cleanup_close_ int proc_fd = -EBADF;
+	struct proc_stat stat;
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", d->options->pid);
+	proc_fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	if (!t || proc_fd < 0 || proc_stat_read(proc_fd, &stat) < 0)
+		return;
+	t->ops = d->tracking->ops;
+	t->ops->seize(d->options->pid, stat.start_time, t);
+	if (t->n > 0)
+		d->tracked = TAKE_PTR(t);
+}
+
 int tracker_start(struct dump *d)
 {
 	const struct tracker_ops *ops = tracker_choose();
@@ -84,6 +101,8 @@ int tracker_start(struct dump *d)
 	if (!d->tracking)
 		return fail(d->failure, -ENOMEM, "no memory for trackers");
 	d->tracking->ops = ops;
+	if (!d->tracked)
+		seize(d);
 	return 0;
 }
 

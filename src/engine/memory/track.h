@@ -61,6 +61,11 @@ struct tracker_ops {
 	int (*keep)(const struct tracker *t, struct failure *f, char **ret_note);
 	/* Finds it again. Not finding it is no failure: what is missing is stored in full. */
 	int (*fetch)(const char *note, struct failure *f, struct tracker *t);
+	/*
+	 * Finds that of a tree whose last set is not the parent, by its root: memory has one tracker at a time, and one that
+	 * goes on need not make its marks anew. Not finding any is no failure.
+	 */
+	void (*seize)(pid_t pid, uint64_t start_time, struct tracker *t);
 };
 
 enum { TRACKER_NOTE_MAX = 4 * 1024 * 1024 };
@@ -86,7 +91,7 @@ bool tracker_needs_smaps(const struct dump *d);
 /* The record of this very process (its start time counts), or NULL. */
 const struct tracked *tracker_find(const struct tracker *t, const struct task *task);
 
-/* Makes d->tracking, empty, where the kernel can track. */
+/* Makes d->tracking, empty, where the kernel can track; and d->tracked of whatever tracks the tree, if the parent set has none. */
 int tracker_start(struct dump *d) _must_check_;
 
 /* Begins to track a task for the next set: d->tracking. A task that cannot be tracked is no failure. */
