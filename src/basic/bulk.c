@@ -34,6 +34,11 @@ void bulk_free(void *bytes, size_t size)
 		(void)SYS_CALL(munmap(bytes, size));
 }
 
+void bulk_touch(void *bytes, size_t size)
+{
+	(void)SYS_CALL(madvise(bytes, size, MADV_POPULATE_WRITE));
+}
+
 /* Rounded by mmap(2) to whole pages: the same for the same size. */
 static void *grow(void *bytes, size_t size, size_t bigger)
 {

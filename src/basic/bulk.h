@@ -11,7 +11,9 @@
 #include <stddef.h>
 
 void *bulk_alloc(size_t size); /* NULL: out of memory */
-void bulk_free(void *bytes, size_t size); /* NULL is fine */
+void bulk_free(void *bytes, size_t size); /* a part of it, of whole pages, too; NULL is fine */
+/* Touches all of it now, where the kernel can (5.14). What it cannot is left. */
+void bulk_touch(void *bytes, size_t size);
 
 /*
  * bulk_grow() - room for one more item in an array

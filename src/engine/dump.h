@@ -101,6 +101,8 @@ struct dump_run {
 	struct late_pages *late;     /* of the rounds before it, still to be written; memory/late.h */
 	bool waits;		     /* its own pages are to be written as late */
 	unsigned round;		     /* of pre-copy, from 1; 0: none */
+	uint8_t *room;		     /* bulk memory, touched, for what is copied in the freeze; what is left is the caller's */
+	size_t room_bytes;
 	struct tracker *tracked;  /* the parent's, taken over; NULL: the one kept with the set */
 	struct tracker *tracking; /* result: not kept, for the next run. The caller's */
 };

@@ -303,6 +303,18 @@ int copy_plan(struct dump *d, struct task *task, int mem_fd, bool moving)
 	return moving && c.plan->stored_bytes >= ALONE_BYTES_MIN ? store_alone(d, task, &c) : store_plan(d, task, &c);
 }
 
+/* Of the room that was made before the freeze, if there is enough left. */
+static void *take_room(struct dump_run *run, size_t size)
+{
+	uint8_t *bytes = run->room;
+
+	if (size > run->room_bytes)
+		return bulk_alloc(size);
+	run->room += size;
+	run->room_bytes -= size;
+	return bytes;
+}
+
 int copy_ahead(struct dump *d, struct task *task)
 {
 	struct copying c = {
@@ -314,7 +326,7 @@ int copy_ahead(struct dump *d, struct task *task)
 
 	if (c.plan->stored_bytes == 0)
 		return 0;
-	c.memory = bulk_alloc(c.plan->stored_bytes);
+	c.memory = take_room(d->run, c.plan->stored_bytes);
 	if (!c.memory)
 		return 0;
 	task->ahead = c.memory;

@@ -434,12 +434,14 @@ static int find_parent(struct planning *p)
 	struct parent_pages *parent;
 	int r;
 
+	p->caps.written = false;
 	if (!d->incremental || !tracker_find(d->tracked, p->task))
 		return 0;
 	r = parent_find(d, p->task->vpid, &parent);
 	if (r < 0)
 		return r;
 	p->parent = parent->level ? parent : NULL;
+	p->caps.written = p->parent;
 	if (p->plan) {
 		p->plan->parent = parent->level;
 		p->plan->chain = &parent->chain;

@@ -40,7 +40,8 @@ struct question {
 static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, struct question q,
 			 scan_visit_fn *visit, void *userdata)
 {
-	const uint64_t wanted = SCAN_WRITTEN | SCAN_PRESENT | SCAN_SWAPPED | SCAN_PFNZERO | (caps->files ? SCAN_FILE : 0);
+	const uint64_t wanted = SCAN_PRESENT | SCAN_SWAPPED | SCAN_PFNZERO | (caps->written ? SCAN_WRITTEN : 0) |
+				(caps->files ? SCAN_FILE : 0);
 	struct scan_region regions[SCAN_REGIONS];
 
 	while (start < end) {

@@ -26,11 +26,12 @@ enum scan_category {
 struct scan_caps {
 	bool by_ioctl, guards;
 	bool files;	 /* SCAN_FILE is wanted: looks at each page's frame, ten times as slow */
+	bool written;	 /* SCAN_WRITTEN is wanted: far more ranges where some pages are */
 	bool soft_dirty; /* SCAN_WRITTEN is asked of the soft-dirty bit: see tracker_scan_caps() */
 	uint64_t zero_frame; /* where the zero page is, once known */
 };
-#define SCAN_CAPS_INIT ((struct scan_caps){ .by_ioctl = true, .guards = true, .files = true })
-#define SCAN_CAPS_SOFT_DIRTY ((struct scan_caps){ .files = true, .soft_dirty = true })
+#define SCAN_CAPS_INIT ((struct scan_caps){ .by_ioctl = true, .guards = true, .files = true, .written = true })
+#define SCAN_CAPS_SOFT_DIRTY ((struct scan_caps){ .files = true, .written = true, .soft_dirty = true })
 
 /* Neighbours of the same categories come together. A negative return ends the scan with it. */
 typedef int scan_visit_fn(void *userdata, uint64_t start, uint64_t end, uint64_t categories);
