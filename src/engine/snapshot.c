@@ -224,9 +224,9 @@ static void choose_take(struct snapshot *s, const struct forecast_facts *facts)
 		mode = forecast_choose(facts);
 	if (!s->options->leave_running)
 		return;
-	if (mode == SNAPSHOT_COW)
+	if (mode == SNAPSHOT_COW) {
 		s->run.take = &take_cow;
-	if (s->run.take == &take_stop_copy && facts->to_memory) {
+	} else if (facts->to_memory) {
 		s->run.take = &take_ahead;
 		make_room(s, facts);
 	}

@@ -2,7 +2,8 @@
 /*
  * The pages file is cut into windows; each is filled from as many ranges as it spans and written in one call. Threads
  * take window after window: one reads memory while another writes. Two of them are twice as fast as one, more are not:
- * the kernel lets one writer at a time into a file, and a GiB of writing (220 ms) costs what reading it does.
+ * the kernel lets one writer at a time into a file, and a GiB of writing (220 ms) costs what reading it does. A third
+ * that has the disk begin at once (sync_file_range(2)), lest there be too much for the page cache, made 4 GiB a third slower.
  *
  * Memory is read by process_vm_readv(2), which takes 0.6 of the time of /proc/PID/mem, a tenth where pages are scattered, but
  * only where no page is shared copy-on-write: it would give each process its own copy of those. It also refuses what

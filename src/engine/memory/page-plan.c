@@ -301,9 +301,9 @@ static int scan_gap(struct planning *p, uint64_t start, uint64_t end)
 	return scan_pages(p->pagemap_fd, start, end, &p->caps, plan_range, p);
 }
 
+/* Whatever is there has not been written, and the next set looks again. */
 static int leave_gap(struct planning *p, uint64_t start, uint64_t end)
 {
-	(void)p, (void)start, (void)end;
 	return 0;
 }
 
@@ -441,7 +441,7 @@ static int find_parent(struct planning *p)
 	if (r < 0)
 		return r;
 	p->parent = parent->level ? parent : NULL;
-	p->caps.written = p->parent;
+	p->caps.written = p->parent; /* else all of them count as written */
 	if (p->plan) {
 		p->plan->parent = parent->level;
 		p->plan->chain = &parent->chain;
