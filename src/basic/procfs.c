@@ -16,6 +16,14 @@ enum {
 	MEMINFO_TEXT_MAX = 64 * 1024,
 };
 
+int proc_open(pid_t pid)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
+	return sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+}
+
 static const char *skip_blanks(const char *p)
 {
 	while (*p == ' ' || *p == '\t')

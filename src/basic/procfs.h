@@ -32,6 +32,9 @@ struct proc_stat {
 	int32_t exit_signal, exit_code;
 	int32_t n_threads;
 };
+/* The directory of a process. Return: a descriptor, the caller's, or -errno. */
+int proc_open(pid_t pid);
+
 int proc_stat_parse(const char *text, struct proc_stat *ret);
 int proc_stat_read(int proc_pid_fd, struct proc_stat *ret); /* fd of a /proc/PID directory */
 

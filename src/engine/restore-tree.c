@@ -88,12 +88,9 @@ static bool wants_own(const TaskKobjIdsEntry *ids, const TaskKobjIdsEntry *root)
 /* Somebody who will keep it, not a dead one whose parent is about to take note or whose group is about to end. */
 static bool pid_is_alive(pid_t pid)
 {
-	_cleanup_close_ int fd = -EBADF;
+	_cleanup_close_ int fd = proc_open(pid);
 	struct proc_stat st;
-	char path[64];
 
-	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
-	fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
 	return fd >= 0 && proc_stat_read(fd, &st) == 0 && st.state != 'Z' && st.state != 'X';
 }
 

@@ -415,7 +415,6 @@ static int task_add(struct tree *t, struct task *parent, pid_t pid, uint64_t dea
 {
 	FAILURE_SCOPE(t->failure, "task %d", pid);
 	struct task *task;
-	char path[64];
 	int r;
 
 	if (t->n_tasks == TASKS_MAX)
@@ -432,10 +431,9 @@ static int task_add(struct tree *t, struct task *parent, pid_t pid, uint64_t dea
 	task->pidfd = sys_pidfd_open(pid, 0);
 	if (task->pidfd < 0)
 		return fail(t->failure, task->pidfd, "cannot open the process");
-	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
-	task->proc_fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
+	task->proc_fd = proc_open(pid);
 	if (task->proc_fd < 0)
-		return fail(t->failure, task->proc_fd, "cannot open %s", path);
+		return fail(t->failure, task->proc_fd, "cannot open /proc/%d", pid);
 	r = task_stop(t, task, deadline);
 	if (r < 0 && !t->failure->error)
 		return fail(t->failure, r, "cannot stop");

@@ -4,10 +4,10 @@
 #include <dirent.h>
 #include <stddef.h>
 
-/* Entries of /proc/self/fd: to be compared with each other. Behind cmocka.h. */
-static inline size_t count_fds(void)
+/* Of a directory, with "." and "..": to be compared with each other. Behind cmocka.h. */
+static inline size_t count_entries(const char *path)
 {
-	DIR *dir = opendir("/proc/self/fd");
+	DIR *dir = opendir(path);
 	size_t n = 0;
 
 	assert_non_null(dir);
@@ -15,4 +15,9 @@ static inline size_t count_fds(void)
 		n++;
 	(void)closedir(dir);
 	return n;
+}
+
+static inline size_t count_fds(void)
+{
+	return count_entries("/proc/self/fd");
 }

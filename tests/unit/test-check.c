@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Probes of the kernel: that each answers, and that none of them leaves anything behind. */
-#include <dirent.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,19 +13,9 @@
 
 #include <cmocka.h>
 
+#include "count-fds.h"
+
 enum { N_FEATURES = 45 }; /* those CRIU 4.2 knows */
-
-static int count_entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	(void)closedir(dir);
-	return n;
-}
 
 static void read_ns(char *text, size_t size, const char *name)
 {
@@ -40,7 +29,8 @@ static void every_feature_answers_and_leaves_nothing(void **state)
 {
 	static const char *const spaces[] = { "net", "mnt", "user", "cgroup", "time_for_children" };
 	char before[ARRAY_SIZE(spaces)][64], after[64];
-	int n_fds = count_entries("/proc/self/fd"), n = 0;
+	size_t n_fds = count_fds();
+	int n = 0;
 	const char *name;
 
 	(void)state;
@@ -52,7 +42,7 @@ static void every_feature_answers_and_leaves_nothing(void **state)
 
 		if (r != 0 && r != 1)
 			fail_msg("%s: %d", name, r);
-		if (count_entries("/proc/self/fd") != n_fds)
+		if (count_fds() != n_fds)
 			fail_msg("%s left a descriptor open", name);
 		if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD)
 			fail_msg("%s left a child", name);

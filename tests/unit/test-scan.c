@@ -137,6 +137,26 @@ static void the_visitor_can_end_it_and_a_short_file_is_an_error(void **state)
 	assert_int_equal(scan_pages(fd, 0, 600 * PAGE, &caps, see, &s), -ENODATA);
 }
 
+/* @n pages of memory, the first @n_there of them there, registered for asynchronous write protection. Skips where there is none. */
+static char *watched_pages(size_t n, size_t n_there, int *ret_uffd)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | 1 << 13 | 1 << 15 }; /* UNPOPULATED, ASYNC */
+	char *p = mmap(NULL, n * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct uffdio_register reg = { { (uintptr_t)p, n * PAGE }, UFFDIO_REGISTER_MODE_WP, 0 };
+
+	assert_true(p != MAP_FAILED);
+	*ret_uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	if (*ret_uffd < 0 || ioctl(*ret_uffd, UFFDIO_API, &api) < 0) {
+		print_message("this kernel has no asynchronous write protection\n");
+		skip();
+	}
+	assert_int_equal(madvise(p, n * PAGE, MADV_NOHUGEPAGE), 0);
+	memset(p, 1, n_there * PAGE);
+	assert_int_equal(ioctl(*ret_uffd, UFFDIO_REGISTER, &reg), 0);
+	return p;
+}
+
 /* Write-protects, or no longer. */
 static void protect(int uffd, char *from, size_t pages, bool on)
 {
@@ -147,21 +167,12 @@ static void protect(int uffd, char *from, size_t pages, bool on)
 
 static void a_mark_is_found_until_the_page_is_written_whether_it_is_there_or_not(void **state)
 {
-	struct uffdio_api api = { .api = UFFD_API,
-				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | 1 << 13 | 1 << 15 }; /* UNPOPULATED, ASYNC */
-	_cleanup_close_ int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY),
-			    pagemap = sys_open("/proc/self/pagemap", O_RDONLY, 0);
-	char *p = mmap(NULL, 64 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	_cleanup_close_ int uffd = -EBADF, pagemap = sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	char *p = watched_pages(64, 32, &uffd);
 	uintptr_t start = (uintptr_t)p, end = start + 64 * PAGE;
-	struct uffdio_register reg = { { start, 64 * PAGE }, UFFDIO_REGISTER_MODE_WP, 0 };
 
 	(void)state;
-	assert_true(p != MAP_FAILED && pagemap >= 0);
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) < 0)
-		skip();
-	assert_int_equal(madvise(p, 64 * PAGE, MADV_NOHUGEPAGE), 0);
-	memset(p, 1, 32 * PAGE);
-	assert_int_equal(ioctl(uffd, UFFDIO_REGISTER, &reg), 0);
+	assert_true(pagemap >= 0);
 	assert_false(scan_has_marks(pagemap, start, end));
 	protect(uffd, p + 31 * PAGE, 1, true);
 	assert_true(scan_has_marks(pagemap, start, end));
@@ -178,24 +189,15 @@ static void a_mark_is_found_until_the_page_is_written_whether_it_is_there_or_not
 /* Of eight pages: 0 and 1 written, 2 and 3 written and armed, 4 armed and written again, 5 a hole, 6 a hole that was armed. */
 static void one_walk_tells_what_was_written_and_arms_it(void **state)
 {
-	struct uffdio_api api = { .api = UFFD_API,
-				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | 1 << 13 | 1 << 15 }; /* UNPOPULATED, ASYNC */
-	_cleanup_close_ int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY),
-			    pagemap = sys_open("/proc/self/pagemap", O_RDONLY, 0);
-	char *p = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	_cleanup_close_ int uffd = -EBADF, pagemap = sys_open("/proc/self/pagemap", O_RDONLY, 0);
+	char *p = watched_pages(8, 5, &uffd);
 	uintptr_t start = (uintptr_t)p, end = start + 8 * PAGE;
-	struct uffdio_register reg = { { start, 8 * PAGE }, UFFDIO_REGISTER_MODE_WP, 0 };
 	struct scan_caps caps = SCAN_CAPS_INIT;
 	struct seen s = {};
 
 	(void)state;
-	assert_true(p != MAP_FAILED && pagemap >= 0);
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) < 0)
-		skip();
-	assert_int_equal(madvise(p, 8 * PAGE, MADV_NOHUGEPAGE), 0);
+	assert_true(pagemap >= 0);
 	caps.files = false;
-	memset(p, 1, 5 * PAGE);
-	assert_int_equal(ioctl(uffd, UFFDIO_REGISTER, &reg), 0);
 	protect(uffd, p + 2 * PAGE, 3, true);
 	protect(uffd, p + 6 * PAGE, 1, true);
 	p[4 * PAGE] = 2;

@@ -256,14 +256,12 @@ static int restore_loginuid(struct thread_restore *tr)
 {
 	const TaskCoreEntry *tc = tr->core->tc;
 	struct remote *rm = tr->remote;
-	_cleanup_close_ int proc_fd = -EBADF;
-	char path[64], text[16];
+	_cleanup_close_ int proc_fd = proc_open(tr->task->pid);
+	char text[16];
 	uint32_t now;
 	int64_t fd, n;
 	int r;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d", tr->task->pid);
-	proc_fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
 	if (!tc->has_loginuid || proc_fd < 0 || read_loginuid(proc_fd, &now) < 0 || now == tc->loginuid)
 		return 0;
 	(void)snprintf(text, sizeof(text), "%u", tc->loginuid);

@@ -108,13 +108,10 @@ static int parent_find(struct dump *d, uint64_t key, struct parent_pages **ret)
 /* The number that images know a process by: that of its own pid namespace. */
 static pid_t inner_pid(pid_t pid)
 {
-	char path[64];
-	_cleanup_close_ int fd = -EBADF;
+	_cleanup_close_ int fd = proc_open(pid);
 	struct proc_status st;
 	pid_t inner;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
-	fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0 || proc_status_read(fd, &st) < 0)
 		return 0;
 	inner = st.ns_pid[st.n_ns - 1];
@@ -143,7 +140,6 @@ struct page_seen {
 		uint64_t start, end, categories;
 	} *ranges; /* ascending; none is in two mappings */
 	size_t n, room;
-	size_t next; /* to go through */
 };
 
 struct planning {
@@ -155,7 +151,8 @@ struct planning {
 	int pagemap_fd;
 	struct scan_caps caps;
 	const struct parent_pages *parent; /* NULL: every page is stored */
-	struct page_seen *seen;		 /* is gone through instead of the task's pages; NULL: not */
+	const struct page_seen *seen;	 /* is gone through instead of the task's pages; NULL: not */
+	size_t n_replayed;		 /* of it */
 	struct vma *guards;		 /* found on the way */
 	size_t n_guards;
 };
@@ -356,12 +353,13 @@ static bool looks_at_files(const struct planning *p, const struct vma *v)
 
 static int replay(struct planning *p, const struct vma *v, scan_visit_fn *visit)
 {
-	struct page_seen *seen = p->seen;
 	int r = 0;
 
-	for (; r == 0 && seen->next < seen->n && seen->ranges[seen->next].start < v->end; seen->next++) {
-		const struct seen_range *sr = &seen->ranges[seen->next];
+	for (; r == 0 && p->n_replayed < p->seen->n; p->n_replayed++) {
+		const struct seen_range *sr = &p->seen->ranges[p->n_replayed];
 
+		if (sr->start >= v->end)
+			break;
 		r = visit(p, sr->start, sr->end, sr->categories);
 	}
 	return r;
@@ -449,7 +447,7 @@ static int find_parent(struct planning *p)
 	return 0;
 }
 
-static int make(struct dump *d, struct task *task, struct page_seen *seen)
+static int make(struct dump *d, struct task *task, const struct page_seen *seen)
 {
 	_cleanup_close_ int pagemap_fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
 	_cleanup_(page_plan_freep) struct page_plan *plan = calloc(1, sizeof(*plan));

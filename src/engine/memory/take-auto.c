@@ -87,12 +87,9 @@ static int gather_process(void *userdata, pid_t pid)
 	struct gathering *g = userdata;
 	struct forecast_facts *f = g->facts;
 	_cleanup_free_ char *text = NULL;
-	_cleanup_close_ int fd = -EBADF;
+	_cleanup_close_ int fd = proc_open(pid);
 	uint64_t anon_kb;
-	char path[64];
 
-	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
-	fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0 || sys_read_file_at(fd, "status", STATUS_TEXT_MAX, &text, NULL) < 0)
 		return 0;
 	anon_kb = kb_of(text, "RssAnon");

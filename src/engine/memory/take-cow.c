@@ -42,11 +42,8 @@ static void offer_to_oom_killer(int proc_fd)
 
 static int open_shadow(struct dump *d, struct task *task)
 {
-	char path[64];
-	_cleanup_close_ int proc_fd = -EBADF;
+	_cleanup_close_ int proc_fd = proc_open(task->shadow);
 
-	(void)snprintf(path, sizeof(path), "/proc/%d", task->shadow);
-	proc_fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
 	if (proc_fd < 0)
 		return fail(d->failure, proc_fd, "cannot open its shadow %d", task->shadow);
 	offer_to_oom_killer(proc_fd);

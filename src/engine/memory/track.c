@@ -77,12 +77,9 @@ bool tracker_needs_smaps(const struct dump *d)
 static void seize(struct dump *d)
 {
 	_cleanup_(tracker_freep) struct tracker *t = calloc(1, sizeof(*t));
-	_cleanup_close_ int proc_fd = -EBADF;
+	_cleanup_close_ int proc_fd = proc_open(d->options->pid);
 	struct proc_stat stat;
-	char path[64];
 
-	(void)snprintf(path, sizeof(path), "/proc/%d", d->options->pid);
-	proc_fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
 	if (!t || proc_fd < 0 || proc_stat_read(proc_fd, &stat) < 0)
 		return;
 	t->ops = d->tracking->ops;

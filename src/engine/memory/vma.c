@@ -290,11 +290,8 @@ static bool is_large(int proc_fd)
 
 int vma_preview(struct dump *d, pid_t pid)
 {
-	char path[64];
-	_cleanup_close_ int fd = -EBADF;
+	_cleanup_close_ int fd = proc_open(pid);
 
-	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
-	fd = sys_open(path, O_RDONLY | O_DIRECTORY, 0);
 	return fd >= 0 && is_large(fd) ? preview_task(d, fd, pid) : 0;
 }
 
