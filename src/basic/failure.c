@@ -6,33 +6,33 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Appends to a full buffer nothing, never past its end. */
-static void text_append(char *text, size_t size, const char *fmt, ...) _printf_(3, 4);
-static void text_append(char *text, size_t size, const char *fmt, ...)
+#include "basic/text.h"
+
+/* Cut at the end of the buffer, between characters. */
+static void append(char *text, size_t size, const char *more)
 {
 	size_t used = strnlen(text, size);
-	va_list ap;
 
-	if (used + 1 >= size)
-		return;
-	va_start(ap, fmt);
-	(void)vsnprintf(text + used, size - used, fmt, ap);
-	va_end(ap);
+	if (used < size)
+		(void)text_escape(more, strlen(more), text + used, size - used);
 }
 
 /* Outermost scope first; the recursion is as deep as scopes nest, a handful. */
-static void append_scopes(struct failure *f, const struct failure_scope *scope)
+static void append_scopes(char *text, size_t size, const struct failure_scope *scope)
 {
 	if (!scope)
 		return;
-	append_scopes(f, scope->outer);
-	text_append(f->text, sizeof(f->text), "%s: ", scope->text);
+	append_scopes(text, size, scope->outer);
+	append(text, size, scope->text);
+	append(text, size, ": ");
 }
 
 int fail(struct failure *f, int error, const char *fmt, ...)
 {
 	char sentence[FAILURE_TEXT_MAX];
+	const char *why;
 	va_list ap;
+	size_t room;
 
 	if (error >= 0)
 		error = -EIO;
@@ -40,13 +40,17 @@ int fail(struct failure *f, int error, const char *fmt, ...)
 		return error;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	(void)text_vformat(sentence, sizeof(sentence), fmt, ap);
 	va_end(ap);
 
 	f->error = error;
 	f->text[0] = '\0';
-	append_scopes(f, f->scope);
-	text_append(f->text, sizeof(f->text), "%s: %s", sentence, strerror(-error));
+	why = strerror(-error);
+	room = sizeof(f->text) - strlen(": ") - strlen(why);
+	append_scopes(f->text, room, f->scope);
+	append(f->text, room, sentence);
+	append(f->text, sizeof(f->text), ": ");
+	append(f->text, sizeof(f->text), why);
 	return error;
 }
 
@@ -63,7 +67,7 @@ void failure_scope_push(struct failure *f, struct failure_scope *scope, const ch
 	if (!f)
 		return;
 	va_start(ap, fmt);
-	(void)vsnprintf(scope->text, sizeof(scope->text), fmt, ap);
+	(void)text_vformat(scope->text, sizeof(scope->text), fmt, ap);
 	va_end(ap);
 	scope->failure = f;
 	scope->outer = f->scope;

@@ -8,6 +8,9 @@
  * the errno on. Scopes name the object on the way down ("task 4711", "fd 12"); they live on the stack
  * and are popped by their cleanup attribute. The first failure wins: later ones are its consequences.
  *
+ * Arguments may be names that somebody else chose: the text is safe as basic/text.h says, and one line. A long one is
+ * cut in the middle: the errno's text is always there.
+ *
  * Reserved meanings: -EOPNOTSUPP this kind cannot be saved or restored; -EBADMSG the image is damaged;
  * -ESTALE the process changed under us; -EAGAIN the same call may work later; -ECANCELED told to stop.
  */

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "basic/text.h"
+
 void log_init(struct log *log, int fd, int level)
 {
 	log->fd = fd;
@@ -29,7 +31,7 @@ void log_line(const struct log *log, int level, const char *fmt, ...)
 	struct timespec now;
 	long sec, usec;
 	va_list ap;
-	int n, m;
+	int n;
 
 	if (!log || log->fd < 0 || level > log->level)
 		return;
@@ -44,12 +46,9 @@ void log_line(const struct log *log, int level, const char *fmt, ...)
 
 	n = snprintf(line, sizeof(line) - 1, "(%02ld.%06ld) %s", sec, usec, level_prefix(level));
 	va_start(ap, fmt);
-	m = vsnprintf(line + n, sizeof(line) - 1 - n, fmt, ap);
+	n += text_vformat(line + n, sizeof(line) - 1 - n, fmt, ap);
 	va_end(ap);
-	if (m > 0)
-		n = MIN(n + m, (int)sizeof(line) - 2);
-	if (line[n - 1] != '\n')
-		line[n++] = '\n';
+	line[n++] = '\n';
 	if (write(log->fd, line, n) < 0)
 		return; /* a log that cannot be written is no reason to fail, ignoring */
 }

@@ -6,7 +6,7 @@
  *
  * Levels are CRIU's: 1 errors, 2 warnings, 3 information, 4 debug. Lines are "(S.UUUUUU) text", the time
  * since log_init(); error lines contain "Error ", which callers of a criu look for. Each line is one write(2).
- * A NULL log swallows everything.
+ * A NULL log swallows everything. Texts are made safe (basic/text.h): one call is one line.
  */
 
 #include <stdbool.h>

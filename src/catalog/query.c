@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "basic/text.h"
+
 int query_errno(sqlite3 *db, int rc)
 {
 	int error;
@@ -76,9 +78,20 @@ void query_bind_u64(struct query *q, uint64_t v)
 
 void query_bind_text(struct query *q, const char *text)
 {
-	if (q->r >= 0)
-		query_check(q, sqlite3_bind_text(q->stmt, ++q->n_bound, text ? text : "", -1,
-						 SQLITE_TRANSIENT));
+	_cleanup_free_ char *safe = NULL;
+
+	if (q->r < 0)
+		return;
+	if (text && !text_is_safe(text)) {
+		safe = text_escape_dup(text, QUERY_TEXT_MAX);
+		if (!safe) {
+			q->r = fail(q->f, -ENOMEM, "cannot write a text into the catalog");
+			return;
+		}
+		text = safe;
+	}
+	query_check(q, sqlite3_bind_text(q->stmt, ++q->n_bound, text ? text : "", -1,
+					 SQLITE_TRANSIENT));
 }
 
 void query_bind_null(struct query *q)
@@ -167,13 +180,14 @@ int query_copy(struct query *q, char *buf, size_t size)
 	if (len >= size)
 		return fail(q->f, -EBADMSG, "catalog.db: %s of %zu bytes is too long",
 			    sqlite3_column_name(q->stmt, q->column - 1), len);
-	memcpy(buf, text, len + 1);
+	(void)text_escape(text, len, buf, size);
 	return 0;
 }
 
 int query_dup(struct query *q, char **ret)
 {
-	char *copy = strdup(query_text(q));
+	const char *text = query_text(q);
+	char *copy = text_is_safe(text) ? strdup(text) : text_escape_dup(text, QUERY_TEXT_MAX);
 
 	if (!copy)
 		return fail(q->f, -ENOMEM, "cannot read a row");

@@ -8,6 +8,9 @@
  * everything after it is a no-op and the step returns it, so that callers check once. A text that
  * is NULL binds as "".
  *
+ * Texts are made safe (basic/text.h) as they are bound, and again as they are read: catalogs of older versions hold
+ * names as they were found.
+ *
  *	_cleanup_(query_done) struct query q;
  *	query_init(&q, c, f, "SELECT a, b FROM t WHERE k = ?");
  *	query_bind_i64(&q, k);
@@ -19,6 +22,8 @@
 #include <stdint.h>
 
 #include "basic/failure.h"
+
+enum { QUERY_TEXT_MAX = 4096 }; /* a longer text is cut when it must be made safe */
 
 struct catalog {
 	struct store *store;
@@ -63,7 +68,7 @@ int query_list(struct query *q, int (*fill)(struct query *q, void *item), size_t
 
 int64_t query_i64(struct query *q);
 uint64_t query_u64(struct query *q); /* negative in the database: 0 */
-/* Valid until the next step. */
+/* As it is in the row, for words that are compared with ours. Valid until the next step. */
 const char *query_text(struct query *q);
 /* -EBADMSG when it does not fit. */
 int query_copy(struct query *q, char *buf, size_t size) _must_check_;

@@ -165,7 +165,8 @@ int client_call(struct client *c, sd_bus_message *m_take, sd_bus_message **ret)
 	int r;
 
 	if (!m)
-		return cli_complain(c->cli, EXIT_FAILED, "%s", strerror(ENOMEM));
+		return cli_complain(c->cli, EXIT_FAILED,
+				    "an argument is not UTF-8, or memory is out");
 	if (c->progress && !c->progress_slot)
 		(void)sd_bus_match_signal(c->bus, &c->progress_slot,
 					  c->private_socket ? NULL : BUS_NAME, BUS_PATH_MANAGER,

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "basic/cleanup.h"
+#include "basic/text.h"
 #include "cli/cli.h"
 #include "config.h"
 
@@ -77,13 +78,14 @@ static void print_help(void)
 
 int cli_complain(const struct cli *cli, int status, const char *fmt, ...)
 {
+	char text[TEXT_FORMAT_MAX];
 	va_list ap;
 
-	fprintf(stderr, "snapmgr%s%s: ", cli->verb ? " " : "", cli->verb ? cli->verb : "");
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	(void)text_vformat(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	text_print_line(stderr, "snapmgr%s%s: %s", cli->verb ? " " : "", cli->verb ? cli->verb : "",
+			text);
 	return status;
 }
 

@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "basic/text.h"
+
 int64_t now_realtime_usec(void)
 {
 	struct timespec ts;
@@ -350,9 +352,10 @@ static void json_fields(const struct record_field *fields, size_t n, size_t skip
 
 static void json_head(const char *name)
 {
-	char host[256] = "";
+	char raw[256] = "", host[sizeof(raw) * TEXT_ESCAPE_BYTES];
 
-	(void)gethostname(host, sizeof(host) - 1);
+	(void)gethostname(raw, sizeof(raw) - 1);
+	(void)text_escape(raw, strlen(raw), host, sizeof(host));
 	printf("{\"schema_version\": %d, \"host\": ", OUTPUT_SCHEMA_VERSION);
 	json_text(host);
 	printf(", \"%s\": ", name);

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "basic/text.h"
+
 enum { SHOW_AFTER_USEC = 1000000, BAR_CELLS = 20 };
 
 static uint64_t now_usec(void)
@@ -26,7 +28,7 @@ void progress_begin(struct progress *p, const char *what, bool quiet, bool verbo
 
 void progress_phase(struct progress *p, const char *policy, const char *phase)
 {
-	(void)snprintf(p->phase, sizeof(p->phase), "%s: %s", policy, phase);
+	(void)text_format(p->phase, sizeof(p->phase), "%s: %s", policy, phase);
 	if (p->verbose)
 		fprintf(stderr, "%s\n", p->phase);
 	progress_tick(p);

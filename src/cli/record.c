@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/record.h"
 
+#include <stdint.h>
 #include <string.h>
+
+#include "basic/text.h"
 
 static void field_done(struct record_field *f)
 {
@@ -36,7 +39,7 @@ static int read_text(sd_bus_message *m, struct record_field *f)
 	r = sd_bus_message_read(m, "v", "s", &text);
 	if (r < 0)
 		return r;
-	f->text = strdup(text);
+	f->text = text_escape_dup(text, SIZE_MAX);
 	return f->text ? 0 : -ENOMEM;
 }
 
@@ -51,6 +54,14 @@ static int read_texts(sd_bus_message *m, struct record_field *f)
 	if (r < 0)
 		return r;
 	f->type = 'a';
+	for (char **t = f->texts; t && *t; t++) {
+		char *safe = text_escape_dup(*t, SIZE_MAX);
+
+		if (!safe)
+			return -ENOMEM;
+		free(*t);
+		*t = safe;
+	}
 	return sd_bus_message_exit_container(m);
 }
 

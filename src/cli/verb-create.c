@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* snapmgr create */
 #include <inttypes.h>
+#include <stdint.h>
 #include <string.h>
 
+#include "basic/text.h"
 #include "cli/client.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -17,11 +19,12 @@ struct create_options {
 
 static sd_bus_message *make_call(struct client *c, struct create_options *o)
 {
+	_cleanup_free_ char *comment = text_escape_dup(o->comment, SIZE_MAX);
 	sd_bus_message *m = client_message(c, "Create");
 
-	if (m && (sd_bus_message_append(m, "s", o->policy) < 0 ||
+	if (m && (!comment || sd_bus_message_append(m, "s", o->policy) < 0 ||
 		  sd_bus_message_append_strv(m, o->tags) < 0 ||
-		  sd_bus_message_append(m, "sbb", o->comment, (int)o->stop, (int)o->full) < 0))
+		  sd_bus_message_append(m, "sbb", comment, (int)o->stop, (int)o->full) < 0))
 		m = sd_bus_message_unref(m);
 	return m;
 }

@@ -2,6 +2,7 @@
 /* snapmgr restore */
 #include <inttypes.h>
 
+#include "basic/text.h"
 #include "cli/client.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -19,7 +20,7 @@ static int print_result(const struct cli *cli, sd_bus_message *reply, bool dry_r
 		       ", \"pid\": %u, \"dry_run\": %s}\n",
 		       OUTPUT_SCHEMA_VERSION, gen, pid, dry_run ? "true" : "false");
 	else if (dry_run)
-		printf("would %s\n", text);
+		text_print_line(stdout, "would %s", text);
 	else if (!cli->quiet)
 		printf("%" PRIu64 " is back as task %u\n", gen, pid);
 	return EXIT_DONE;

@@ -20,6 +20,7 @@
 
 #include "basic/criu-client.h"
 #include "basic/sys.h"
+#include "basic/text.h"
 #include "cli/client.h"
 
 struct run {
@@ -91,7 +92,7 @@ static _noreturn_ void child_main(char *const *argv, int gate_fd)
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)execvp(argv[0], argv);
-	fprintf(stderr, "snapmgr run: cannot execute %s: %s\n", argv[0], strerror(errno));
+	text_print_line(stderr, "snapmgr run: cannot execute %s: %s", argv[0], strerror(errno));
 	_exit(errno == ENOENT ? 127 : 126);
 }
 

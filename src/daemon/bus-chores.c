@@ -119,12 +119,12 @@ static int reply_plan(sd_bus_message *msg, const struct prune_plan *plan, bool w
 			r = put_item(reply, &plan->items[i], NULL);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+	return bus_reply(msg, reply, r);
 }
 
 /* ---- waiting ---- */
 
-static int reply_records(struct asked *a)
+static void reply_records(struct asked *a)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 	int r;
@@ -136,7 +136,7 @@ static int reply_records(struct asked *a)
 		r = put_record(reply, a, &a->records[i]);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+	(void)bus_reply(a->msg, reply, r);
 }
 
 /* A verification that finds damage has not failed: its records say so. */
@@ -150,10 +150,10 @@ static void answer(struct asked *a_take)
 			(void)bus_fail_as(&error, BUS_ERROR_PARTLY, &a->failure);
 		else
 			(void)bus_fail(&error, &a->failure);
-		(void)sd_bus_reply_method_error(a->msg, &error); /* who asked may be gone */
+		(void)bus_reply_error(a->msg, &error);
 		return;
 	}
-	(void)reply_records(a);
+	reply_records(a);
 }
 
 static void on_each(void *userdata, const struct generation *g, const struct failure *failure)
@@ -285,7 +285,7 @@ int bus_method_delete(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	for (size_t i = 0; i < plan.n; i++)
 		any = any || plan.items[i].removed;
 	if (!any)
-		return sd_bus_error_setf(error, BUS_ERROR_NO_GENERATION, "%s: deleted already", spec);
+		return bus_error(error, BUS_ERROR_NO_GENERATION, "%s: deleted already", spec);
 	return dry_run ? reply_plan(msg, &plan, /* with_kept= */ false) : begin(m, msg, &plan, &how, error);
 }
 

@@ -83,9 +83,9 @@ int bus_method_generations(sd_bus_message *msg, void *userdata, sd_bus_error *er
 	if (r < 0)
 		return r;
 	if (parse_states(state, all, &filter.states) < 0)
-		return sd_bus_error_setf(error, BUS_ERROR_USAGE, "no state '%s'", state);
+		return bus_error(error, BUS_ERROR_USAGE, "no state '%s'", state);
 	if (policy[0] && !policy_name_is_valid(policy))
-		return sd_bus_error_setf(error, BUS_ERROR_NO_POLICY, "'%s' is no policy", policy);
+		return bus_error(error, BUS_ERROR_NO_POLICY, "'%s' is no policy", policy);
 	filter.policy = policy[0] ? policy : NULL;
 	filter.tag = tag[0] ? tag : NULL;
 	filter.limit = limit;
@@ -94,7 +94,7 @@ int bus_method_generations(sd_bus_message *msg, void *userdata, sd_bus_error *er
 		return bus_fail(error, &failure);
 	/* A name that nobody ever used is more likely a slip than a question. */
 	if (list.n == 0 && policy[0] && !manager_find_keeper(m, policy))
-		return sd_bus_error_setf(error, BUS_ERROR_NO_POLICY, "no policy '%s'", policy);
+		return bus_error(error, BUS_ERROR_NO_POLICY, "no policy '%s'", policy);
 
 	r = sd_bus_message_new_method_return(msg, &reply);
 	if (r >= 0)
@@ -103,7 +103,7 @@ int bus_method_generations(sd_bus_message *msg, void *userdata, sd_bus_error *er
 		r = put_generation(reply, m, &list.items[i]);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+	return bus_reply(msg, reply, r);
 }
 
 int bus_method_generation(sd_bus_message *msg, void *userdata, sd_bus_error *error)
@@ -131,5 +131,5 @@ int bus_method_generation(sd_bus_message *msg, void *userdata, sd_bus_error *err
 	if (r >= 0)
 		r = bus_put_generation(reply, &g, &extra);
 	generation_done(&g);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+	return bus_reply(msg, reply, r);
 }

@@ -12,6 +12,23 @@
 int bus_fail(sd_bus_error *error, const struct failure *f);
 int bus_fail_as(sd_bus_error *error, const char *name, const struct failure *f);
 
+/* Sets @error; the text is made safe. Return: a negative errno for sd-bus. */
+int bus_error(sd_bus_error *error, const char *name, const char *fmt, ...) _printf_(3, 4);
+
+/*
+ * bus_reply() - answer a method call
+ * @call:	it
+ * @reply:	the answer; NULL: it was not begun
+ * @r:		below 0: the answer could not be made
+ *
+ * Whoever called gets an answer: an error where the reply could not be made or sent. Every method ends with this or with an
+ * error that it set, and every answer that comes later goes through this or bus_reply_error().
+ *
+ * Return: 1, for the method to return.
+ */
+int bus_reply(sd_bus_message *call, sd_bus_message *reply, int r);
+int bus_reply_error(sd_bus_message *call, const sd_bus_error *error);
+
 /* Finds the policy a caller names. Return: 0, or what the method is to return. */
 int bus_find_keeper(struct manager *m, const char *policy, sd_bus_error *error,
 		    struct keeper **ret);

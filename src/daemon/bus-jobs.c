@@ -17,14 +17,14 @@ static void reply_failure(sd_bus_message *msg, const struct job *job)
 	_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
 
 	if (!job)
-		sd_bus_error_set(&error, BUS_ERROR_FAILED, "it did not come to it: the tree ended");
+		(void)bus_error(&error, BUS_ERROR_FAILED, "it did not come to it: the tree ended");
 	else if (job_error(job) == -EBADMSG && job_kind(job) == JOB_RESTORE)
-		sd_bus_error_set(&error, BUS_ERROR_NOT_RESTORABLE, job_reason(job));
+		(void)bus_error(&error, BUS_ERROR_NOT_RESTORABLE, "%s", job_reason(job));
 	else
-		sd_bus_error_setf(&error, BUS_ERROR_FAILED, "%s%s",
-				  job_outcome(job) == RUN_SKIPPED ? "skipped: " : "",
-				  job_reason(job)[0] ? job_reason(job) : "failed");
-	(void)sd_bus_reply_method_error(msg, &error); /* who asked may be gone */
+		(void)bus_error(&error, BUS_ERROR_FAILED, "%s%s",
+				job_outcome(job) == RUN_SKIPPED ? "skipped: " : "",
+				job_reason(job)[0] ? job_reason(job) : "failed");
+	(void)bus_reply_error(msg, &error);
 }
 
 static void on_created(void *userdata, const struct job *job)
@@ -32,7 +32,8 @@ static void on_created(void *userdata, const struct job *job)
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *msg = userdata;
 
 	if (job && job_outcome(job) == RUN_OK)
-		(void)sd_bus_reply_method_return(msg, "t", (uint64_t)job_gen(job));
+		(void)bus_reply(msg, NULL,
+				sd_bus_reply_method_return(msg, "t", (uint64_t)job_gen(job)));
 	else
 		reply_failure(msg, job);
 }
@@ -110,8 +111,9 @@ static void on_restored(void *userdata, const struct job *job)
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *msg = userdata;
 
 	if (job && job_outcome(job) == RUN_OK)
-		(void)sd_bus_reply_method_return(msg, "tus", (uint64_t)job_gen(job),
-						 (uint32_t)job_root(job)->pid, "");
+		(void)bus_reply(msg, NULL,
+				sd_bus_reply_method_return(msg, "tus", (uint64_t)job_gen(job),
+							   (uint32_t)job_root(job)->pid, ""));
 	else
 		reply_failure(msg, job);
 }
@@ -181,8 +183,8 @@ int bus_method_restore(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 		return bus_fail(error, &failure);
 	r = bus_find_keeper(m, g.policy, error, &k);
 	if (r >= 0 && (g.state == GENERATION_DELETED || g.state == GENERATION_DELETING))
-		r = sd_bus_error_setf(error, BUS_ERROR_NO_GENERATION, "generation %" PRId64 ": %s",
-				      g.gen, g.reason && g.reason[0] ? g.reason : "deleted");
+		r = bus_error(error, BUS_ERROR_NO_GENERATION, "generation %" PRId64 ": %s", g.gen,
+			      g.reason && g.reason[0] ? g.reason : "deleted");
 	if (r < 0 || dry_run) {
 		if (r >= 0)
 			r = reply_dry_run(msg, m, k, &g, replace, error);
@@ -276,7 +278,7 @@ int bus_method_foreground_begin(sd_bus_message *msg, void *userdata, sd_bus_erro
 		r = sd_bus_message_append_strv(reply, policy_has_command(p) ? p->command.exec
 									    : no_command);
 	generation_done(&g);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+	return bus_reply(msg, reply, r);
 }
 
 int bus_method_foreground_started(sd_bus_message *msg, void *userdata, sd_bus_error *error)

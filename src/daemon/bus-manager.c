@@ -2,11 +2,43 @@
 /* The manager object: its methods, and what they have in common. */
 #include "daemon/bus-internal.h"
 
+#include <stdarg.h>
 #include <string.h>
+
+#include "basic/text.h"
+
+int bus_error(sd_bus_error *error, const char *name, const char *fmt, ...)
+{
+	char text[TEXT_FORMAT_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)text_vformat(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return sd_bus_error_set(error, name, text);
+}
+
+int bus_reply_error(sd_bus_message *call, const sd_bus_error *error)
+{
+	(void)sd_bus_reply_method_error(call, error); /* who asked may be gone */
+	return 1;
+}
+
+int bus_reply(sd_bus_message *call, sd_bus_message *reply, int r)
+{
+	_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
+
+	if (r >= 0 && reply)
+		r = sd_bus_send(NULL, reply, NULL);
+	if (r >= 0)
+		return 1;
+	(void)bus_error(&error, BUS_ERROR_FAILED, "the answer cannot be made: %s", strerror(-r));
+	return bus_reply_error(call, &error);
+}
 
 int bus_fail_as(sd_bus_error *error, const char *name, const struct failure *f)
 {
-	return sd_bus_error_set(error, name, f->text[0] ? f->text : strerror(EIO));
+	return bus_error(error, name, "%s", f->text[0] ? f->text : strerror(EIO));
 }
 
 /* Answers to a person's slip need no errno after the sentence. */
@@ -48,7 +80,7 @@ int bus_find_keeper(struct manager *m, const char *policy, sd_bus_error *error, 
 	*ret = manager_find_keeper(m, policy);
 	if (*ret)
 		return 0;
-	return sd_bus_error_setf(error, BUS_ERROR_NO_POLICY, "no policy '%s' is in force", policy);
+	return bus_error(error, BUS_ERROR_NO_POLICY, "no policy '%s' is in force", policy);
 }
 
 void bus_manager_forget_peer(struct manager *m, sd_bus *bus)

@@ -6,10 +6,13 @@
 #include <string.h>
 
 #include "basic/cleanup.h"
+#include "basic/text.h"
 
 int bus_put_text(sd_bus_message *m, const char *key, const char *value)
 {
-	return sd_bus_message_append(m, "{sv}", key, "s", value ? value : "");
+	_cleanup_free_ char *safe = text_escape_dup(value ? value : "", SIZE_MAX);
+
+	return safe ? sd_bus_message_append(m, "{sv}", key, "s", safe) : -ENOMEM;
 }
 
 int bus_put_number(sd_bus_message *m, const char *key, uint64_t value)
@@ -27,6 +30,13 @@ int bus_put_bool(sd_bus_message *m, const char *key, bool value)
 	return sd_bus_message_append(m, "{sv}", key, "b", (int)value);
 }
 
+static int append_text(sd_bus_message *m, const char *text)
+{
+	_cleanup_free_ char *safe = text_escape_dup(text, SIZE_MAX);
+
+	return safe ? sd_bus_message_append(m, "s", safe) : -ENOMEM;
+}
+
 int bus_put_texts(sd_bus_message *m, const char *key, char **value)
 {
 	int r;
@@ -37,7 +47,11 @@ int bus_put_texts(sd_bus_message *m, const char *key, char **value)
 	if (r >= 0)
 		r = sd_bus_message_open_container(m, 'v', "as");
 	if (r >= 0)
-		r = sd_bus_message_append_strv(m, value);
+		r = sd_bus_message_open_container(m, 'a', "s");
+	for (; r >= 0 && value && *value; value++)
+		r = append_text(m, *value);
+	if (r >= 0)
+		r = sd_bus_message_close_container(m);
 	if (r >= 0)
 		r = sd_bus_message_close_container(m);
 	return r >= 0 ? sd_bus_message_close_container(m) : r;

@@ -7,6 +7,8 @@
  * Keys are the paths of the JSON that snapmgr prints ("times_us.frozen"); fields of one object follow each other.
  * Types: s text, t count or bytes, x a moment (microseconds since the epoch, below 0: none), b, as.
  *
+ * Texts are made safe (basic/text.h): the bus refuses a message with a byte in it that is not UTF-8.
+ *
  * Errors     0 or -errno; nothing to clean up, the message is the caller's.
  */
 

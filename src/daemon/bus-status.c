@@ -80,7 +80,7 @@ int bus_method_daemon(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 		r = put_daemon(reply, m);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+	return bus_reply(msg, reply, r);
 }
 
 /* ---- Status ---- */
@@ -249,7 +249,7 @@ int bus_method_status(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 		return bus_fail(error, &failure);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+	return bus_reply(msg, reply, r);
 }
 
 /* ---- Runs ---- */
@@ -306,7 +306,7 @@ int bus_method_runs(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 		r = bus_put_run(reply, &runs.items[i]);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+	return bus_reply(msg, reply, r);
 }
 
 /* ---- Reload ---- */
@@ -322,13 +322,11 @@ int bus_method_reload(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	if (m->messages.n > 0) {
 		_cleanup_free_ char *text = policy_message_to_string(&m->messages.list[0]);
 
-		return sd_bus_error_setf(
-			error, BUS_ERROR_POLICY, "%s%s; the old set stays in force",
-			text ? text : "out of memory",
-			m->messages.n > 1 ? " (and more, see snapmgr status)" : "");
+		return bus_error(error, BUS_ERROR_POLICY, "%s%s; the old set stays in force",
+				 text ? text : "out of memory",
+				 m->messages.n > 1 ? " (and more, see snapmgr status)" : "");
 	}
-	return sd_bus_error_setf(error, BUS_ERROR_FAILED, "%s: %s", m->options->config_dir,
-				 strerror(-r));
+	return bus_error(error, BUS_ERROR_FAILED, "%s: %s", m->options->config_dir, strerror(-r));
 }
 
 /* ---- Doctor ---- */
@@ -444,5 +442,5 @@ int bus_method_doctor(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 		r = put_process(reply, m, pid);
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
-	return r >= 0 ? sd_bus_send(NULL, reply, NULL) : r;
+	return bus_reply(msg, reply, r);
 }

@@ -12,6 +12,7 @@
 #include <systemd/sd-journal.h>
 
 #include "basic/sys.h"
+#include "basic/text.h"
 
 /* $JOURNAL_STREAM is "DEVICE:INODE" of the socket that systemd made our standard error. */
 static bool stderr_is_journal(void)
@@ -67,7 +68,7 @@ void journal_log(const struct journal *j, int priority, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	(void)text_vformat(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	journal_write(j, priority, NULL, NULL, 0, text);
 }

@@ -8,6 +8,7 @@
 #include "basic/bus-names.h"
 #include "basic/parse.h"
 #include "basic/sys.h"
+#include "basic/text.h"
 #include "config.h"
 #include "daemon/manager.h"
 
@@ -67,7 +68,7 @@ static int print_messages(const struct policy_messages *messages)
 	for (size_t i = 0; i < messages->n; i++) {
 		_cleanup_free_ char *text = policy_message_to_string(&messages->list[i]);
 
-		printf("%s\n", text ? text : "out of memory");
+		text_print_line(stdout, "%s", text ? text : "out of memory");
 	}
 	if (messages->n_dropped > 0)
 		printf("and %zu more\n", messages->n_dropped);
@@ -84,7 +85,7 @@ static int check(const char *config_dir, char *const *files)
 
 		r = policy_set_load(config_dir, &messages, &set);
 		if (r == 0)
-			printf("%s: %zu policies, all well\n", config_dir, set->n);
+			text_print_line(stdout, "%s: %zu policies, all well", config_dir, set->n);
 		policy_set_free(set);
 	}
 	for (; *files; files++) {
@@ -92,7 +93,7 @@ static int check(const char *config_dir, char *const *files)
 		int result = policy_load(*files, &messages, &policy);
 
 		if (result == 0)
-			printf("%s: policy '%s' is well\n", *files, policy->name);
+			text_print_line(stdout, "%s: policy '%s' is well", *files, policy->name);
 		policy_free(policy);
 		r = result < 0 ? result : r;
 	}

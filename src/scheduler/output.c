@@ -6,6 +6,7 @@
 #include <sys/inotify.h>
 
 #include "basic/sys.h"
+#include "basic/text.h"
 #include "catalog/store.h"
 
 enum {
@@ -20,7 +21,7 @@ struct output_tail {
 	char policy[POLICY_NAME_MAX];
 	int fd;
 	off_t offset;
-	char line[LINE_MAX_BYTES + 1];
+	char line[LINE_MAX_BYTES];
 	size_t n_line;
 	sd_event_source *changed; /* inotify */
 	sd_event_source *more;	  /* there was more than one turn's worth */
@@ -65,26 +66,27 @@ struct output_tail *output_tail_free(struct output_tail *t)
 	return NULL;
 }
 
-static void pass_on(struct output_tail *t)
+/* The first @n bytes of the line. */
+static void pass_on(struct output_tail *t, size_t n)
 {
-	if (t->n_line == 0)
+	if (n == 0)
 		return;
-	t->line[t->n_line] = '\0';
-	report(&t->c->reporter, REPORT_OUTPUT, t->policy, 0, "%s", t->line);
-	t->n_line = 0;
+	report(&t->c->reporter, REPORT_OUTPUT, t->policy, 0, "%.*s", (int)n, t->line);
+	t->n_line -= n;
+	memmove(t->line, t->line + n, t->n_line);
 }
 
 static void take(struct output_tail *t, const char *text, size_t size)
 {
 	for (size_t i = 0; i < size; i++) {
 		if (text[i] == '\n') {
-			pass_on(t);
+			pass_on(t, t->n_line);
 			continue;
 		}
-		/* NUL would end the line early; other bytes are the reader's business. */
-		t->line[t->n_line++] = text[i] ? text[i] : ' ';
+		/* NUL would end the line early; tabs are common, and a blank reads better than an escape. */
+		t->line[t->n_line++] = text[i] && text[i] != '\t' ? text[i] : ' ';
 		if (t->n_line == LINE_MAX_BYTES)
-			pass_on(t);
+			pass_on(t, text_whole_characters(t->line, t->n_line));
 	}
 }
 

@@ -2,8 +2,11 @@
 #include "scheduler/policy-message.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
+
+#include "basic/text.h"
 
 void policy_messages_done(struct policy_messages *m)
 {
@@ -13,15 +16,6 @@ void policy_messages_done(struct policy_messages *m)
 	}
 	free(m->list);
 	*m = (struct policy_messages){ 0 };
-}
-
-/* A file must not write on the terminal of who reads the message. UTF-8 passes. */
-static void make_printable(char *text)
-{
-	for (unsigned char *p = (unsigned char *)text; *p; p++) {
-		if (*p < 0x20 || *p == 0x7f)
-			*p = '?';
-	}
 }
 
 void policy_messages_add(struct policy_messages *m, const char *file, unsigned line,
@@ -40,14 +34,13 @@ void policy_messages_add(struct policy_messages *m, const char *file, unsigned l
 		return;
 	}
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	(void)text_vformat(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	make_printable(text);
 
 	bigger = reallocarray(m->list, m->n + 1, sizeof(*bigger));
 	if (bigger)
 		m->list = bigger;
-	one.file = strdup(file);
+	one.file = text_escape_dup(file, PATH_MAX);
 	one.text = strdup(text);
 	if (!bigger || !one.file || !one.text) {
 		free(one.file);

@@ -2,7 +2,8 @@
 #include "scheduler/report.h"
 
 #include <stdarg.h>
-#include <stdio.h>
+
+#include "basic/text.h"
 
 void report(const struct reporter *r, enum report_kind kind, const char *policy, int64_t gen,
 	    const char *fmt, ...)
@@ -13,7 +14,7 @@ void report(const struct reporter *r, enum report_kind kind, const char *policy,
 	if (!r || !r->report)
 		return;
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	(void)text_vformat(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	r->report(r->userdata, kind, policy, gen, text);
 }
