@@ -312,3 +312,19 @@ int proc_map_parse(const char *text, struct proc_map *ret, const char **ret_next
 	*ret_next = *end ? end + 1 : end;
 	return 0;
 }
+
+int proc_boot_id(char ret[static PROC_BOOT_ID_BYTES])
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	int r;
+
+	r = sys_read_file_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", PROC_BOOT_ID_BYTES, &text, &size);
+	if (r < 0)
+		return r;
+	if (size < PROC_BOOT_ID_BYTES - 1 || strspn(text, "0123456789abcdef-") != PROC_BOOT_ID_BYTES - 1)
+		return -EBADMSG;
+	memcpy(ret, text, PROC_BOOT_ID_BYTES - 1);
+	ret[PROC_BOOT_ID_BYTES - 1] = '\0';
+	return 0;
+}

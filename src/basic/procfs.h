@@ -70,6 +70,10 @@ struct proc_map {
 /* Parses the line at @text. @ret_next: start of the following line. */
 int proc_map_parse(const char *text, struct proc_map *ret, const char **ret_next);
 
+enum { PROC_BOOT_ID_BYTES = 37 }; /* a UUID as text, with its NUL */
+/* The id of this boot: /proc/sys/kernel/random/boot_id of random(4). -EBADMSG when it is no UUID. */
+int proc_boot_id(char ret[static PROC_BOOT_ID_BYTES]);
+
 /* What the machine can give without swapping, in bytes (MemAvailable of proc_meminfo(5)). 0: unknown. */
 uint64_t proc_available_bytes(void);
 

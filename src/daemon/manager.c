@@ -381,7 +381,7 @@ int manager_new(const struct manager_options *options, struct failure *f, struct
 	m->context.criu = options->criu;
 	if (uname(&uts) == 0)
 		(void)snprintf(m->context.kernel, sizeof(m->context.kernel), "%s", uts.release);
-	r = process_boot_id(m->context.boot_id);
+	r = proc_boot_id(m->context.boot_id);
 	if (r < 0)
 		return fail(f, r, "cannot read the boot id");
 	r = open_catalog(m, f);

@@ -188,21 +188,6 @@ int process_kill(const struct process *p, int sig)
 	return sys_pidfd_send_signal(pidfd, sig);
 }
 
-int process_boot_id(char ret[BOOT_ID_LEN + 1])
-{
-	_cleanup_free_ char *text = NULL;
-	int r;
-
-	r = sys_read_file_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &text, NULL);
-	if (r < 0)
-		return r;
-	text[strcspn(text, "\n")] = '\0';
-	if (strlen(text) != BOOT_ID_LEN)
-		return -EBADMSG;
-	memcpy(ret, text, BOOT_ID_LEN + 1);
-	return 0;
-}
-
 char *process_exe(pid_t pid)
 {
 	char path[64], exe[PATH_MAX];

@@ -16,8 +16,9 @@
 
 #include "basic/cleanup.h"
 #include "basic/failure.h"
+#include "basic/procfs.h"
 
-enum { BOOT_ID_LEN = 36 };
+enum { BOOT_ID_LEN = PROC_BOOT_ID_BYTES - 1 };
 
 struct process {
 	pid_t pid, ppid, sid;
@@ -59,9 +60,6 @@ int process_list_members(const struct process_list *all, const struct process *r
 
 /* Sends a signal to that very process. -ESRCH also when the pid is somebody else's by now. */
 int process_kill(const struct process *p, int sig);
-
-/* The id of this boot of the machine. */
-int process_boot_id(char ret[BOOT_ID_LEN + 1]) _must_check_;
 
 /* The executable's path; "" where it cannot be read. Allocated; NULL: no memory. */
 char *process_exe(pid_t pid);

@@ -120,7 +120,7 @@ static void the_boot_id_has_its_length(void **state)
 {
 	char id[BOOT_ID_LEN + 1];
 
-	assert_int_equal(process_boot_id(id), 0);
+	assert_int_equal(proc_boot_id(id), 0);
 	assert_int_equal(strlen(id), BOOT_ID_LEN);
 }
 

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A walk keeps the directory that it is in and the text that is still to go. A link puts its target before that text; ".." goes
+ * by the path walked so far, which holds no links.
+ */
+#include "basic/place.h"
+
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "basic/sys.h"
+
+#ifndef SMB2_SUPER_MAGIC
+#define SMB2_SUPER_MAGIC 0xfe534d42
+#endif
+
+enum { LINKS_MAX = 40 }; /* as the kernel's MAXSYMLINKS */
+
+struct walk {
+	const struct place *at;
+	unsigned flags;
+	uid_t links_of;
+	struct place_found *found;
+	char path[PATH_MAX]; /* so far, without a slash at the end; "" is the root */
+	char rest[PATH_MAX]; /* to go */
+	unsigned n_links;
+	bool foreign;	/* the present directory's file system guards nothing */
+	bool by_kernel; /* it is procfs: owners there are processes', and nobody changes names */
+};
+
+void place_found_done(struct place_found *f)
+{
+	f->fd = close_fd(f->fd);
+	f->dir_fd = close_fd(f->dir_fd);
+}
+
+static void weaken(struct walk *w, const char *name, uid_t uid)
+{
+	struct place_found *f = w->found;
+
+	if (f->weak[0] != '\0')
+		return;
+	f->weak_uid = uid;
+	if (snprintf(f->weak, sizeof(f->weak), "%s/%s", w->path, name) >= (int)sizeof(f->weak))
+		(void)snprintf(f->weak, sizeof(f->weak), "/...");
+}
+
+static bool is_roots(uid_t uid)
+{
+	return uid == 0 || uid == geteuid();
+}
+
+/* Could others make @name of the present directory lead to something else? */
+static void judge_entry(struct walk *w, const char *name, const struct stat *entry)
+{
+	const struct stat *dir = &w->found->dir;
+
+	if (w->foreign) {
+		weaken(w, name, (uid_t)-1);
+	} else if (!w->by_kernel) {
+		if (!is_roots(dir->st_uid))
+			weaken(w, name, dir->st_uid);
+		else if ((dir->st_mode & (S_IWGRP | S_IWOTH)) &&
+			 !((dir->st_mode & S_ISVTX) && entry && is_roots(entry->st_uid)))
+			weaken(w, name, (uid_t)-1);
+	}
+	if (entry && S_ISLNK(entry->st_mode) && !is_roots(entry->st_uid))
+		weaken(w, name, entry->st_uid);
+}
+
+static int look_at_file_system(struct walk *w)
+{
+	struct statfs fs;
+	int r = SYS_CALL(fstatfs(w->found->dir_fd, &fs));
+
+	if (r < 0)
+		return r;
+	w->by_kernel = fs.f_type == PROC_SUPER_MAGIC;
+	switch ((unsigned long)fs.f_type) {
+	case FUSE_SUPER_MAGIC:
+	case NFS_SUPER_MAGIC:
+	case V9FS_MAGIC:
+	case SMB_SUPER_MAGIC:
+	case CIFS_SUPER_MAGIC:
+	case SMB2_SUPER_MAGIC:
+	case CEPH_SUPER_MAGIC:
+	case AFS_SUPER_MAGIC:
+	case AFS_FS_MAGIC:
+	case CODA_SUPER_MAGIC:
+		w->foreign = true;
+		break;
+	default:
+		w->foreign = false;
+	}
+	return 0;
+}
+
+/* Goes into the directory @fd, which it takes. @entered: its path is in w->path. */
+static int enter(struct walk *w, int fd)
+{
+	struct place_found *f = w->found;
+	dev_t before = f->dir.st_dev;
+	bool first = f->dir_fd < 0;
+	int r;
+
+	close_fd(f->dir_fd);
+	f->dir_fd = fd;
+	r = sys_fstat(fd, &f->dir);
+	if (r < 0)
+		return r;
+	return first || before != f->dir.st_dev ? look_at_file_system(w) : 0;
+}
+
+static int enter_root(struct walk *w)
+{
+	int fd = sys_openat(w->at->root_fd, ".", O_PATH | O_DIRECTORY, 0);
+
+	w->path[0] = '\0';
+	return fd < 0 ? fd : enter(w, fd);
+}
+
+/* The next component of the rest into @name. Return: whether there is one. */
+static int next_name(struct walk *w, char name[static NAME_MAX + 1])
+{
+	size_t skip = strspn(w->rest, "/"), n = strcspn(w->rest + skip, "/");
+
+	if (n == 0)
+		return 0;
+	if (n > NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(name, w->rest + skip, n);
+	name[n] = '\0';
+	memmove(w->rest, w->rest + skip + n, strlen(w->rest + skip + n) + 1);
+	return 1;
+}
+
+static bool is_last(const struct walk *w)
+{
+	return w->rest[strspn(w->rest, "/")] == '\0';
+}
+
+static int go_up(struct walk *w)
+{
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS |
+					   RESOLVE_NO_MAGICLINKS };
+	char *slash = strrchr(w->path, '/');
+	int fd;
+
+	if (slash)
+		*slash = '\0';
+	if (w->path[0] == '\0')
+		return enter_root(w);
+	fd = SYS_CALL(syscall(SYS_openat2, w->at->root_fd, w->path, &how, sizeof(how)));
+	return fd < 0 ? fd : enter(w, fd);
+}
+
+static int follow(struct walk *w, const char *name, const struct stat *entry)
+{
+	char target[PATH_MAX], rest[PATH_MAX];
+	int r;
+
+	if (w->links_of != PLACE_LINKS_OF_ALL && !is_roots(entry->st_uid) &&
+	    entry->st_uid != w->links_of) {
+		weaken(w, name, entry->st_uid);
+		return -EPERM;
+	}
+	if (++w->n_links > LINKS_MAX || w->by_kernel)
+		return -ELOOP; /* links of procfs lead where no path does */
+	r = sys_readlinkat(w->found->dir_fd, name, target, sizeof(target));
+	if (r < 0)
+		return r;
+	if (target[0] == '\0')
+		return -ENOENT;
+	if (snprintf(rest, sizeof(rest), "%s/%s", target, w->rest) >= (int)sizeof(rest))
+		return -ENAMETOOLONG;
+	memcpy(w->rest, rest, sizeof(rest));
+	return target[0] == '/' ? enter_root(w) : 0;
+}
+
+static int add_to_path(struct walk *w, const char *name)
+{
+	size_t n = strlen(w->path);
+
+	return snprintf(w->path + n, sizeof(w->path) - n, "/%s", name) >= (int)(sizeof(w->path) - n)
+		       ? -ENAMETOOLONG
+		       : 0;
+}
+
+/* The object under the last name. Takes @fd; -ENOENT of it may be allowed. */
+static int arrive(struct walk *w, const char *name, int fd, const struct stat *entry)
+{
+	struct place_found *f = w->found;
+
+	f->dir_guarded = f->weak[0] == '\0';
+	judge_entry(w, name, fd >= 0 ? entry : NULL);
+	f->guarded = f->weak[0] == '\0';
+	(void)snprintf(f->name, sizeof(f->name), "%s", name);
+	if (fd < 0)
+		return fd == -ENOENT && (w->flags & PLACE_MAY_MISS) ? 0 : fd;
+	f->fd = fd;
+	f->st = *entry;
+	return 0;
+}
+
+/* Return: 1 there, 0 go on, -errno. */
+static int step(struct walk *w, const char *name)
+{
+	_cleanup_close_ int fd = -EBADF;
+	bool last = is_last(w);
+	struct stat entry;
+	int r;
+
+	if (strcmp(name, "..") == 0)
+		return go_up(w);
+	fd = sys_openat(w->found->dir_fd, name, O_PATH | O_NOFOLLOW, 0);
+	r = fd < 0 ? 0 : sys_fstat(fd, &entry);
+	if (r < 0)
+		return r;
+	if (last && (fd < 0 || !S_ISLNK(entry.st_mode) || (w->flags & PLACE_NO_FOLLOW))) {
+		int there = TAKE_FD(fd);
+
+		r = arrive(w, name, there, &entry);
+		return r < 0 ? r : 1;
+	}
+	if (fd < 0)
+		return fd;
+	judge_entry(w, name, &entry);
+	if (S_ISLNK(entry.st_mode))
+		return follow(w, name, &entry);
+	if (!S_ISDIR(entry.st_mode))
+		return -ENOTDIR;
+	r = add_to_path(w, name);
+	return r < 0 ? r : enter(w, TAKE_FD(fd));
+}
+
+/* A path that ends in a directory of its own: "/", or one whose last component was "..". */
+static int arrive_here(struct walk *w)
+{
+	int fd = sys_openat(w->found->dir_fd, ".", O_PATH | O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return fd;
+	w->found->fd = fd;
+	w->found->st = w->found->dir;
+	w->found->guarded = w->found->dir_guarded = w->found->weak[0] == '\0';
+	(void)snprintf(w->found->name, sizeof(w->found->name), ".");
+	return 0;
+}
+
+int place_find(const struct place *at, unsigned flags, uid_t links_of, struct place_found *ret)
+{
+	struct walk w = { .at = at, .flags = flags, .links_of = links_of, .found = ret };
+	char name[NAME_MAX + 1];
+	int r, more;
+
+	if (at->path[0] != '/')
+		return -EINVAL;
+	if (snprintf(w.rest, sizeof(w.rest), "%s", at->path) >= (int)sizeof(w.rest))
+		return -ENAMETOOLONG;
+	r = enter_root(&w);
+	while (r == 0) {
+		more = next_name(&w, name);
+		if (more < 0)
+			return more;
+		if (more == 0)
+			return arrive_here(&w);
+		r = strcmp(name, ".") == 0 ? 0 : step(&w, name);
+	}
+	return MIN(r, 0);
+}
+
+/* ---- opening ---- */
+
+static bool is_same(int fd, const struct stat *st)
+{
+	struct stat now;
+
+	return sys_fstat(fd, &now) == 0 && now.st_dev == st->st_dev && now.st_ino == st->st_ino;
+}
+
+/* O_NONBLOCK was only there in case that the name leads to a FIFO meanwhile, whose opening waits. */
+static int drop_nonblock(int fd)
+{
+	int flags = SYS_CALL(fcntl(fd, F_GETFL));
+
+	return flags < 0 ? flags : SYS_CALL(fcntl(fd, F_SETFL, flags & ~O_NONBLOCK));
+}
+
+/* By its name: a description that has O_PATH or O_NOFOLLOW among its flags cannot be opened in another way. */
+static int open_by_name(const struct place_found *f, int flags)
+{
+	int more = flags & O_PATH ? O_NOFOLLOW : O_NOFOLLOW | O_NONBLOCK;
+	_cleanup_close_ int fd = sys_openat(f->dir_fd, f->name, flags | more, 0);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (!is_same(fd, &f->st))
+		return -ESTALE;
+	r = (more & O_NONBLOCK) && !(flags & O_NONBLOCK) ? drop_nonblock(fd) : 0;
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+static int open_by_object(const struct place_found *f, int flags)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
+	return sys_open(path, flags & ~O_NOFOLLOW, 0);
+}
+
+int place_open(const struct place_found *f, int flags)
+{
+	bool plain = S_ISREG(f->st.st_mode) || S_ISDIR(f->st.st_mode);
+
+	if (f->fd < 0)
+		return -ENOENT;
+	if (S_ISFIFO(f->st.st_mode) && !(flags & (O_NONBLOCK | O_PATH)) &&
+	    (flags & O_ACCMODE) != O_RDWR)
+		return -ENXIO;
+	if ((flags & O_PATH) || ((flags & O_NOFOLLOW) && plain))
+		return open_by_name(f, flags);
+	return open_by_object(f, flags);
+}
+
+int place_unlink_at(int dir_fd, const char *name, dev_t dev, ino_t ino)
+{
+	struct stat now;
+	int r;
+
+	r = sys_fstatat(dir_fd, name, &now, AT_SYMLINK_NOFOLLOW);
+	if (r < 0)
+		return r;
+	if (now.st_dev != dev || now.st_ino != ino)
+		return -ESTALE;
+	return sys_unlinkat(dir_fd, name, S_ISDIR(now.st_mode) ? AT_REMOVEDIR : 0);
+}
+
+int place_open_parent(const char *path)
+{
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+				.resolve = RESOLVE_NO_SYMLINKS };
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_MAX];
+
+	if (!slash || slash - path >= (int)sizeof(dir))
+		return -EINVAL;
+	(void)snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path) + (slash == path), path);
+	return SYS_CALL(syscall(SYS_openat2, AT_FDCWD, dir, &how, sizeof(how)));
+}
