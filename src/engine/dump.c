@@ -485,6 +485,7 @@ static int write_inventory(struct dump *d)
 	InventoryEntry e = INVENTORY_ENTRY__INIT;
 	TaskKobjIdsEntry root = TASK_KOBJ_IDS_ENTRY__INIT;
 	PluginsEntry plugins = PLUGINS_ENTRY__INIT;
+	char boot_id[PROC_BOOT_ID_BYTES] = "";
 
 	root.vm_id = root.files_id = root.fs_id = root.sighand_id = ROOT_OBJECT_ID;
 	fill_ns_ids(&root, d->root_ns_id);
@@ -507,6 +508,11 @@ static int write_inventory(struct dump *d)
 		e.network_lock_method = NETWORK_LOCK_NFTABLES;
 		e.dump_criu_run_id = d->run_id;
 	}
+	/* Unknown: device numbers of the set count for nothing later on, ignoring. */
+	if (proc_boot_id(boot_id) == 0)
+		e.snapmgr_boot_id = boot_id;
+	e.has_snapmgr_frozen_realtime_nsec = true;
+	e.snapmgr_frozen_realtime_nsec = d->frozen_realtime_nsec;
 	return image_commit_one(d->dir_fd, IMAGE_INVENTORY, &e.base, d->failure);
 }
 
@@ -658,6 +664,7 @@ static int freeze_and_save(struct dump *d)
 	int r;
 
 	r = tree_freeze(&d->tree, d->options->pid, d->options->timeout_sec);
+	d->frozen_realtime_nsec = clock_realtime_nsec();
 	if (r == 0 && d->run->memory_only)
 		return pre_save(d);
 	if (r == 0)

@@ -74,6 +74,7 @@ struct dump {
 	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */
 	uint32_t root_ns_id[N_NS_KINDS];
 	bool own_ns[N_NS_KINDS]; /* the tree has its own */
+	uint64_t frozen_realtime_nsec; /* CLOCK_REALTIME when the whole tree stood still */
 };
 
 /* The global image of a kind, created when first asked for. The dump finishes it. */

@@ -17,9 +17,10 @@
 #include <sys/vfs.h>
 
 #include "basic/parse.h"
+#include "basic/place.h"
 #include "basic/sys.h"
 #include "engine/guard.h"
-#include "engine/guard.h"
+#include "engine/identity.h"
 #include "engine/kinds/kind.h"
 
 #include "ghost-file.pb-c.h"
@@ -297,6 +298,24 @@ static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, cha
 	return put_link_remap(d, view, id, name);
 }
 
+/* Which file it is, for the restore: restore-open.h. A ghost is made anew; what counts for it is its directory. */
+static int put_identity(struct dump *d, const struct fd_view *view, RegFileEntry *reg)
+{
+	_cleanup_close_ int dir = -EBADF;
+	int r = 0;
+
+	if (view->fs_magic == PROC_SUPER_MAGIC)
+		return 0; /* inodes of /proc mean nothing */
+	if (view->st.st_nlink == 0 || strcmp(view->link, reg->name) != 0) {
+		dir = place_open_parent(reg->name);
+		if (dir >= 0)
+			r = identity_take(dir, &d->arena, &reg->snapmgr_dir_identity);
+	}
+	if (r == 0)
+		r = identity_take(view->fd, &d->arena, &reg->snapmgr_identity);
+	return r < 0 ? fail(d->failure, r, "cannot tell which file '%s' is", reg->name) : 0;
+}
+
 int fd_file_put(struct dump *d, const struct fd_view *view, uint32_t id)
 {
 	RegFileEntry reg = REG_FILE_ENTRY__INIT;
@@ -308,6 +327,8 @@ int fd_file_put(struct dump *d, const struct fd_view *view, uint32_t id)
 	if (!reg.name)
 		return fail(d->failure, -ENOMEM, "no memory for a name");
 	r = put_name(d, view, id, reg.name);
+	if (r == 0)
+		r = put_identity(d, view, &reg);
 	if (r < 0)
 		return r;
 	reg.id = id;
