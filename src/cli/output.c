@@ -231,8 +231,10 @@ static int fill_table(const struct cli *cli, struct libscols_table *table,
 	for (size_t i = 0; i < n_columns; i++) {
 		int flags = (columns[i]->right ? SCOLS_FL_RIGHT : 0) |
 			    (columns[i]->shrink ? SCOLS_FL_TRUNC : 0);
+		struct libscols_column *c = scols_table_new_column(table, columns[i]->name, 0, flags);
 
-		if (!scols_table_new_column(table, columns[i]->name, 0, flags))
+		/* Cells are safe text. The library would escape the backslashes of its escapes again. */
+		if (!c || scols_column_set_safechars(c, "\\") < 0)
 			return -ENOMEM;
 	}
 	for (size_t i = 0; i < rows->n; i++) {
