@@ -23,7 +23,8 @@
 
 enum {
 	PACKET_MAX = 1 << 20,
-	CLEAN_UP_MSEC = 2000,
+	CLEAN_UP_MSEC = 2000, /* an engine that has answered has only that left to do */
+	KILL_MSEC = 1000,
 	CHILD_SOCKET = 3,
 	CHILD_FIRST_INHERITED = 4,
 	INHERIT_FDS_MAX = 256,
@@ -578,25 +579,30 @@ int criu_client_run(const char *engine, const struct criu_request *request, int 
 	}
 }
 
-/* An engine that has answered has only its own clean-up left to do. */
-static bool ends_soon(pid_t pid)
+void criu_client_hang_up(struct criu_client *client)
 {
-	_cleanup_close_ int pidfd = sys_pidfd_open(pid, 0);
-	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	client->fd = close_fd(client->fd);
+}
 
-	return pidfd >= 0 && SYS_CALL(poll(&p, 1, CLEAN_UP_MSEC)) == 1;
+struct criu_client *criu_client_leave(struct criu_client *client)
+{
+	if (!client)
+		return NULL;
+	criu_client_hang_up(client);
+	free(client);
+	return NULL;
 }
 
 struct criu_client *criu_client_free(struct criu_client *client)
 {
 	if (!client)
 		return NULL;
-	client->fd = close_fd(client->fd);
+	criu_client_hang_up(client);
 	if (client->pid > 0) {
-		if (!client->answered || !ends_soon(client->pid))
+		if (!client->answered || !sys_child_ends(client->pid, CLEAN_UP_MSEC))
 			(void)kill(client->pid, SIGKILL);
-		(void)SYS_CALL(waitpid(client->pid, NULL, 0));
+		(void)sys_child_ends(client->pid, KILL_MSEC);
+		(void)SYS_CALL(waitpid(client->pid, NULL, WNOHANG));
 	}
-	free(client);
-	return NULL;
+	return criu_client_leave(client);
 }

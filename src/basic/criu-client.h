@@ -16,7 +16,7 @@
  *	criu_client_free()
  *
  * The engine is our child; its pid is criu_client_pid(). criu_client_free() ends and reaps it, so nobody else
- * may wait for that pid. A tree restored with restore_sibling is our child too and the caller's to reap.
+ * may wait for that pid until then. A tree restored with restore_sibling is our child too and the caller's to reap.
  *
  * The engine opens images_dir_fd, work_dir_fd and into_dir_fd through /proc/OUR-PID/fd: they must stay open until the
  * result. Descriptors of inherit_fds are handed down instead, and may be closed after the start.
@@ -216,9 +216,15 @@ int criu_client_answer_notify(struct criu_client *client, bool success) _must_ch
 int criu_client_run(const char *engine, const struct criu_request *request, int stderr_fd,
 		    struct criu_answer *ret, struct failure *failure) _must_check_;
 
+/* Closes our end of the socket: nothing is received any more. The engine's end comes by criu_client_free(). */
+void criu_client_hang_up(struct criu_client *client);
+
 /*
  * Closes the socket and reaps the engine. One that has not given its result is killed (safe by construction for
- * ours); one that has is left up to two seconds to end by itself.
+ * ours); one that has is left up to two seconds to end by itself. One that does not end within a second after SIGKILL
+ * (it sleeps in the kernel) stays a child of ours, to be reaped by whoever reaps children here.
  */
 struct criu_client *criu_client_free(struct criu_client *client);
+/* Closes the socket only: the engine is the caller's to kill and to reap. */
+struct criu_client *criu_client_leave(struct criu_client *client);
 DEFINE_CLEANUP(struct criu_client *, criu_client_free)

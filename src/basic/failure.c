@@ -54,6 +54,17 @@ int fail(struct failure *f, int error, const char *fmt, ...)
 	return error;
 }
 
+int failure_take(struct failure *f, int error, const char *text)
+{
+	if (error >= 0)
+		error = -EIO;
+	if (!f || f->error < 0)
+		return error;
+	f->error = error;
+	(void)snprintf(f->text, sizeof(f->text), "%s", text ? text : strerror(-error));
+	return error;
+}
+
 void failure_clear(struct failure *f)
 {
 	f->error = 0;

@@ -46,6 +46,19 @@ struct failure {
  */
 int fail(struct failure *f, int error, const char *fmt, ...) _printf_(3, 4);
 
+/*
+ * failure_take() - take over a failure that was said elsewhere: by an engine, a child process, another struct failure
+ * @f:		where; as for fail(), the first failure wins
+ * @error:	negative errno; 0 or above becomes -EIO
+ * @text:	the whole sentence, objects and errno's text included; NULL: errno's text
+ *
+ * No scope is put before @text: it names its object already. A struct failure is never copied into one that lives
+ * longer, since its scopes live on the stack of the one who failed.
+ *
+ * Return: @error.
+ */
+int failure_take(struct failure *f, int error, const char *text);
+
 /* Forgets the failure, keeps the scopes. */
 void failure_clear(struct failure *f);
 

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,14 @@ int sys_kill(pid_t pid, int sig)
 int sys_pidfd_open(pid_t pid, unsigned flags)
 {
 	return SYS_CALL(syscall(SYS_pidfd_open, pid, flags));
+}
+
+bool sys_child_ends(pid_t pid, int msec)
+{
+	_cleanup_close_ int pidfd = sys_pidfd_open(pid, 0);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	return pidfd >= 0 && SYS_CALL(poll(&p, 1, msec)) == 1;
 }
 
 int sys_pidfd_getfd(int pidfd, int fd)

@@ -82,6 +82,8 @@ int sys_fchmod(int fd, mode_t mode);
 int sys_flock(int fd, int operation);
 int sys_fstatvfs(int fd, struct statvfs *ret);
 int sys_kill(pid_t pid, int sig);
+/* Has the child @pid ended, or does it within @msec? It is not reaped. */
+bool sys_child_ends(pid_t pid, int msec);
 int sys_pidfd_open(pid_t pid, unsigned flags);
 int sys_pidfd_getfd(int pidfd, int fd);
 int sys_pidfd_send_signal(int pidfd, int sig);

@@ -15,14 +15,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "basic/criu-client.h"
 #include "basic/sys.h"
 #include "catalog/merges.h"
 #include "catalog/runs.h"
+#include "scheduler/engine-run.h"
 #include "scheduler/seal.h"
 
 enum { SMALL_BYTES = 16 << 20 }; /* is copied without a thought */
-#define ENGINE_TIMEOUT_USEC (30 * 60 * UINT64_C(1000000))
+#define ENGINE_TIMEOUT (30 * 60 * NSEC_PER_SEC)
 
 struct request {
 	struct request *next;
@@ -50,8 +50,7 @@ struct chores {
 	bool merging;
 	struct generation plan;
 	int from_fd, into_fd;
-	struct criu_client *client;
-	sd_event_source *client_source, *timer;
+	struct engine_run *engine;
 	struct seal *seal;
 };
 
@@ -86,16 +85,8 @@ static void end_request(struct chores *ch)
 /* Engine, child process and descriptors of the present one. */
 static void drop(struct chores *ch)
 {
-	pid_t pid;
-
 	ch->seal = seal_free(ch->seal);
-	ch->timer = sd_event_source_unref(ch->timer);
-	ch->client_source = sd_event_source_unref(ch->client_source);
-	if (ch->client) {
-		pid = criu_client_pid(ch->client);
-		ch->client = criu_client_free(ch->client);
-		reaper_release(ch->c->reaper, pid);
-	}
+	ch->engine = engine_run_free(ch->engine);
 	ch->from_fd = close_fd(ch->from_fd);
 	ch->into_fd = close_fd(ch->into_fd);
 }
@@ -153,7 +144,6 @@ static void tell(struct chores *ch, const struct request *r)
 {
 	bool removal = r->q.kind == CHORE_REMOVE, failed = ch->failure.error < 0;
 
-	ch->failure.scope = NULL;
 	if (removal && !failed)
 		report(&ch->c->reporter, REPORT_GENERATION_DELETED, ch->g.policy, ch->g.gen,
 		       "generation %" PRId64 " is deleted: %s", ch->g.gen, r->q.reason);
@@ -183,57 +173,19 @@ static void finish_one(struct chores *ch)
 
 /* ---- an engine ---- */
 
-static void on_engine_done(struct chores *ch, const struct criu_answer *a);
-
-static int on_engine(sd_event_source *s, int fd, uint32_t revents, void *userdata)
-{
-	_cleanup_(criu_answer_done) struct criu_answer answer = CRIU_ANSWER_INIT;
-	struct chores *ch = userdata;
-	int r;
-
-	r = criu_client_receive(ch->client, &answer, &ch->failure);
-	if (r == -EAGAIN)
-		return 0;
-	if (r == 0 && answer.kind == CRIU_ANSWER_NOTIFY)
-		r = fail(&ch->failure, -EBADMSG, "the engine asks where it should not");
-	if (r == 0 && !answer.success)
-		/* The engine's sentence ends in the errno's text already. */
-		ch->failure = (struct failure){ .error = answer.error };
-	if (r == 0 && !answer.success)
-		(void)snprintf(ch->failure.text, sizeof(ch->failure.text), "%s", answer.text);
-	on_engine_done(ch, r == 0 && answer.success ? &answer : NULL);
-	return 0;
-}
-
-static int on_timeout(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	struct chores *ch = userdata;
-
-	(void)fail(&ch->failure, -ETIMEDOUT, "the engine is not done after half an hour, ended");
-	(void)sys_kill(criu_client_pid(ch->client), SIGKILL); /* its socket closes: on_engine() */
-	return 0;
-}
+static void on_engine_done(void *userdata, const struct criu_answer *a, const struct failure *failure);
 
 /* Reads sets of any backend: always ours. */
 static int start_engine(struct chores *ch, struct criu_request *q)
 {
-	const char *engine = ch->c->engine;
-	int r;
+	const struct engine_run_options options = { .engine = ch->c->engine,
+						    .request = q,
+						    .timeout = ENGINE_TIMEOUT,
+						    .done = on_engine_done,
+						    .userdata = ch };
 
 	q->new_session = true;
-	r = criu_client_start(engine, q, /* stderr_fd= */ -EBADF, &ch->client, &ch->failure);
-	if (r < 0)
-		return r;
-	r = reaper_reserve(ch->c->reaper, criu_client_pid(ch->client));
-	if (r < 0) {
-		ch->client = criu_client_free(ch->client);
-		return fail(&ch->failure, r, "cannot watch '%s'", engine);
-	}
-	r = sd_event_add_io(ch->c->event, &ch->client_source, criu_client_fd(ch->client), EPOLLIN, on_engine, ch);
-	if (r >= 0)
-		r = sd_event_add_time_relative(ch->c->event, &ch->timer, CLOCK_MONOTONIC, ENGINE_TIMEOUT_USEC, 0,
-					       on_timeout, ch);
-	return r < 0 ? fail(&ch->failure, r, "cannot watch '%s'", engine) : 0;
+	return engine_run_start(ch->c, &options, &ch->failure, &ch->engine);
 }
 
 /* ---- removing ---- */
@@ -286,8 +238,7 @@ static void on_merge_sealed(void *userdata, const struct seal_result *result)
 
 	ch->seal = NULL;
 	if (result->failure.error < 0) {
-		ch->failure = result->failure;
-		ch->failure.scope = NULL;
+		(void)failure_take(&ch->failure, result->failure.error, result->failure.text);
 		merge_failed(ch);
 		return;
 	}
@@ -457,8 +408,7 @@ static void on_verified_bytes(void *userdata, const struct seal_result *result)
 		verify_pages(ch);
 		return;
 	}
-	ch->failure = result->failure;
-	ch->failure.scope = NULL;
+	(void)failure_take(&ch->failure, result->failure.error, result->failure.text);
 	finish_verify(ch);
 }
 
@@ -479,19 +429,19 @@ static void begin_verify(struct chores *ch)
 
 /* ---- both ---- */
 
-static void on_engine_done(struct chores *ch, const struct criu_answer *a)
+static void on_engine_done(void *userdata, const struct criu_answer *a, const struct failure *failure)
 {
-	pid_t pid = criu_client_pid(ch->client);
+	struct chores *ch = userdata;
+	bool good = failure->error == 0;
 
-	ch->timer = sd_event_source_unref(ch->timer);
-	ch->client_source = sd_event_source_unref(ch->client_source);
-	ch->client = criu_client_free(ch->client);
-	reaper_release(ch->c->reaper, pid);
+	ch->engine = NULL;
+	if (!good)
+		(void)failure_take(&ch->failure, failure->error, failure->text);
 	if (!ch->merging) {
-		on_verified_pages(ch, a);
+		on_verified_pages(ch, good ? a : NULL);
 		return;
 	}
-	if (!a || seal_start(ch->c, ch->into_fd, &ch->plan, on_merge_sealed, ch, &ch->failure, &ch->seal) < 0)
+	if (!good || seal_start(ch->c, ch->into_fd, &ch->plan, on_merge_sealed, ch, &ch->failure, &ch->seal) < 0)
 		merge_failed(ch);
 }
 

@@ -22,8 +22,7 @@ static void on_pre_freeze(void *userdata, const struct failure *failure)
 	j->hook = NULL;
 	if (failure->error < 0 &&
 	    j->q.policy->hooks[POLICY_HOOK_PRE_FREEZE].on_error == POLICY_HOOK_ON_ERROR_SKIP) {
-		j->failure = *failure;
-		j->failure.scope = NULL;
+		(void)failure_take(&j->failure, failure->error, failure->text);
 		job_end(j, RUN_SKIPPED);
 		return;
 	}
@@ -335,8 +334,7 @@ static void on_sealed(void *userdata, const struct seal_result *result)
 
 	j->seal = NULL;
 	if (result->failure.error < 0) {
-		j->failure = result->failure;
-		j->failure.scope = NULL;
+		(void)failure_take(&j->failure, result->failure.error, result->failure.text);
 		job_end_failed(j);
 		return;
 	}

@@ -3,9 +3,9 @@
 
 /* The inside of a job: for job.c, job-dump.c and job-restore.c only. */
 
-#include "basic/criu-client.h"
 #include "catalog/generations.h"
 #include "scheduler/chain.h"
+#include "scheduler/engine-run.h"
 #include "scheduler/hooks.h"
 #include "scheduler/job.h"
 #include "scheduler/seal.h"
@@ -23,10 +23,9 @@ struct job {
 
 	sd_event_source *starter; /* calls the first step */
 	struct hook *hook;
-	sd_event_source *timer; /* timeout of the engine, or the poll for victims */
+	sd_event_source *timer; /* the poll for victims */
 
-	struct criu_client *client;
-	sd_event_source *client_source;
+	struct engine_run *engine;
 	void (*engine_done)(struct job *j, const struct criu_answer *answer); /* NULL: it died */
 
 	int dir_fd; /* of the generation */
@@ -57,8 +56,8 @@ void job_end_failed(struct job *j);
 void job_set_phase(struct job *j, const char *phase);
 
 /*
- * Starts the engine of the policy. @done is called once, with its result or NULL when it died (then j->failure
- * says so); the engine is gone by then.
+ * Starts the engine of the policy. @done is called once, with its result, or NULL where it gave none; j->failure says
+ * why it failed. The engine has ended by then, or is given up (engine-run.h).
  */
 int job_start_engine(struct job *j, struct criu_request *request,
 		     void (*done)(struct job *j, const struct criu_answer *answer));

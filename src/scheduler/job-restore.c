@@ -158,8 +158,7 @@ static void on_pre_restore(void *userdata, const struct failure *failure)
 	j->hook = NULL;
 	if (failure->error < 0 &&
 	    j->q.policy->hooks[POLICY_HOOK_PRE_RESTORE].on_error == POLICY_HOOK_ON_ERROR_SKIP) {
-		j->failure = *failure;
-		j->failure.scope = NULL;
+		(void)failure_take(&j->failure, failure->error, failure->text);
 		job_end_failed(j);
 		return;
 	}

@@ -23,8 +23,8 @@
 enum {
 	LOG_TAIL_BYTES = 65536,
 	ENGINE_LOG_LEVEL = 4,
-	ROOT_ENDED_USEC = 500000,
 };
+#define ROOT_ENDED_WAIT (NSEC_PER_SEC / 2)
 
 uint64_t now_usec(void)
 {
@@ -87,19 +87,6 @@ void job_set_phase(struct job *j, const char *phase)
 	report(&j->c->reporter, REPORT_PHASE, j->q.policy->name, j->run.gen, "%s", phase);
 }
 
-static void drop_engine(struct job *j)
-{
-	pid_t pid;
-
-	j->timer = sd_event_source_unref(j->timer);
-	j->client_source = sd_event_source_unref(j->client_source);
-	if (!j->client)
-		return;
-	pid = criu_client_pid(j->client);
-	j->client = criu_client_free(j->client);
-	reaper_release(j->c->reaper, pid);
-}
-
 /* Whatever a job holds of processes and files, half-made generations included. */
 static void drop_all(struct job *j)
 {
@@ -108,7 +95,8 @@ static void drop_all(struct job *j)
 	j->starter = sd_event_source_unref(j->starter);
 	j->hook = hook_free(j->hook);
 	j->seal = seal_free(j->seal);
-	drop_engine(j);
+	j->timer = sd_event_source_unref(j->timer);
+	j->engine = engine_run_free(j->engine);
 	j->dir_fd = close_fd(j->dir_fd);
 	if (!j->generation_open)
 		return;
@@ -285,85 +273,39 @@ static void read_log_error(struct job *j, const char *name, char *text, size_t s
 	}
 }
 
-static void take_failure(struct job *j, const struct criu_answer *a)
+static void take_failure(struct job *j, const struct criu_answer *a, const struct failure *failure)
 {
 	char text[FAILURE_TEXT_MAX / 2] = "";
 
-	(void)snprintf(text, sizeof(text), "%s", a->text ? a->text : "");
-	if (j->q.policy->engine.backend == POLICY_BACKEND_CRIU)
-		read_log_error(j, j->q.kind == JOB_DUMP ? "dump.log" : "restore.log", text,
-			       sizeof(text));
-	/* The engine's sentence ends in the errno's text already; do not say it twice. */
-	if (j->failure.error == 0) {
-		(void)snprintf(j->failure.text, sizeof(j->failure.text), "%s", text);
-		j->failure.error = a->error < 0 ? a->error : -EIO;
-	}
+	if (a && j->q.policy->engine.backend == POLICY_BACKEND_CRIU)
+		read_log_error(j, j->q.kind == JOB_DUMP ? "dump.log" : "restore.log", text, sizeof(text));
+	(void)failure_take(&j->failure, failure->error, text[0] ? text : failure->text);
 }
 
-static void finish_engine(struct job *j, const struct criu_answer *answer)
+static bool on_engine_notify(void *userdata, const struct criu_answer *answer)
 {
-	if (answer && !answer->success)
-		take_failure(j, answer);
-	drop_engine(j);
+	struct job *j = userdata;
+
+	return j->q.kind == JOB_DUMP || job_restore_notified(j, answer);
+}
+
+static void on_engine_done(void *userdata, const struct criu_answer *answer, const struct failure *failure)
+{
+	struct job *j = userdata;
+
+	j->engine = NULL;
+	if (failure->error < 0)
+		take_failure(j, answer, failure);
 	j->engine_done(j, answer);
-}
-
-static int on_engine(sd_event_source *s, int fd, uint32_t revents, void *userdata)
-{
-	_cleanup_(criu_answer_done) struct criu_answer answer = CRIU_ANSWER_INIT;
-	struct job *j = userdata;
-	bool go_on;
-	int r;
-
-	r = criu_client_receive(j->client, &answer, &j->failure);
-	if (r == -EAGAIN)
-		return 0;
-	if (r < 0) {
-		finish_engine(j, NULL);
-		return 0;
-	}
-	if (answer.kind == CRIU_ANSWER_RESULT) {
-		finish_engine(j, &answer);
-		return 0;
-	}
-	go_on = j->q.kind == JOB_DUMP || job_restore_notified(j, &answer);
-	r = criu_client_answer_notify(j->client, go_on);
-	if (r < 0) {
-		(void)fail(&j->failure, r, "the engine cannot be answered");
-		finish_engine(j, NULL);
-	}
-	return 0;
-}
-
-static int on_engine_timeout(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	struct job *j = userdata;
-	char span[TIMESPAN_TEXT_MAX];
-
-	(void)fail(&j->failure, -ETIMEDOUT, "not done after %s, ended",
-		   timespan_format(j->q.policy->engine.timeout, span, sizeof(span)));
-	(void)sys_kill(criu_client_pid(j->client), SIGKILL); /* its socket closes: on_engine() */
-	return 0;
-}
-
-static int on_root_ended_timeout(sd_event_source *s, uint64_t usec, void *userdata)
-{
-	struct job *j = userdata;
-
-	(void)fail(&j->failure, -ESRCH, "task %d ended meanwhile", (int)j->q.root.pid);
-	(void)sys_kill(criu_client_pid(j->client), SIGKILL);
-	return 0;
 }
 
 void job_root_ended(struct job *j)
 {
 	/* A stock criu is never killed: it would leave the others stopped. */
-	if (!j->client || j->q.kind != JOB_DUMP || j->q.stop ||
+	if (!j->engine || j->q.kind != JOB_DUMP || j->q.stop ||
 	    j->q.policy->engine.backend == POLICY_BACKEND_CRIU)
 		return;
-	j->timer = sd_event_source_unref(j->timer);
-	if (sd_event_add_time_relative(j->c->event, &j->timer, CLOCK_MONOTONIC, ROOT_ENDED_USEC,
-				       10000, on_root_ended_timeout, j) < 0)
+	if (engine_run_limit(j->engine, ROOT_ENDED_WAIT, -ESRCH, "task %d ended meanwhile", (int)j->q.root.pid) < 0)
 		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->run.gen,
 		       "cannot arm a timer");
 }
@@ -372,8 +314,14 @@ int job_start_engine(struct job *j, struct criu_request *q,
 		     void (*done)(struct job *j, const struct criu_answer *answer))
 {
 	const struct policy *p = j->q.policy;
-	const char *engine = p->engine.backend == POLICY_BACKEND_CRIU ? j->c->criu : j->c->engine;
-	int r;
+	const struct engine_run_options options = {
+		.engine = p->engine.backend == POLICY_BACKEND_CRIU ? j->c->criu : j->c->engine,
+		.request = q,
+		.timeout = p->engine.timeout,
+		.notify = on_engine_notify,
+		.done = on_engine_done,
+		.userdata = j,
+	};
 
 	q->log_level = ENGINE_LOG_LEVEL;
 	q->new_session = true;
@@ -383,24 +331,5 @@ int job_start_engine(struct job *j, struct criu_request *q,
 	q->tcp_established = p->engine.tcp == POLICY_TCP_ESTABLISHED;
 	q->file_locks = true;
 	j->engine_done = done;
-
-	r = criu_client_start(engine, q, /* stderr_fd= */ -EBADF, &j->client, &j->failure);
-	if (r < 0)
-		return r;
-	r = reaper_reserve(j->c->reaper, criu_client_pid(j->client));
-	if (r < 0) {
-		j->client = criu_client_free(j->client);
-		return fail(&j->failure, r, "cannot watch '%s'", engine);
-	}
-	r = sd_event_add_io(j->c->event, &j->client_source, criu_client_fd(j->client), EPOLLIN,
-			    on_engine, j);
-	if (r >= 0 && p->engine.timeout != NSEC_INFINITY)
-		r = sd_event_add_time_relative(j->c->event, &j->timer, CLOCK_MONOTONIC,
-					       p->engine.timeout / NSEC_PER_USEC, 10000,
-					       on_engine_timeout, j);
-	if (r < 0) {
-		drop_engine(j);
-		return fail(&j->failure, r, "cannot watch '%s'", engine);
-	}
-	return 0;
+	return engine_run_start(j->c, &options, &j->failure, &j->engine);
 }

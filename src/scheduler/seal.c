@@ -12,6 +12,7 @@ enum {
 	STATS_MAX = 4096,
 	STATS_HEAD_MAGIC = 0x55105940,
 	STATS_MAGIC = 0x57093306,
+	END_MSEC = 1000,
 };
 
 struct seal {
@@ -29,7 +30,9 @@ struct seal *seal_free(struct seal *s)
 	if (s->pid > 0) {
 		reaper_unwatch(s->c->reaper, s->pid);
 		(void)sys_kill(s->pid, SIGKILL);
-		(void)SYS_CALL(waitpid(s->pid, NULL, 0));
+		/* One that sleeps in the kernel is not waited for: the reaper gets it when it ends. */
+		(void)sys_child_ends(s->pid, END_MSEC);
+		(void)SYS_CALL(waitpid(s->pid, NULL, WNOHANG));
 	}
 	close_fd(s->fd);
 	free(s);
@@ -95,7 +98,6 @@ static _noreturn_ void child_main(int dir_fd, int report_fd, work_fn *work, cons
 
 	if (work(DIR_FD, g, &result.failure) < 0 && result.failure.error == 0)
 		(void)fail(&result.failure, -EIO, "generation %" PRId64 ": the work on its files failed", g->gen);
-	result.failure.scope = NULL;
 	if (work == generations_seal)
 		result.frozen_usec = read_frozen(DIR_FD);
 	_exit(sys_write_full(REPORT_FD, &result, sizeof(result)) < 0);
