@@ -48,6 +48,7 @@ static const CriuReqType request_types[] = {
 	[CRIU_REQUEST_RESTORE] = CRIU_REQ_TYPE__RESTORE,
 	[CRIU_REQUEST_MERGE] = CRIU_REQ_TYPE__SNAPMGR_MERGE,
 	[CRIU_REQUEST_VERIFY] = CRIU_REQ_TYPE__SNAPMGR_VERIFY,
+	[CRIU_REQUEST_PREFLIGHT] = CRIU_REQ_TYPE__SNAPMGR_PREFLIGHT,
 };
 
 /* Children of the spawn: descriptors numbered out of each other's way. */
@@ -248,6 +249,9 @@ static void fill_values(CriuOpts *o, const struct criu_request *q)
 	o->freeze_cgroup = borrow(q->freeze_cgroup);
 	o->n_external = q->n_external;
 	o->external = (char **)(uintptr_t)q->external;
+	_Static_assert(sizeof(pid_t) == sizeof(int32_t), "pids as the message has them");
+	o->n_snapmgr_free_pids = q->n_free_pids;
+	o->snapmgr_free_pids = (int32_t *)(uintptr_t)q->free_pids;
 }
 
 static int send_message(int fd, const CriuReq *req)
@@ -269,7 +273,7 @@ static int send_message(int fd, const CriuReq *req)
 static bool needs_images(enum criu_request_type type)
 {
 	return type == CRIU_REQUEST_DUMP || type == CRIU_REQUEST_RESTORE || type == CRIU_REQUEST_MERGE ||
-	       type == CRIU_REQUEST_VERIFY;
+	       type == CRIU_REQUEST_VERIFY || type == CRIU_REQUEST_PREFLIGHT;
 }
 
 static int send_request(int fd, const struct criu_request *q)
@@ -378,6 +382,12 @@ void criu_answer_done(struct criu_answer *answer)
 	free(answer->stats.snapshot);
 	free(answer->stats.full_reason);
 	free(answer->stats.fallback);
+	for (size_t i = 0; i < answer->n_obstacles; i++) {
+		free(answer->obstacles[i].code);
+		free(answer->obstacles[i].object);
+		free(answer->obstacles[i].sentence);
+	}
+	free(answer->obstacles);
 	close_fd(answer->fd);
 	*answer = (struct criu_answer)CRIU_ANSWER_INIT;
 }
@@ -445,6 +455,27 @@ static int take_stats(const SnapmgrStats *s, struct criu_answer *a)
 	return r < 0 ? r : copy_text(s->fallback, &a->stats.fallback);
 }
 
+static int take_obstacles(const CriuResp *resp, struct criu_answer *a)
+{
+	if (resp->n_snapmgr_obstacles == 0)
+		return 0;
+	a->obstacles = calloc(resp->n_snapmgr_obstacles, sizeof(*a->obstacles));
+	if (!a->obstacles)
+		return -ENOMEM;
+	for (size_t i = 0; i < resp->n_snapmgr_obstacles; i++) {
+		const SnapmgrObstacle *from = resp->snapmgr_obstacles[i];
+		struct criu_obstacle *to = &a->obstacles[a->n_obstacles++];
+
+		to->code = strdup(from->code);
+		to->object = strndup((const char *)from->object.data, from->object.len);
+		to->sentence = strndup((const char *)from->sentence.data, from->sentence.len);
+		if (!to->code || !to->object || !to->sentence)
+			return -ENOMEM;
+	}
+	a->n_obstacles_left_out = resp->snapmgr_obstacles_left_out;
+	return 0;
+}
+
 static int take_result(const CriuResp *resp, struct criu_answer *a)
 {
 	const char *text = NULL;
@@ -475,6 +506,9 @@ static int take_result(const CriuResp *resp, struct criu_answer *a)
 		if (r < 0)
 			return r;
 	}
+	r = take_obstacles(resp, a);
+	if (r < 0)
+		return r;
 	if (resp->features) {
 		a->features.mem_track = resp->features->mem_track;
 		a->features.lazy_pages = resp->features->lazy_pages;

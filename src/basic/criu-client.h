@@ -42,6 +42,7 @@ enum criu_request_type {
 	CRIU_REQUEST_RESTORE,
 	CRIU_REQUEST_MERGE,  /* our engine only, like the next */
 	CRIU_REQUEST_VERIFY,
+	CRIU_REQUEST_PREFLIGHT, /* would the set be restored, with this request, here and now? */
 };
 
 /* How memory is taken from a tree that runs on: our engine's own, not CRIU's. */
@@ -73,7 +74,7 @@ struct criu_features {
 struct criu_request {
 	enum criu_request_type type;
 
-	int images_dir_fd;	  /* DUMP, RESTORE, MERGE, VERIFY: required */
+	int images_dir_fd;	  /* DUMP, RESTORE, MERGE, VERIFY, PREFLIGHT: required */
 	int work_dir_fd;	  /* log, statistics; -EBADF: the image directory (MERGE, VERIFY: no log) */
 	int into_dir_fd;	  /* MERGE: required; an empty directory beside the set */
 	int log_level;		  /* 1 errors ... 4 debug; 0: the engine's default */
@@ -110,6 +111,9 @@ struct criu_request {
 	size_t n_external;
 	const struct criu_inherit_fd *inherit_fds;
 	size_t n_inherit_fds;
+
+	const pid_t *free_pids; /* PREFLIGHT: these, and all below them, will have ended by then */
+	size_t n_free_pids;
 
 	struct criu_features features; /* FEATURE_CHECK: those asked for */
 };
@@ -148,6 +152,13 @@ struct criu_stats {
 	char *fallback;		 /* why memory was not taken as asked for */
 };
 
+/* What stands in the way of a restore. Texts belong to the answer. */
+struct criu_obstacle {
+	char *code;	/* "file", "pid", "port", ...: engine.h has the list */
+	char *object;	/* the path, the pid, the address */
+	char *sentence; /* names the object too */
+};
+
 /* One packet from the engine. Owns its strings and fd: criu_answer_done(). */
 struct criu_answer {
 	enum criu_answer_kind kind;
@@ -165,6 +176,9 @@ struct criu_answer {
 	struct criu_stats stats;
 	struct criu_features features; /* FEATURE_CHECK */
 	int version[3];		       /* VERSION: major, minor, sublevel */
+	struct criu_obstacle *obstacles; /* PREFLIGHT: all of them; none: it would be restored */
+	size_t n_obstacles;
+	unsigned n_obstacles_left_out; /* more than fit an answer */
 
 	/* both: root task of a restore, as the engine sees it; 0 where there is none */
 	pid_t pid;

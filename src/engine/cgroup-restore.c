@@ -13,6 +13,7 @@
 
 #include "basic/sys.h"
 #include "engine/cgroup.h"
+#include "engine/preflight.h"
 
 #include "cgroup.pb-c.h"
 
@@ -595,6 +596,84 @@ static int enter_namespace(struct restore *rs)
 		return fail(rs->failure, fd, "cannot open its cgroup namespace");
 	for (size_t i = 1; r == 0 && i < rs->n_tasks; i++)
 		r = rs->tasks[i]->zombie ? 0 : join_namespace(rs, rs->tasks[i], fd);
+	return r;
+}
+
+/* ---- preflight ---- */
+
+static int note_place(struct restore *rs, const struct hierarchy *h, const char *path, const char *what)
+{
+	return preflight_add(rs, OBSTACLE_CGROUP, path, "cgroup '%s' of hierarchy '%s' %s", path, h->name, what);
+}
+
+static int look_at_place(struct restore *rs, struct hierarchy *h, const char *path)
+{
+	_cleanup_close_ int dir = -EBADF;
+	int r = hierarchy_fd(rs, h);
+
+	if (r < 0)
+		return preflight_add_failure(rs, OBSTACLE_CGROUP, path, r);
+	if (h->fd < 0)
+		return note_place(rs, h, path, "cannot be reached");
+	dir = sys_openat(h->fd, relative(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (dir == -ENOENT)
+		return makes_dirs(rs) ? 0 : note_place(rs, h, path, "is not there");
+	if (dir < 0)
+		return note_place(rs, h, path, strerror(-dir));
+	return is_frozen(dir) ? note_place(rs, h, path, "is frozen") : 0;
+}
+
+/* Strict: none of those that it would make may be there. */
+static int look_for_others(struct restore *rs, struct hierarchy *h)
+{
+	struct stat st;
+	int r = hierarchy_fd(rs, h);
+
+	for (size_t i = 0; r == 0 && h->fd >= 0 && i < h->entry->n_dirs; i++) {
+		const CgroupDirEntry *e = h->entry->dirs[i];
+		const char *path = arena_printf(&rs->arena, "/%s", e->dir_name);
+
+		path = path ? path_here(rs, h, path) : NULL;
+		if (!path)
+			return fail(rs->failure, -ENOMEM, "no memory for cgroups");
+		if (e->n_properties > 0 && strcmp(relative(path), ".") != 0 &&
+		    sys_fstatat(h->fd, relative(path), &st, AT_SYMLINK_NOFOLLOW) == 0)
+			r = note_place(rs, h, path, "is there already");
+	}
+	return r;
+}
+
+static int look_at_set(struct restore *rs, uint32_t id)
+{
+	const CgSetEntry *set = id ? find_set(rs, id) : NULL;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && set && i < set->n_ctls; i++) {
+		struct hierarchy *h = find_hierarchy(rs, set->ctls[i]->name);
+		const char *path = path_here(rs, h, set->ctls[i]->path);
+
+		if (!path)
+			return fail(rs->failure, -ENOMEM, "no memory for cgroups");
+		if (!h->own || strcmp(h->own, path) != 0)
+			r = look_at_place(rs, h, path);
+	}
+	return r;
+}
+
+/* In soft mode nothing is an obstacle: a tree that cannot go back stays where the restorer is. */
+int cgroup_restore_preflight(struct restore *rs)
+{
+	struct cgroup_restore *cg = rs->cgroups;
+	int r = 0;
+
+	if (!cg || rs->options->manage_cgroups == MANAGE_CGROUPS_SOFT)
+		return 0;
+	for (size_t i = 0; r == 0 && i < rs->n_tasks; i++) {
+		for (size_t k = 0; r == 0 && k < rs->tasks[i]->n_threads; k++)
+			r = look_at_set(rs, set_of(rs, rs->tasks[i]->threads[k].core));
+	}
+	for (size_t i = 0; r == 0 && rs->options->manage_cgroups == MANAGE_CGROUPS_STRICT && i < cg->n_hierarchies; i++)
+		r = look_for_others(rs, &cg->hierarchies[i]);
 	return r;
 }
 

@@ -34,6 +34,8 @@ int cgroup_dump_write(struct dump *d) _must_check_;
 
 /* Reads and checks; makes nothing. */
 int cgroup_restore_load(struct restore *rs) _must_check_;
+/* Are the cgroups there that it needs, and is none in its way? Adds obstacles (preflight.h). */
+int cgroup_restore_preflight(struct restore *rs) _must_check_;
 /* Makes the directories, before any file is opened. */
 int cgroup_restore_make(struct restore *rs) _must_check_;
 /* Moves the tasks, before they take any memory. */

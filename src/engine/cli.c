@@ -204,6 +204,25 @@ static int run_verify(struct command *c)
 	return 0;
 }
 
+/* Lines of "CODE  SENTENCE"; status 1 where there is any. */
+static int run_preflight(struct command *c)
+{
+	_cleanup_(obstacles_done) struct obstacles found = {};
+	int r = open_face(c);
+
+	if (r == 0)
+		r = engine_preflight(&c->options.engine, &c->face.context, &found, &c->failure);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < found.n; i++)
+		(void)printf("%-8s %s\n", obstacle_code_to_string(found.items[i].code), found.items[i].sentence);
+	if (found.n_left_out > 0)
+		(void)printf("%zu more are not shown\n", found.n_left_out);
+	if (found.n == 0)
+		(void)puts("Nothing stands in the way.");
+	return found.n > 0;
+}
+
 static int run_cpuinfo_dump(struct command *c)
 {
 	int r = open_face(c);
@@ -236,6 +255,8 @@ static const struct action actions[] = {
 	  "-D DIR --into DIR  write a set again without its parent" },
 	{ "verify", NULL, ACTION_VERIFY, run_verify,
 	  "-D DIR           is the set whole, with all that it continues?" },
+	{ "preflight", NULL, ACTION_PREFLIGHT, run_preflight,
+	  "[OPTIONS]     would it be restored, here and now? Prints all that stands in the way" },
 	{ "dedup", NULL, ACTION_DEDUP, run_dedup,
 	  "-D DIR            punch what the set has anew out of the sets that it continues" },
 	{ "swrk", NULL, ACTION_SWRK, NULL,

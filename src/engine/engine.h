@@ -111,10 +111,15 @@ struct engine_options {
 	struct inherit_fd *inherit_fds;
 	size_t n_inherit_fds;
 	struct strv exec_cmd;
+
+	/* Preflight; ours, not CRIU's. */
+	pid_t *free_pids; /* these, and all below them, will have ended by then */
+	size_t n_free_pids;
 };
 
 void engine_options_init(struct engine_options *o);
 void engine_options_done(struct engine_options *o);
+int engine_options_add_free_pid(struct engine_options *o, pid_t pid, struct failure *f) _must_check_;
 int strv_push(struct strv *v, const char *text); /* copies; 0 or -ENOMEM */
 /* The same with fail(). */
 int strv_add(struct strv *v, const char *text, struct failure *f) _must_check_;
@@ -218,6 +223,52 @@ int engine_merge(const struct engine_options *options, const struct engine_conte
  */
 int engine_verify(const struct engine_options *options, const struct engine_context *context,
 		  struct engine_stats *stats, struct failure *failure) _must_check_;
+
+/* What stands in the way of a restore. The names are stable: they are in the catalog, and scripts read them. */
+enum obstacle_code {
+	OBSTACLE_IMAGE,	   /* the set itself: damaged, or not whole */
+	OBSTACLE_FILE,	   /* a file that is missing, or is not as it was */
+	OBSTACLE_PID,	   /* a process id that somebody else has */
+	OBSTACLE_PORT,	   /* an address or a name that another socket has */
+	OBSTACLE_PEER,	   /* the other side of a connection */
+	OBSTACLE_TERMINAL,
+	OBSTACLE_CGROUP,
+	OBSTACLE_CPU,
+	OBSTACLE_KERNEL,   /* this kernel, or this version of the engine, cannot do it */
+	OBSTACLE_UID,	   /* users and power: it cannot be done as this user */
+};
+
+struct obstacle {
+	enum obstacle_code code;
+	char *object;	/* a path, a pid, an address...; never NULL */
+	char *sentence; /* names the object too */
+};
+
+/* Obstacles, owned. Beyond a size that fits one message they are only counted. */
+struct obstacles {
+	struct obstacle *items;
+	size_t n;
+	size_t n_left_out;
+	size_t bytes;
+};
+
+const char *obstacle_code_to_string(enum obstacle_code code);
+/* Copies. The same one twice is there once. 0 or -ENOMEM. */
+int obstacles_add(struct obstacles *list, enum obstacle_code code, const char *object, const char *sentence) _must_check_;
+void obstacles_done(struct obstacles *list);
+
+/*
+ * engine_preflight() - would the set in options->images_dir_fd be restored, here and now?
+ * @ret:	everything that stands in the way, empty where nothing does; the caller calls obstacles_done()
+ *
+ * Runs the checks of all loaders, then looks at what the restore would need: files, ports, pids, cgroups, processor, kernel.
+ * Options are those of the restore, and options->free_pids. Changes nothing, opens no file of the tree (O_PATH alone), and
+ * touches no process. Pages are engine_verify()'s.
+ *
+ * Return: 0 when the question could be answered, whatever the answer is.
+ */
+int engine_preflight(const struct engine_options *options, const struct engine_context *context,
+		     struct obstacles *ret, struct failure *failure) _must_check_;
 
 /*
  * engine_dedup() - punch the pages that the set in options->images_dir_fd has anew out of the sets that it continues

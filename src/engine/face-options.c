@@ -398,11 +398,20 @@ static int take_all(struct face_options *o, const char *value, struct failure *f
 	return 0;
 }
 
+static int take_free_pid(struct face_options *o, const char *value, struct failure *f)
+{
+	int32_t pid;
+	int r = parse_i32(value, 10, &pid);
+
+	return r < 0 ? bad_value(f, r, "free-pid", value) : engine_options_add_free_pid(&o->engine, pid, f);
+}
+
 #define FACE(field)   offsetof(struct face_options, field)
 #define ENGINE(field) offsetof(struct face_options, engine.field)
 #define ANY	      ~0u
 #define DUMPS	      (ACTION_DUMP | ACTION_PRE_DUMP)
-#define BOTH	      (ACTION_DUMP | ACTION_RESTORE)
+#define RESTORES      (ACTION_RESTORE | ACTION_PREFLIGHT)
+#define BOTH	      (ACTION_DUMP | RESTORES)
 #define TREES	      (DUMPS | ACTION_RESTORE)
 #define SERVERS	      (ACTION_PAGE_SERVER | ACTION_LAZY_PAGES | ACTION_SERVICE)
 
@@ -525,14 +534,16 @@ static const struct option_row rows[] = {
 		   "return once the tree runs"),
 	SWITCH_ROW("restore-sibling", 'S', true, ACTION_RESTORE, ENGINE(restore_sibling),
 		   "the tree becomes a child of the caller; with -d"),
-	SWITCH_ROW("new-pid-namespace", 0, true, ACTION_RESTORE, ENGINE(new_pid_ns),
+	SWITCH_ROW("new-pid-namespace", 0, true, RESTORES, ENGINE(new_pid_ns),
 		   "in a PID namespace of its own, where the pids are free"),
 	SWITCH_ROW("exec-cmd", 0, false, ACTION_RESTORE, FACE(exec_cmd_wanted),
 		   "-- CMD ARGS  run this as the parent of the tree"),
-	TAKE_ROW("inherit-fd", 0, NEEDS_VALUE, ACTION_RESTORE, take_inherit_fd,
+	TAKE_ROW("inherit-fd", 0, NEEDS_VALUE, RESTORES, take_inherit_fd,
 		 "fd[N]:RES  open descriptor N stands for the resource; may repeat"),
-	SWITCH_ROW("skip-file-rwx-check", 0, true, ACTION_RESTORE, ENGINE(skip_file_rwx_check),
+	SWITCH_ROW("skip-file-rwx-check", 0, true, RESTORES, ENGINE(skip_file_rwx_check),
 		   "ignore permission bits of opened files"),
+	TAKE_ROW("free-pid", 0, NEEDS_VALUE, ACTION_PREFLIGHT, take_free_pid,
+		 "PID  this process, and all below it, will have ended by then; may repeat"),
 
 	/* Check. */
 	TEXTS_ROW("feature", 0, ACTION_CHECK, FACE(features),

@@ -28,8 +28,9 @@ enum face_action {
 	ACTION_DEDUP = 1 << 10,
 	ACTION_MERGE = 1 << 11,
 	ACTION_VERIFY = 1 << 12,
+	ACTION_PREFLIGHT = 1 << 13,
 
-	ACTIONS_ON_SETS = ACTION_MERGE | ACTION_VERIFY, /* they leave no log in it */
+	ACTIONS_ON_SETS = ACTION_MERGE | ACTION_VERIFY | ACTION_PREFLIGHT, /* they leave no log in it */
 };
 
 /* Bits of --cpu-cap, as in criu_opts.cpu_cap. */

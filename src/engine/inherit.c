@@ -24,6 +24,17 @@ int restore_inherited(struct restore *rs, const char *key)
 	return -ENOENT;
 }
 
+bool restore_brings(const struct restore *rs, const char *key)
+{
+	const struct engine_options *o = rs->options;
+
+	for (size_t i = 0; i < o->n_inherit_fds; i++) {
+		if (strcmp(o->inherit_fds[i].key, key) == 0)
+			return true;
+	}
+	return false;
+}
+
 void restore_note_not_inherited(const struct restore *rs)
 {
 	const struct engine_options *o = rs->options;

@@ -65,7 +65,22 @@ void engine_options_done(struct engine_options *o)
 	for (size_t i = 0; i < o->n_inherit_fds; i++)
 		free(o->inherit_fds[i].key);
 	free(o->inherit_fds);
+	free(o->free_pids);
 	engine_options_init(o);
+}
+
+int engine_options_add_free_pid(struct engine_options *o, pid_t pid, struct failure *f)
+{
+	pid_t *bigger;
+
+	if (pid <= 0)
+		return fail(f, -EINVAL, "pid %d is none", pid);
+	bigger = reallocarray(o->free_pids, o->n_free_pids + 1, sizeof(*bigger));
+	if (!bigger)
+		return fail(f, -ENOMEM, "no memory for an option");
+	o->free_pids = bigger;
+	o->free_pids[o->n_free_pids++] = pid;
+	return 0;
 }
 
 int strv_push(struct strv *v, const char *text)

@@ -31,6 +31,7 @@ struct files_restore;
 struct lazy_state;
 struct lazy_task;
 struct memfd_restore;
+struct preflight;
 struct share_state;
 struct shmem_restore;
 struct sysv_restore;
@@ -91,6 +92,7 @@ struct restore {
 	struct shmem_restore *shmem; /* shmem.c */
 	struct share_state *share;   /* memory/share.c */
 	struct lazy_state *lazy;     /* memory/lazy.c */
+	struct preflight *preflight; /* preflight.h: nothing is made, obstacles are collected; NULL: a restore */
 	struct cgroup_restore *cgroups; /* cgroup-restore.c; NULL: none to restore */
 	struct memfd_restore *memfd; /* of the kinds of these names: */
 	struct sysv_restore *sysv;
@@ -120,6 +122,8 @@ struct restore {
  * Return: the descriptor, -ENOENT without fail() when there is none for it, or another -errno.
  */
 int restore_inherited(struct restore *rs, const char *key) _must_check_;
+/* Will there be one for @key? */
+bool restore_brings(const struct restore *rs, const char *key);
 /* Logs those that nothing asked for. */
 void restore_note_not_inherited(const struct restore *rs);
 

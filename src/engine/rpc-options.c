@@ -189,6 +189,12 @@ static int fill_numbers(struct face_options *o, const CriuOpts *msg, struct fail
 			return fail(f, -ERANGE, "snapmgr_pre_dumps of %u", msg->snapmgr_pre_dumps);
 		e->pre_dumps = msg->snapmgr_pre_dumps;
 	}
+	for (size_t i = 0; i < msg->n_snapmgr_free_pids; i++) {
+		int r = engine_options_add_free_pid(e, msg->snapmgr_free_pids[i], f);
+
+		if (r < 0)
+			return r;
+	}
 	if (msg->has_snapmgr_max_frozen_usec)
 		e->max_frozen_usec = msg->snapmgr_max_frozen_usec;
 	if (msg->has_ghost_limit)

@@ -41,6 +41,7 @@ struct rpc {
 	CriuDumpResp dump;
 	CriuRestoreResp restore;
 	SnapmgrStats stats;
+	struct obstacles obstacles;
 };
 
 struct request_row {
@@ -347,6 +348,49 @@ static int serve_verify(struct rpc *rpc)
 	return r;
 }
 
+/* The response borrows what rpc->obstacles owns. */
+static int put_obstacles(struct rpc *rpc)
+{
+	const struct obstacles *from = &rpc->obstacles;
+	CriuResp *resp = &rpc->resp;
+
+	resp->snapmgr_obstacles = calloc(from->n + 1, sizeof(*resp->snapmgr_obstacles));
+	if (!resp->snapmgr_obstacles)
+		return fail(&rpc->failure, -ENOMEM, "no memory for an answer");
+	for (size_t i = 0; i < from->n; i++) {
+		const struct obstacle *o = &from->items[i];
+		SnapmgrObstacle *to = malloc(sizeof(*to));
+
+		if (!to)
+			return fail(&rpc->failure, -ENOMEM, "no memory for an answer");
+		snapmgr_obstacle__init(to);
+		to->code = (char *)(uintptr_t)obstacle_code_to_string(o->code);
+		to->object = (ProtobufCBinaryData){ strlen(o->object), (uint8_t *)o->object };
+		to->sentence = (ProtobufCBinaryData){ strlen(o->sentence), (uint8_t *)o->sentence };
+		resp->snapmgr_obstacles[resp->n_snapmgr_obstacles++] = to;
+	}
+	resp->has_snapmgr_obstacles_left_out = from->n_left_out > 0;
+	resp->snapmgr_obstacles_left_out = from->n_left_out;
+	return 0;
+}
+
+static void free_obstacles(struct rpc *rpc)
+{
+	for (size_t i = 0; i < rpc->resp.n_snapmgr_obstacles; i++)
+		free(rpc->resp.snapmgr_obstacles[i]);
+	free(rpc->resp.snapmgr_obstacles);
+	obstacles_done(&rpc->obstacles);
+}
+
+static int serve_preflight(struct rpc *rpc)
+{
+	int r = open_face(rpc, ACTION_PREFLIGHT);
+
+	if (r == 0)
+		r = engine_preflight(&rpc->options.engine, &rpc->face.context, &rpc->obstacles, &rpc->failure);
+	return r < 0 ? r : put_obstacles(rpc);
+}
+
 static int serve_out_of_order(struct rpc *rpc)
 {
 	return fail(&rpc->failure, -EINVAL, "a pre-dump is followed by PRE_DUMP or DUMP only");
@@ -371,6 +415,7 @@ static const struct request_row rows[] = {
 	{ CRIU_REQ_TYPE__VERSION, "VERSION", true, serve_version },
 	{ CRIU_REQ_TYPE__WAIT_PID, "WAIT_PID", false, NULL },
 	{ CRIU_REQ_TYPE__SNAPMGR_VERIFY, "SNAPMGR_VERIFY", false, serve_verify },
+	{ CRIU_REQ_TYPE__SNAPMGR_PREFLIGHT, "SNAPMGR_PREFLIGHT", false, serve_preflight },
 	{ CRIU_REQ_TYPE__SNAPMGR_MERGE, "SNAPMGR_MERGE", false, serve_merge },
 };
 
@@ -431,6 +476,7 @@ static int serve_request(int fd, pid_t peer, const CriuReq *req, const struct re
 	if (r == 0 && row->type == CRIU_REQ_TYPE__RESTORE && rpc.options.engine.exec_cmd.n > 0)
 		r = exec_command(&rpc);
 
+	free_obstacles(&rpc);
 	face_close(&rpc.face);
 	face_options_done(&rpc.options);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -40,6 +40,28 @@ static CriuReq *receive_req(int fd)
 	return n <= 0 ? NULL : criu_req__unpack(NULL, n, buf);
 }
 
+/* One obstacle for each pid that it was told. */
+static int answer_preflight(int fd, const CriuReq *req)
+{
+	SnapmgrObstacle items[4], *list[4];
+	CriuResp resp = CRIU_RESP__INIT;
+	char code[] = "pid", sentence[] = "it is taken", objects[4][16];
+
+	for (size_t i = 0; i < req->opts->n_snapmgr_free_pids && i < 4; i++) {
+		(void)snprintf(objects[i], sizeof(objects[i]), "%d", req->opts->snapmgr_free_pids[i]);
+		snapmgr_obstacle__init(&items[i]);
+		items[i].code = code;
+		items[i].object = (ProtobufCBinaryData){ strlen(objects[i]), (uint8_t *)objects[i] };
+		items[i].sentence = (ProtobufCBinaryData){ strlen(sentence), (uint8_t *)sentence };
+		list[resp.n_snapmgr_obstacles++] = &items[i];
+	}
+	resp.type = req->type;
+	resp.success = true;
+	resp.snapmgr_obstacles = list;
+	send_resp(fd, &resp);
+	return 0;
+}
+
 /* Answers with an error that says what arrived, after one notification. */
 static int fake_engine(int fd, const char *role)
 {
@@ -59,6 +81,8 @@ static int fake_engine(int fd, const char *role)
 		return 0;
 	}
 
+	if (strcmp(role, "preflights") == 0)
+		return answer_preflight(fd, req);
 	notify.script = script;
 	resp.type = CRIU_REQ_TYPE__NOTIFY;
 	resp.success = true;
@@ -119,6 +143,28 @@ static void carries_request_notification_and_answer(void **state)
 	close(q.images_dir_fd);
 }
 
+static void brings_the_obstacles_of_a_preflight(void **state)
+{
+	_cleanup_(criu_answer_done) struct criu_answer a = CRIU_ANSWER_INIT;
+	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_PREFLIGHT);
+	static const pid_t pids[] = { 4711, 4712 };
+	struct failure failure = {};
+
+	(void)state;
+	assert_int_equal(run_fake("preflights", &q, &a, &failure), -EINVAL); /* without a directory */
+	failure_clear(&failure);
+	q.images_dir_fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	q.free_pids = pids;
+	q.n_free_pids = 2;
+	assert_int_equal(run_fake("preflights", &q, &a, &failure), 0);
+	assert_true(a.success);
+	assert_int_equal(a.n_obstacles, 2);
+	assert_string_equal(a.obstacles[1].code, "pid");
+	assert_string_equal(a.obstacles[1].object, "4712");
+	assert_string_equal(a.obstacles[1].sentence, "it is taken");
+	close(q.images_dir_fd);
+}
+
 static void tells_that_the_engine_died(void **state)
 {
 	struct criu_answer a = CRIU_ANSWER_INIT;
@@ -171,6 +217,7 @@ int main(int argc, char *argv[])
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(carries_request_notification_and_answer),
+		cmocka_unit_test(brings_the_obstacles_of_a_preflight),
 		cmocka_unit_test(tells_that_the_engine_died),
 		cmocka_unit_test(refuses_what_is_no_answer),
 		cmocka_unit_test(names_an_engine_that_is_not_there),

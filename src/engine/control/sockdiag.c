@@ -16,7 +16,7 @@
 
 #include "basic/netlink.h"
 
-enum { UNIX_SHOW = UDIAG_SHOW_NAME | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN };
+enum { UNIX_SHOW = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN };
 
 /* Attributes behind a fixed head of @head bytes. */
 #define for_each_attr(at, left, payload, size, head)                                               \
@@ -66,6 +66,16 @@ static int unix_attr(struct unix_diag *u, const struct nlattr *at, struct arena 
 		memcpy(&len, data, sizeof(len));
 		u->rqueue = len.udiag_rqueue;
 		u->wqueue = len.udiag_wqueue;
+		return 0;
+	}
+	case UNIX_DIAG_VFS: {
+		struct unix_diag_vfs vfs;
+
+		if (size < sizeof(vfs))
+			return -EPROTO;
+		memcpy(&vfs, data, sizeof(vfs));
+		u->vfs_dev = vfs.udiag_vfs_dev;
+		u->vfs_ino = vfs.udiag_vfs_ino;
 		return 0;
 	}
 	case UNIX_DIAG_SHUTDOWN:
@@ -127,11 +137,11 @@ int sockdiag_unix_get(uint32_t ino, struct arena *a, struct unix_diag *ret)
 	return 0;
 }
 
-int sockdiag_unix_listeners(struct arena *a, struct unix_diag **ret, size_t *ret_n)
+static int unix_list(uint32_t states, struct arena *a, struct unix_diag **ret, size_t *ret_n)
 {
 	struct unix_diag_req req = {
 		.sdiag_family = AF_UNIX,
-		.udiag_states = 1 << TCP_LISTEN,
+		.udiag_states = states,
 		.udiag_show = UNIX_SHOW,
 	};
 	struct unix_list list = { .arena = a };
@@ -143,6 +153,16 @@ int sockdiag_unix_listeners(struct arena *a, struct unix_diag **ret, size_t *ret
 	*ret = list.items;
 	*ret_n = list.n;
 	return 0;
+}
+
+int sockdiag_unix_listeners(struct arena *a, struct unix_diag **ret, size_t *ret_n)
+{
+	return unix_list(1 << TCP_LISTEN, a, ret, ret_n);
+}
+
+int sockdiag_unix_list(struct arena *a, struct unix_diag **ret, size_t *ret_n)
+{
+	return unix_list(UINT32_MAX, a, ret, ret_n);
 }
 
 /* ---- inet ---- */
@@ -172,10 +192,18 @@ static int inet_row(void *userdata, const void *payload, size_t size)
 		.state = msg->idiag_state,
 		.rqueue = msg->idiag_rqueue,
 		.wqueue = msg->idiag_wqueue,
+		.port = ntohs(msg->id.idiag_sport),
 	};
-	for_each_attr(at, left, payload, size, sizeof(*msg))
-		if (nla_type(at) == INET_DIAG_SHUTDOWN && nla_len(at) >= 1)
+	_Static_assert(sizeof(i->address) == sizeof(msg->id.idiag_src), "an address");
+	memcpy(i->address, msg->id.idiag_src, sizeof(i->address));
+	for_each_attr(at, left, payload, size, sizeof(*msg)) {
+		if (nla_len(at) < 1)
+			continue;
+		if (nla_type(at) == INET_DIAG_SHUTDOWN)
 			i->shutdown = *(const uint8_t *)nla_data(at);
+		else if (nla_type(at) == INET_DIAG_SKV6ONLY)
+			i->only_v6 = *(const uint8_t *)nla_data(at);
+	}
 	return 0;
 }
 

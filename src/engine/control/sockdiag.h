@@ -25,6 +25,7 @@ struct unix_diag {
 	uint32_t rqueue, wqueue; /* of a listener: connections waiting, and how many may */
 	const char *name;
 	size_t name_size;
+	uint32_t vfs_dev, vfs_ino; /* of the file that it is bound to; 0: none. The device in the kernel's own encoding. */
 	const uint32_t *icons; /* of a listener: inodes of those who wait, 0 for one that is closed */
 	size_t n_icons;
 };
@@ -32,11 +33,16 @@ struct unix_diag {
 int sockdiag_unix_get(uint32_t ino, struct arena *a, struct unix_diag *ret) _must_check_;
 /* All unix sockets that listen. */
 int sockdiag_unix_listeners(struct arena *a, struct unix_diag **ret, size_t *ret_n) _must_check_;
+/* All unix sockets. */
+int sockdiag_unix_list(struct arena *a, struct unix_diag **ret, size_t *ret_n) _must_check_;
 
 struct inet_diag {
 	uint32_t ino;
 	uint8_t state, shutdown;
 	uint32_t rqueue, wqueue;
+	uint16_t port;	     /* local */
+	uint32_t address[4]; /* local; IPv4 has the first word */
+	bool only_v6;
 };
 int sockdiag_inet_list(int family, int protocol, struct arena *a, struct inet_diag **ret,
 		       size_t *ret_n) _must_check_;

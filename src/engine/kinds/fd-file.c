@@ -22,6 +22,7 @@
 #include "engine/guard.h"
 #include "engine/identity.h"
 #include "engine/kinds/kind.h"
+#include "engine/preflight.h"
 
 #include "ghost-file.pb-c.h"
 #include "remap-file-path.pb-c.h"
@@ -797,6 +798,89 @@ static uint32_t open_flags(const RegFileEntry *reg)
 	return (reg->flags & O_TMPFILE) == O_TMPFILE ? flags & ~(uint32_t)O_DIRECTORY : flags;
 }
 
+/* ---- preflight ---- */
+
+static int note_file(struct restore *rs, const char *path, int error)
+{
+	return preflight_add(rs, OBSTACLE_FILE, path, "'%s': %s", path, strerror(-error));
+}
+
+/* What a restore makes itself has to have a directory to be made in. */
+static int preflight_made(struct restore *rs, const char *path)
+{
+	char top[PATH_MAX];
+	struct stat st;
+	char *slash;
+
+	(void)snprintf(top, sizeof(top), "%s", path);
+	while ((slash = strrchr(top, '/')) && slash > top) {
+		*slash = '\0';
+		if (sys_fstatat(AT_FDCWD, top, &st, 0) == 0)
+			break;
+	}
+	if (slash > top && !S_ISDIR(st.st_mode))
+		return note_file(rs, top, -ENOTDIR);
+	if (SYS_CALL(faccessat(AT_FDCWD, slash > top ? top : "/", W_OK | X_OK, AT_EACCESS)) < 0)
+		return preflight_add(rs, OBSTACLE_FILE, path, "'%s', which was deleted, cannot be made again: '%s' cannot be written",
+				     path, slash > top ? top : "/");
+	return 0;
+}
+
+/* By O_PATH: nobody notices, and nothing waits. */
+static int preflight_path(struct restore *rs, const RegFileEntry *reg, uint32_t flags)
+{
+	bool writes = (flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH), reads = (flags & O_ACCMODE) != O_WRONLY && !(flags & O_PATH);
+	_cleanup_close_ int fd = -EBADF;
+	char path[64];
+	int r;
+
+	if (reg->name[0] != '/')
+		return preflight_add(rs, OBSTACLE_FILE, reg->name, "'%s' is not a path", reg->name);
+	fd = sys_open(reg->name, O_PATH | (flags & (O_NOFOLLOW | O_DIRECTORY)), 0);
+	if (fd < 0)
+		return note_file(rs, reg->name, fd);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = SYS_CALL(faccessat(AT_FDCWD, path, (reads ? R_OK : 0) | (writes ? W_OK : 0), AT_EACCESS));
+	if (r < 0)
+		return note_file(rs, reg->name, r);
+	r = compare_with_record(rs, reg, fd);
+	return r < 0 ? preflight_add_failure(rs, OBSTACLE_FILE, reg->name, r) : 0;
+}
+
+int fd_file_preflight(struct restore *rs, uint32_t id, uint32_t flags)
+{
+	struct file *file = files_find(rs, id);
+	const RegFileEntry *reg = file && !file->refused ? file->entry->reg : NULL;
+	const struct remap *m = find_remap(rs, id);
+	const char *other;
+	pid_t pid;
+
+	if (!reg)
+		return file && file->refused ? 0 : preflight_add(rs, OBSTACLE_IMAGE, "files.img", "file %u is not in the images", id);
+	if (m && m->type == REMAP_TYPE__GHOST)
+		return preflight_made(rs, reg->name);
+	if (m && m->type == REMAP_TYPE__LINKED) {
+		other = fd_file_path(rs, m->remap_id);
+		return other ? preflight_made(rs, reg->name) :
+			       preflight_add(rs, OBSTACLE_IMAGE, "remap-fpath.img", "the other name of '%s' is not in the images",
+					     reg->name);
+	}
+	pid = process_of(reg->name);
+	/* Files of processes that a restore makes come with them. */
+	if (pid && (is_of_a_dead_process(rs, reg) || restore_find_task(rs, pid)))
+		return 0;
+	return preflight_path(rs, reg, flags);
+}
+
+static int file_preflight(struct restore *rs, struct file *file)
+{
+	const RegFileEntry *reg = file->entry->reg;
+
+	if (reg->name[0] == '/' && restore_brings(rs, reg->name + 1))
+		return 0;
+	return fd_file_preflight(rs, file->id, open_flags(reg));
+}
+
 static int file_open(struct restore *rs, struct file *file)
 {
 	const RegFileEntry *reg = file->entry->reg;
@@ -841,6 +925,7 @@ const struct fd_kind fd_kind_file = {
 	.matches = file_matches,
 	.dump = file_dump,
 	.check = file_check,
+	.preflight = file_preflight,
 	.open = file_open,
 	.restore_finish = file_restore_finish,
 };

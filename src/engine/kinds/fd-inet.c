@@ -31,6 +31,7 @@
 #include "engine/kinds/kind.h"
 #include "engine/kinds/sk-multicast.h"
 #include "engine/kinds/sk-opts.h"
+#include "engine/kinds/sk-taken.h"
 
 #include "sk-inet.pb-c.h"
 
@@ -975,6 +976,7 @@ const struct fd_kind fd_kind_inet = {
 	.dump_ending = inet_dump_ending,
 	.dump_done = inet_dump_done,
 	.check = inet_check,
+	.preflight = inet_preflight,
 	.open = inet_open,
 	.link = inet_link,
 	.restore_finish = inet_restore_finish,

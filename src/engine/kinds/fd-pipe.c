@@ -360,6 +360,13 @@ static uint32_t fifo_flags(const struct restore *rs, const FifoEntry *e)
 	return files_find(rs, e->has_regf_id ? e->regf_id : e->id)->entry->reg->flags;
 }
 
+static int fifo_preflight(struct restore *rs, struct file *file)
+{
+	const FifoEntry *e = file->entry->fifo;
+
+	return fd_file_preflight(rs, e->has_regf_id ? e->regf_id : e->id, O_RDWR);
+}
+
 static int fifo_open(struct restore *rs, struct file *file)
 {
 	const FifoEntry *e = file->entry->fifo;
@@ -412,6 +419,7 @@ const struct fd_kind fd_kind_fifo = {
 	.matches = fifo_matches,
 	.dump = fifo_dump,
 	.check = fifo_check,
+	.preflight = fifo_preflight,
 	.open = fifo_open,
 	.restore_finish = fifo_restore_finish,
 };

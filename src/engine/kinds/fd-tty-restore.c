@@ -16,6 +16,7 @@
 #include "engine/kinds/in-task.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/pty-queue.h"
+#include "engine/preflight.h"
 
 #include "tty.pb-c.h"
 
@@ -382,6 +383,26 @@ static int open_device(struct restore *rs, const TtyFileEntry *record, const Tty
 	if ((uint32_t)st.st_rdev != info->rdev)
 		return fail(rs->failure, -ENODEV, "'%s' is another device now", path);
 	return TAKE_FD(fd);
+}
+
+/* A device must be the same; of pseudo terminals there is always another one. */
+int tty_preflight(struct restore *rs, struct file *file)
+{
+	const TtyInfoEntry *info = info_of(rs, file);
+	const char *path = tty_path(rs, file->entry->tty, NULL);
+	struct stat st;
+	int r;
+
+	if (info->type == TTY_TYPE__PTY || info->type == TTY_TYPE__CTTY || is_foreign(rs, info))
+		return 0;
+	if (!path)
+		return preflight_add(rs, OBSTACLE_IMAGE, "tty", "terminal %u has no path", info->id);
+	r = sys_fstatat(AT_FDCWD, path, &st, 0);
+	if (r < 0)
+		return preflight_add(rs, OBSTACLE_TERMINAL, path, "'%s': %s", path, strerror(-r));
+	if ((uint32_t)st.st_rdev != info->rdev)
+		return preflight_add(rs, OBSTACLE_TERMINAL, path, "'%s' is another device now", path);
+	return 0;
 }
 
 int tty_open_file(struct restore *rs, struct file *file)

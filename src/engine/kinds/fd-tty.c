@@ -473,6 +473,7 @@ const struct fd_kind fd_kind_tty = {
 	.dump = tty_dump,
 	.dump_finish = tty_dump_finish,
 	.check = tty_check,
+	.preflight = tty_preflight,
 	.open = tty_open_file,
 	.link = tty_link,
 	.restore_finish = tty_restore_finish,

@@ -24,6 +24,7 @@ int tty_make_controlling(struct restore *rs, struct rtask *leader) _must_check_;
 
 /* The hooks of the restore side. */
 int tty_check(struct restore *rs, struct file *file);
+int tty_preflight(struct restore *rs, struct file *file);
 int tty_open_file(struct restore *rs, struct file *file);
 int tty_link(struct restore *rs, struct file *file);
 int tty_restore_finish(struct restore *rs);

@@ -19,6 +19,7 @@
 #include "engine/control/sockdiag.h"
 #include "engine/kinds/sk-opts.h"
 #include "engine/kinds/sk-queue.h"
+#include "engine/kinds/sk-taken.h"
 
 static bool unix_matches(const struct fd_view *view)
 {
@@ -363,6 +364,7 @@ const struct fd_kind fd_kind_unix = {
 	.dump = unix_dump,
 	.dump_finish = unix_dump_finish,
 	.check = unix_check,
+	.preflight = unix_preflight,
 	.open = unix_open,
 	.link = unix_link,
 };

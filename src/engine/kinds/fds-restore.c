@@ -15,6 +15,8 @@
 #include "basic/sys.h"
 #include "engine/control/transport.h"
 #include "engine/kinds/kind.h"
+#include "engine/memory/vma.h"
+#include "engine/preflight.h"
 
 enum {
 	NUMBER_MAX = 1 << 20,
@@ -191,11 +193,27 @@ static int load_table(struct restore *rs, struct rtask *task)
 	FAILURE_SCOPE((rs)->failure, "file %u", (file)->id);                                       \
 	FAILURE_SCOPE_(scope_kind, (rs)->failure, "%s", (file)->kind->name)
 
+/* A preflight goes on: what is wrong with one record says nothing about the others. */
+static int note_refused(struct restore *rs, struct file *file, int error)
+{
+	bool socket = file->kind == &fd_kind_inet || file->kind == &fd_kind_unix;
+	enum obstacle_code code = error != -EOPNOTSUPP		  ? OBSTACLE_IMAGE :
+				  socket			  ? OBSTACLE_PEER :
+				  file->kind == &fd_kind_tty	  ? OBSTACLE_TERMINAL :
+								    OBSTACLE_KERNEL;
+	char object[32];
+
+	file->refused = true;
+	(void)snprintf(object, sizeof(object), "file %u", file->id);
+	return preflight_add_failure(rs, code, object, error);
+}
+
 static int check_record(struct restore *rs, struct file *file)
 {
 	FILE_SCOPES(rs, file);
+	int r = file->kind->check ? file->kind->check(rs, file) : 0;
 
-	return file->kind->check ? file->kind->check(rs, file) : 0;
+	return r < 0 && rs->preflight ? note_refused(rs, file, r) : r;
 }
 
 int files_load(struct restore *rs)
@@ -221,6 +239,50 @@ int files_load(struct restore *rs)
 			return r;
 	}
 	return 0;
+}
+
+/* ---- preflight ---- */
+
+/* What is in no table: programs, mappings, directories. */
+static int preflight_task(struct restore *rs, const struct rtask *task)
+{
+	const MmEntry *mm = task->mm;
+	int r;
+
+	FAILURE_SCOPE(rs->failure, "task %u", task->entry->pid);
+	r = fd_file_preflight(rs, mm->exe_file_id, O_RDONLY);
+	if (r == 0)
+		r = fd_file_preflight(rs, task->fs->cwd_id, O_RDONLY | O_DIRECTORY);
+	if (r == 0)
+		r = fd_file_preflight(rs, task->fs->root_id, O_RDONLY | O_DIRECTORY);
+	for (size_t i = 0; r == 0 && i < mm->n_vmas; i++) {
+		const VmaEntry *vma = mm->vmas[i];
+		const struct file *file = vma->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED) ? files_find(rs, vma->shmid) : NULL;
+		bool writes = (vma->status & VMA_FILE_SHARED) && (vma->prot & PROT_WRITE);
+
+		if (file && file->kind == &fd_kind_file)
+			r = fd_file_preflight(rs, vma->shmid, writes ? O_RDWR : O_RDONLY);
+	}
+	return r;
+}
+
+int files_preflight(struct restore *rs)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < rs->files->n; i++) {
+		struct file *file = rs->files->files[i];
+		FILE_SCOPES(rs, file);
+
+		if (file->kind->preflight && !file->refused && (file->n_users > 0 || file->needed))
+			r = file->kind->preflight(rs, file);
+	}
+	for (size_t i = 0; r == 0 && i < rs->n_tasks; i++) {
+		const struct rtask *task = rs->tasks[i];
+
+		r = task->zombie ? 0 : preflight_task(rs, task);
+	}
+	return r;
 }
 
 int files_apply_flags(struct restore *rs, int fd, uint32_t flags)

@@ -47,6 +47,7 @@ struct file {
 	int wide_fd;	/* the same file opened for writing too, when a mapping wants that; or -EBADF */
 	bool linked;
 	bool late;	/* opened only when the tasks have all others */
+	bool refused;	/* by check(), in a preflight */
 	bool needed; /* to be opened although no task has it: it travels in a queue. Set by check hooks. */
 	void *priv;	/* the kind's, in rs->arena */
 	struct file_user {
@@ -86,6 +87,12 @@ struct fd_kind {
 	 * says by name what cannot be. NULL: none.
 	 */
 	int (*check)(struct restore *rs, struct file *file);
+
+	/*
+	 * Is everything there that open() will need? Runs in a preflight (preflight.h) for every record that is used, after all
+	 * were checked: adds obstacles, changes nothing. NULL: there is always everything.
+	 */
+	int (*preflight)(struct restore *rs, struct file *file);
 
 	/*
 	 * Record -> a descriptor in file->fd (the driver's from then on). -EAGAIN without fail(): needs another file
@@ -191,6 +198,8 @@ enum files_phase {
 };
 int files_open_all(struct restore *rs, enum files_phase phase) _must_check_;
 enum files_phase files_phase(const struct restore *rs);
+/* Runs the preflight of every record that a task has, maps, or stands in. */
+int files_preflight(struct restore *rs) _must_check_;
 /* Puts a task's descriptors at their numbers; its table holds nothing but the transport afterwards and these. */
 int files_install(struct restore *rs, struct rtask *task) _must_check_;
 /* The same with the late ones, if there are any. */
@@ -206,6 +215,8 @@ int files_max_number(const struct restore *rs);
  * caller owns, or -errno.
  */
 int fd_file_open_id(struct restore *rs, uint32_t id, int flags);
+/* Would fd_file_open_id() give @id to somebody who reads and writes as @flags say? Adds obstacles. */
+int fd_file_preflight(struct restore *rs, uint32_t id, uint32_t flags) _must_check_;
 /* Ends what was there for the opening of files only. */
 void fd_file_restore_done(struct restore *rs);
 /* The path of REG record @id, or NULL. */
