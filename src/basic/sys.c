@@ -10,6 +10,8 @@
 #include <sys/file.h>
 #include <sys/ptrace.h>
 
+#include "basic/test-hook.h"
+
 enum {
 	FAULT_DEATH = -1, /* as error: SIGKILL to ourselves */
 };
@@ -29,7 +31,7 @@ void sys_fault_arm(unsigned long nth, int error)
 
 void sys_fault_arm_from_env(void)
 {
-	const char *text = getenv("SNAPMGR_FAULT");
+	const char *text = test_hook("SNAPMGR_FAULT");
 	char *end;
 	unsigned long nth;
 	int error = EIO;
@@ -333,15 +335,17 @@ int sys_readlinkat(int dir_fd, const char *path, char *buf, size_t size)
 
 int sys_read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size)
 {
+	_cleanup_close_ int fd = sys_openat(dir_fd, path, O_RDONLY, 0);
+
+	return fd < 0 ? fd : sys_read_to_end(fd, max, ret, ret_size);
+}
+
+int sys_read_to_end(int fd, size_t max, char **ret, size_t *ret_size)
+{
 	_cleanup_free_ char *text = NULL;
-	_cleanup_close_ int fd = -EBADF;
 	size_t used = 0, room = 0;
 
 	assert(ret);
-
-	fd = sys_openat(dir_fd, path, O_RDONLY, 0);
-	if (fd < 0)
-		return fd;
 
 	for (;;) {
 		ssize_t n;

@@ -31,7 +31,10 @@
  * The state behind this is the only mutable global of the project; production never arms it.
  */
 void sys_fault_arm(unsigned long nth, int error);
-/* Arms from $SNAPMGR_FAULT ("NTH", "NTH:ERRNO", or "NTH:KILL" for SIGKILL instead), for tests of whole programs. */
+/*
+ * Arms from $SNAPMGR_FAULT ("NTH", "NTH:ERRNO", or "NTH:KILL" for SIGKILL instead), for tests of whole programs; only in
+ * builds for tests (basic/test-hook.h).
+ */
 void sys_fault_arm_from_env(void);
 /* Disarms. Return: whether the fault was delivered. */
 bool sys_fault_disarm(void);
@@ -121,4 +124,6 @@ int sys_readlinkat(int dir_fd, const char *path, char *buf, size_t size);
  * @ret_size:	without the NUL; may be NULL
  */
 int sys_read_file_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size);
+/* The same of an open file, from where it stands. */
+int sys_read_to_end(int fd, size_t max, char **ret, size_t *ret_size);
 int sys_write_file_at(int dir_fd, const char *path, const char *text);

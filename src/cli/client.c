@@ -6,7 +6,21 @@
 #include <unistd.h>
 
 #include "basic/bus-names.h"
+#include "basic/sys.h"
 #include "cli/progress.h"
+
+/* Whoever answers is believed, and `run` executes what it says: -EPERM if that is neither root nor us. */
+static int check_server(sd_bus *bus)
+{
+	struct ucred cred;
+	socklen_t size = sizeof(cred);
+	int fd = sd_bus_get_fd(bus), r;
+
+	if (fd < 0)
+		return fd;
+	r = SYS_CALL(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size));
+	return r < 0 ? r : cred.uid == 0 || cred.uid == geteuid() ? 0 : -EPERM;
+}
 
 static int connect_private(const char *path, sd_bus **ret)
 {
@@ -41,6 +55,8 @@ static int connect_private(const char *path, sd_bus **ret)
 	if (r < 0)
 		return r;
 	r = sd_bus_start(bus);
+	if (r >= 0)
+		r = check_server(bus);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(bus);
@@ -71,6 +87,10 @@ int client_open(const struct cli *cli, struct client *ret)
 
 	r = connect_private(path, &ret->bus);
 	ret->private_socket = r >= 0;
+	if (r == -EPERM && given)
+		return cli_complain(
+			cli, EXIT_FAILED,
+			"the program that answers at %s runs neither as root nor as you", path);
 	if (r < 0 && given)
 		return cli_complain(cli, EXIT_FAILED, "no daemon at %s: %s", path, strerror(-r));
 	if (r < 0) {

@@ -10,6 +10,7 @@
 
 #include "basic/parse.h"
 #include "basic/sys.h"
+#include "basic/test-hook.h"
 #include "engine/check.h"
 #include "engine/cpuinfo.h"
 #include "engine/face.h"
@@ -287,8 +288,8 @@ static void print_usage(FILE *out, const char *program, bool with_options)
 static int print_version(void)
 {
 	/* The first line is what callers of a criu read. */
-	(void)printf("Version: %d.%d\nsnapmgr-engine %s\n", ENGINE_CRIU_MAJOR, ENGINE_CRIU_MINOR,
-		     SNAPMGR_VERSION);
+	(void)printf("Version: %d.%d\nsnapmgr-engine %s%s\n", ENGINE_CRIU_MAJOR, ENGINE_CRIU_MINOR,
+		     SNAPMGR_VERSION, test_hooks_are_built_in() ? " with test hooks" : "");
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "basic/place.h"
 #include "basic/sys.h"
 #include "engine/face.h"
 
@@ -115,46 +116,145 @@ int face_options_parse_config(struct face_options *o, const char *text, const ch
 	return 0;
 }
 
-int face_options_read_config(struct face_options *o, const char *path, bool may_miss,
-			     struct failure *f)
+/* ---- files ---- */
+
+static int make_absolute(const char *path, char ret[static PATH_MAX])
 {
-	_cleanup_free_ char *text = NULL;
-	size_t size;
+	char *cwd = path[0] == '/' ? NULL : getcwd(ret, PATH_MAX);
+	size_t n = cwd ? strlen(cwd) : 0;
+
+	if (path[0] != '/' && !cwd)
+		return -errno;
+	return snprintf(ret + n, PATH_MAX - n, "%s%s", cwd ? "/" : "", path) >= (int)(PATH_MAX - n)
+		       ? -ENAMETOOLONG
+		       : 0;
+}
+
+/* The file is looked at once; what is opened then is what was looked at. -EPERM: others can change found->weak. */
+static int open_guarded(const char *path, struct place_found *found)
+{
+	_cleanup_close_ int root_fd = sys_open("/", O_PATH | O_DIRECTORY, 0);
+	char absolute[PATH_MAX];
+	struct place at = { .root_fd = root_fd, .path = absolute };
 	int r;
 
-	r = sys_read_file_at(AT_FDCWD, path, CONFIG_BYTES_MAX, &text, &size);
-	if (may_miss && (r == -ENOENT || r == -ENOTDIR || r == -EACCES))
-		return -ENOENT; /* not there for us */
+	if (root_fd < 0)
+		return root_fd;
+	r = make_absolute(path, absolute);
 	if (r < 0)
-		return fail(f, r, "cannot read config file %s", path);
+		return r;
+	r = place_find(&at, /* flags= */ 0, geteuid(), found);
+	if (r < 0)
+		return r;
+	if (found->guarded &&
+	    ((found->st.st_uid != 0 && found->st.st_uid != geteuid()) ||
+	     (found->st.st_mode & (S_IWGRP | S_IWOTH)) || !S_ISREG(found->st.st_mode)))
+		(void)snprintf(found->weak, sizeof(found->weak), "%s", absolute);
+	return found->weak[0] ? -EPERM : place_open(found, O_RDONLY);
+}
+
+/* @weak: what others can change, where that is why the file is not read. */
+static int read_file(const char *path, unsigned flags, char **ret, size_t *ret_size,
+		     char weak[static PATH_MAX])
+{
+	_cleanup_(place_found_done) struct place_found found = PLACE_FOUND_NONE;
+	_cleanup_close_ int fd = -EBADF;
+
+	fd = flags & CONFIG_GUARDED ? open_guarded(path, &found) : sys_open(path, O_RDONLY, 0);
+	(void)snprintf(weak, PATH_MAX, "%s", found.weak);
+	return fd < 0 ? fd : sys_read_to_end(fd, CONFIG_BYTES_MAX, ret, ret_size);
+}
+
+/* What is not there for us. */
+static bool is_missing(int r)
+{
+	return r == -ENOENT || r == -ENOTDIR || r == -EACCES;
+}
+
+static int parse_file(struct face_options *o, const char *path, const char *text, size_t size,
+		      struct failure *f)
+{
 	if (strlen(text) != size)
 		return fail(f, -EINVAL, "config file %s has a NUL byte", path);
 	return face_options_parse_config(o, text, path, f);
 }
 
-static int read_if_there(struct face_options *o, const char *path, struct failure *f)
+int face_options_read_config(struct face_options *o, const char *path, unsigned flags,
+			     struct failure *f)
 {
-	int r = face_options_read_config(o, path, /* may_miss= */ true, f);
+	_cleanup_free_ char *text = NULL;
+	char weak[PATH_MAX];
+	size_t size;
+	int r;
 
-	return r == -ENOENT && f->error == 0 ? 0 : r;
+	r = read_file(path, flags, &text, &size, weak);
+	if ((flags & CONFIG_MAY_MISS) && is_missing(r))
+		return -ENOENT;
+	if (r == -EPERM && weak[0])
+		return fail(f, r, "config file %s is not read: others than root can change %s",
+			    path, weak);
+	if (r < 0)
+		return fail(f, r, "cannot read config file %s", path);
+	return parse_file(o, path, text, size, f);
 }
 
-int face_options_read_default_configs(struct face_options *o, struct failure *f)
+/* One of which nobody said that it be read: a file that others can change is left out. */
+static int read_default(struct face_options *o, const char *path, struct failure *f)
 {
-	const char *home = getenv("HOME"), *extra = getenv("CRIU_CONFIG_FILE");
+	_cleanup_free_ char *text = NULL;
+	char weak[PATH_MAX];
+	size_t size;
+	int r;
+
+	r = read_file(path, CONFIG_GUARDED, &text, &size, weak);
+	if (is_missing(r))
+		return 0;
+	if (weak[0])
+		return strv_addf(&o->left_out, f,
+				 "config file %s is left out: others than root can change %s", path,
+				 weak);
+	if (r < 0)
+		return fail(f, r, "cannot read config file %s", path);
+	return parse_file(o, path, text, size, f);
+}
+
+static int read_home(struct face_options *o, bool served, struct failure *f)
+{
+	const char *home = secure_getenv("HOME");
+	size_t n_scripts = o->action_scripts.n;
 	char path[PATH_MAX];
 	int r;
 
+	if (!home || home[0] != '/' ||
+	    snprintf(path, sizeof(path), "%s/.criu/default.conf", home) >= (int)sizeof(path))
+		return 0;
+	r = read_default(o, path, f);
+	if (r < 0)
+		return r;
+	if (served && o->action_scripts.n > n_scripts)
+		return fail(
+			f, -EPERM,
+			"%s: action-script: scripts from $HOME are not run for a caller over RPC; "
+			"name them in /etc/criu/default.conf",
+			path);
+	return 0;
+}
+
+int face_options_read_default_configs(struct face_options *o, bool served, struct failure *f)
+{
+	const char *extra = secure_getenv("CRIU_CONFIG_FILE");
+	int r;
+
 	if (!o->no_default_config && !o->config) {
-		r = read_if_there(o, "/etc/criu/default.conf", f);
+		r = read_default(o, "/etc/criu/default.conf", f);
 		if (r < 0)
 			return r;
-		if (home && snprintf(path, sizeof(path), "%s/.criu/default.conf", home) <
-				    (int)sizeof(path)) {
-			r = read_if_there(o, path, f);
-			if (r < 0)
-				return r;
-		}
+		r = read_home(o, served, f);
+		if (r < 0)
+			return r;
 	}
-	return extra && *extra ? read_if_there(o, extra, f) : 0;
+	if (!extra || !*extra)
+		return 0;
+	r = face_options_read_config(o, extra, CONFIG_MAY_MISS | CONFIG_GUARDED, f);
+	return r == -ENOENT && (!f || f->error == 0) ? 0 : r;
 }

@@ -638,6 +638,7 @@ void face_options_done(struct face_options *o)
 	free(o->log_file);
 	free(o->config);
 	strv_done(&o->action_scripts);
+	strv_done(&o->left_out);
 	strv_done(&o->features);
 	face_options_init(o);
 }
@@ -799,11 +800,11 @@ int face_options_load(struct face_options *o, int argc, char *argv[], int *ret_w
 	r = scan_config(o, argc, argv, f);
 	if (r < 0)
 		return r;
-	r = face_options_read_default_configs(o, f);
+	r = face_options_read_default_configs(o, /* served= */ false, f);
 	if (r < 0)
 		return r;
 	if (o->config) {
-		r = face_options_read_config(o, o->config, /* may_miss= */ false, f);
+		r = face_options_read_config(o, o->config, /* flags= */ 0, f);
 		if (r < 0)
 			return r;
 	}

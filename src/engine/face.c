@@ -74,6 +74,8 @@ int face_open(struct face *face, struct face_options *o, const char *default_log
 	if (r < 0)
 		return r;
 	face->context.log = &face->log;
+	for (size_t i = 0; i < o->left_out.n; i++)
+		log_warn(&face->log, "%s", o->left_out.items[i]);
 	return 0;
 }
 

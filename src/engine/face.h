@@ -71,6 +71,8 @@ struct face_options {
 	/* Where options come from. */
 	char *config;
 	bool no_default_config;
+	struct strv
+		left_out; /* sentences about config files that were not read; face_open() logs them */
 
 	/* Rows of the table that were given; those we cannot honour are refused once the action is known. */
 	uint64_t given[N_OPTION_WORDS];
@@ -93,12 +95,26 @@ int face_options_parse(struct face_options *o, int argc, char *argv[], int *ret_
 int face_options_parse_config(struct face_options *o, const char *text, const char *name,
 			      struct failure *f) _must_check_;
 
-/* A config file by path. A missing one is -ENOENT, without fail() when @may_miss. */
-int face_options_read_config(struct face_options *o, const char *path, bool may_miss,
+enum {
+	CONFIG_MAY_MISS = 1, /* a missing file is -ENOENT without fail() */
+	CONFIG_GUARDED =
+		2, /* -EPERM if others than root and we can change the file or the way to it (basic/place.h) */
+};
+
+/* A config file by path. @flags: CONFIG_* */
+int face_options_read_config(struct face_options *o, const char *path, unsigned flags,
 			     struct failure *f) _must_check_;
 
-/* default.conf of the system and the user, unless @command_line says otherwise, then $CRIU_CONFIG_FILE. */
-int face_options_read_default_configs(struct face_options *o, struct failure *f) _must_check_;
+/*
+ * face_options_read_default_configs() - the files that nobody named on the command line or in the request
+ * @served:	for a caller over RPC
+ *
+ * default.conf of the system and the user, unless the options say otherwise, then $CRIU_CONFIG_FILE. All must be guarded: a
+ * default.conf that is not is left out, and the log says so. A caller over RPC does not choose $HOME, so scripts from there are
+ * refused.
+ */
+int face_options_read_default_configs(struct face_options *o, bool served,
+				      struct failure *f) _must_check_;
 
 /*
  * face_options_load() - everything, in CRIU's order: default files, $CRIU_CONFIG_FILE, --config, command line

@@ -327,7 +327,8 @@ int rpc_options_fill(struct face_options *o, const CriuOpts *msg, enum face_acti
 
 	if (msg->config_file && *msg->config_file) {
 		/* Runtimes name theirs whether it exists or not. */
-		r = face_options_read_config(o, msg->config_file, /* may_miss= */ true, f);
+		r = face_options_read_config(o, msg->config_file, CONFIG_MAY_MISS | CONFIG_GUARDED,
+					     f);
 		if (r < 0 && r != -ENOENT)
 			return r;
 	}

@@ -167,7 +167,8 @@ static int open_face(struct rpc *rpc, enum face_action action)
 	if (!rpc->req->opts)
 		r = fail(&rpc->failure, -EINVAL, "the request has no options");
 	else
-		r = face_options_read_default_configs(&rpc->options, &rpc->failure);
+		r = face_options_read_default_configs(&rpc->options, /* served= */ true,
+						      &rpc->failure);
 	if (r == 0)
 		r = rpc_options_fill(&rpc->options, rpc->req->opts, action, rpc->peer,
 				     &rpc->failure);

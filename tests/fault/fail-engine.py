@@ -484,6 +484,9 @@ def main():
         if skip:
             say(f'SKIP: {label}: {skip}')
             continue
+        if not frame.has_test_hooks(engine):
+            say(f'SKIP: {label}: {frame.NO_HOOKS}')
+            continue
         failed, passed = run_all(engine, sys.argv[1:])
         return 1 if failed else 0 if passed else frame.SKIP
     return frame.SKIP

@@ -380,6 +380,9 @@ def main():
         if skip:
             say(f'SKIP: {label}: {skip}')
             continue
+        if label == 'ours' and not frame.has_test_hooks(engine):
+            say(f'SKIP: {label}: {frame.NO_HOOKS}')
+            continue
         for scenario, program in SCENARIOS:
             if sys.argv[1:] and scenario.__name__ not in sys.argv[1:]:
                 continue

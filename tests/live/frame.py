@@ -421,6 +421,15 @@ def run_apart(body, time_namespace):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+NO_HOOKS = 'this build has no test hooks: ./configure --enable-test-hooks'
+
+
+def has_test_hooks(engine):
+    """Is it built with --enable-test-hooks? Without them SNAPMGR_FAULT and SNAPMGR_TRACKER mean nothing."""
+    said = subprocess.run([engine.path, '--version'], check=False, stdout=subprocess.PIPE, text=True).stdout
+    return 'with test hooks' in said
+
+
 def can_track(engine, tracker=None):
     """In any way, or in that one."""
     environment = dict(os.environ, SNAPMGR_TRACKER=tracker) if tracker else None
@@ -448,6 +457,9 @@ def run_scenarios(scenarios, make_stage, tracks=True):
             continue
         if hasattr(scenario, 'needs') and not os.environ.get(scenario.needs):
             say(f'SKIP: {name}: {scenario.needs} is not set')
+            continue
+        if hasattr(scenario, 'tracker') and not has_test_hooks(engines[0]):
+            say(f'SKIP: {name}: {NO_HOOKS}')
             continue
         if hasattr(scenario, 'tracker') and not can_track(engines[0], scenario.tracker):
             say(f'SKIP: {name}: no {scenario.tracker} here')

@@ -251,6 +251,12 @@ class Daemon(unittest.TestCase):
         self.assertEqual(self.counter.events("bad"), [])
 
 
+def needs_test_hooks():
+    said = subprocess.run([ENGINE, "--version"], check=False, stdout=subprocess.PIPE, text=True).stdout
+    if "with test hooks" not in said:
+        skip("this build has no test hooks: ./configure --enable-test-hooks")
+
+
 def main():
     if os.geteuid() != 0:
         skip("needs root")

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Before cmocka, which has a macro named fail. */
@@ -292,14 +293,15 @@ static void names_the_line_of_a_bad_config(void **state)
 	}
 }
 
-/* A config file of this text, by a path that lives as long as the process. */
+/* A config file of this text. */
 static void write_config(char *path, size_t size, const char *text)
 {
-	int fd = memfd_create("config", 0); /* left open */
+	_cleanup_close_ int fd = -EBADF;
 
+	(void)snprintf(path, size, "/tmp/snapmgr-unit.XXXXXX");
+	fd = mkstemp(path);
 	assert_true(fd >= 0);
 	assert_int_equal(sys_write_full(fd, text, strlen(text)), 0);
-	(void)snprintf(path, size, "/proc/self/fd/%d", fd);
 }
 
 static void takes_the_last_word_from_the_command_line(void **state)
@@ -318,6 +320,8 @@ static void takes_the_last_word_from_the_command_line(void **state)
 	if (load(&o, &l, line, &words, &f) < 0)
 		fail_msg("%s", f.text);
 	assert_int_equal(unsetenv("CRIU_CONFIG_FILE"), 0);
+	assert_int_equal(unlink(first), 0);
+	assert_int_equal(unlink(second), 0);
 	assert_int_equal(o.engine.pid, 1);
 	assert_int_equal(o.verbosity, 3);
 	assert_string_equal(o.log_file, "cli");

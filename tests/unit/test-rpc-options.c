@@ -107,18 +107,18 @@ static void lets_the_config_file_win(void **state)
 {
 	static const char text[] = "log-file conf.log\nshell-job\n";
 	_cleanup_(face_options_done) struct face_options o = {};
-	_cleanup_close_ int fd = sys_memfd("config", 0);
+	char path[] = "/tmp/snapmgr-unit.XXXXXX", log[] = "msg.log";
+	_cleanup_close_ int fd = mkstemp(path);
 	CriuOpts msg = message();
-	char path[64], log[] = "msg.log";
 	struct failure f = {};
 
 	(void)state;
 	face_options_init(&o);
 	assert_int_equal(sys_write_full(fd, text, strlen(text)), 0);
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	msg.config_file = path;
 	msg.log_file = log;
 	assert_int_equal(rpc_options_fill(&o, &msg, ACTION_DUMP, 4711, &f), 0);
+	assert_int_equal(unlink(path), 0);
 	assert_string_equal(o.log_file, "conf.log");
 	assert_true(o.engine.shell_job);
 }

@@ -27,7 +27,7 @@ static const char *table_name(const char *run_id, char buf[static TABLE_MAX])
 	return buf;
 }
 
-/* Becomes argv[0], also where PATH does not lead there. Nothing is read from its output. */
+/* Becomes argv[0]: that of the system, and what PATH leads to only where there is none. Nothing is read from its output. */
 static _noreturn_ void tool_child(char *const argv[], int in, int hold)
 {
 	int null = sys_open("/dev/null", O_RDWR, 0);
@@ -38,8 +38,8 @@ static _noreturn_ void tool_child(char *const argv[], int in, int hold)
 		(void)SYS_CALL(fcntl(hold, F_SETFD, 0));
 	if (null >= 0 && SYS_CALL(dup2(in >= 0 ? in : null, STDIN_FILENO)) >= 0 &&
 	    SYS_CALL(dup2(null, STDOUT_FILENO)) >= 0 && SYS_CALL(dup2(null, STDERR_FILENO)) >= 0) {
-		(void)SYS_CALL(execvp(argv[0], argv));
 		(void)SYS_CALL(execv(path, argv));
+		(void)SYS_CALL(execvp(argv[0], argv));
 	}
 	_exit(127);
 }

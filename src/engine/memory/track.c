@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "basic/test-hook.h"
 #include "engine/memory/vma.h"
 
 enum { TRACKED_MAX = 65536 };
@@ -12,7 +13,7 @@ static const struct tracker_ops *const ways[] = { &tracker_uffd, &tracker_softdi
 
 const struct tracker_ops *tracker_choose(void)
 {
-	const char *wanted = secure_getenv("SNAPMGR_TRACKER");
+	const char *wanted = test_hook("SNAPMGR_TRACKER");
 
 	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
 		if ((!wanted || strcmp(wanted, ways[i]->name) == 0) && ways[i]->available())
