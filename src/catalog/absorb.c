@@ -6,8 +6,8 @@
  *	parent	pre-1 ... pre-J, then the parent itself as pre-J+1
  *	child	its pre-1 ... pre-M as pre-J+2 ... pre-J+1+M, and itself
  *
- * Of the parent only what other sets read is taken: pagemaps, their pages and the inventory, which marks a whole set. The
- * files are the same, so their hashes are known: nothing is read but the two manifests.
+ * Of the parent only what other sets read is taken: pagemaps, their pages, the hashes of their regions, and the inventory,
+ * which marks a whole set. The files are the same, so their hashes are known: nothing is read but the two manifests.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "basic/parse.h"
+#include "basic/region-hashes.h"
 #include "basic/sys.h"
 #include "catalog/generations-internal.h"
 #include "catalog/manifest-internal.h"
@@ -55,7 +56,7 @@ static uint32_t round_of(const char *name)
 static bool is_read_by_others(const char *name)
 {
 	return strncmp(name, "pagemap-", 8) == 0 || strncmp(name, "pages-", 6) == 0 ||
-	       strcmp(name, "inventory.img") == 0;
+	       strcmp(name, "inventory.img") == 0 || strcmp(name, REGION_HASHES_NAME) == 0;
 }
 
 static void round_name(uint32_t n, char name[static 16])

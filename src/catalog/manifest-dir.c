@@ -13,11 +13,12 @@
 
 #include "basic/sys.h"
 #include "basic/dir.h"
+#include "basic/region-hashes.h"
 #include "catalog/manifest-internal.h"
 #include "catalog/manifest.h"
 
 enum {
-	READ_SIZE = 1 << 20,
+	READ_SIZE = HASH_REGION_BYTES,
 	N_NAMES_MAX = MANIFEST_N_ENTRIES_MAX + 1024, /* logs and the like come on top */
 };
 
@@ -46,26 +47,45 @@ static int open_dir(int dir_fd, const char *name)
 
 DEFINE_CLEANUP(XXH3_state_t *, XXH3_freeState)
 
-static int hash_file(int fd, uint64_t *ret_size, struct manifest_hash *ret)
+/* Fills a region, or as much of it as there is. Return: bytes, or -errno. */
+static ssize_t read_region(int fd, uint8_t *buf)
+{
+	size_t n = 0;
+
+	while (n < READ_SIZE) {
+		ssize_t got = sys_read(fd, buf + n, READ_SIZE - n);
+
+		if (got < 0)
+			return got;
+		if (got == 0)
+			break;
+		n += got;
+	}
+	return n;
+}
+
+/* @regions: gets the hashes of the regions of the file, which was added to it last; NULL: nobody wants them. */
+static int hash_file(int fd, struct region_hashes *regions, uint64_t *ret_size, struct manifest_hash *ret)
 {
 	_cleanup_(XXH3_freeStatep) XXH3_state_t *state = XXH3_createState();
 	_cleanup_free_ void *buf = malloc(READ_SIZE);
 	uint64_t size = 0;
+	ssize_t n;
+	int r;
 
 	if (!state || !buf)
 		return -ENOMEM;
 	(void)XXH3_128bits_reset(state);
 
-	for (;;) {
-		ssize_t n = sys_read(fd, buf, READ_SIZE);
-
-		if (n < 0)
-			return n;
-		if (n == 0)
-			break;
+	while ((n = read_region(fd, buf)) > 0) {
 		(void)XXH3_128bits_update(state, buf, n);
+		r = regions ? region_hashes_append(regions, buf, n) : 0;
+		if (r < 0)
+			return r;
 		size += n;
 	}
+	if (n < 0)
+		return n;
 	*ret_size = size;
 	manifest_hash_set(ret, XXH3_128bits_digest(state));
 	return 0;
@@ -76,6 +96,7 @@ struct scan {
 	struct manifest *m;
 	int dir_fd;
 	const char *prefix;
+	struct region_hashes *regions; /* of the files of this directory */
 	struct failure *f;
 };
 
@@ -105,7 +126,9 @@ static int scan_file(const struct scan *s, const char *name)
 		return fail(s->f, r, "cannot be made private");
 	if (name_is_passing(name))
 		return 0;
-	r = hash_file(fd, &entry.size, &entry.hash);
+	r = region_hashes_add(s->regions, name);
+	if (r == 0)
+		r = hash_file(fd, s->regions, &entry.size, &entry.hash);
 	if (r < 0)
 		return fail(s->f, r, "cannot be read");
 	r = sys_fsync(fd);
@@ -156,7 +179,45 @@ static int scan_below(const struct scan *s, const char *name)
 	return r < 0 ? fail(s->f, r, "cannot be synced") : 0;
 }
 
-static int scan_dir(const struct scan *s)
+/* A new file, synced. */
+static int write_new(int dir_fd, const char *name, const void *data, size_t size, struct failure *f)
+{
+	_cleanup_close_ int fd = sys_openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+	int r;
+
+	if (fd < 0)
+		return fail(f, fd, "%s: cannot be made", name);
+	r = sys_write_full(fd, data, size);
+	if (r < 0)
+		return fail(f, r, "%s: cannot be written", name);
+	r = sys_fsync(fd);
+	return r < 0 ? fail(f, r, "%s: cannot be synced", name) : 0;
+}
+
+/* The hashes of the regions are a file of the set like the others, with its hash in the manifest. */
+static int write_regions(const struct scan *s)
+{
+	_cleanup_(manifest_entry_done) struct manifest_entry entry = { 0 };
+	_cleanup_free_ void *data = NULL;
+	size_t size = 0;
+	int r;
+
+	r = region_hashes_format(s->regions, s->f, &data, &size);
+	if (r < 0)
+		return r;
+	r = sys_unlinkat(s->dir_fd, REGION_HASHES_NAME, 0);
+	if (r < 0 && r != -ENOENT)
+		r = fail(s->f, r, "%s: an old one cannot be removed", REGION_HASHES_NAME);
+	else
+		r = write_new(s->dir_fd, REGION_HASHES_NAME, data, size, s->f);
+	if (r < 0)
+		return r;
+	entry.size = size;
+	manifest_hash_set(&entry.hash, XXH3_128bits(data, size));
+	return add_scanned(s, REGION_HASHES_NAME, &entry);
+}
+
+static int scan_names(const struct scan *s)
 {
 	_cleanup_(dir_names_done) struct dir_names names = { 0 };
 	int r;
@@ -169,6 +230,8 @@ static int scan_dir(const struct scan *s)
 		FAILURE_SCOPE(s->f, "%s", names.items[i]);
 		struct stat st;
 
+		if (strcmp(names.items[i], REGION_HASHES_NAME) == 0) /* of a seal that came to nothing: written anew */
+			continue;
 		if (strcmp(names.items[i], MANIFEST_NAME) == 0)
 			return fail(s->f, -EEXIST, "the image set has been sealed before");
 		r = sys_fstatat(s->dir_fd, names.items[i], &st, AT_SYMLINK_NOFOLLOW);
@@ -188,6 +251,17 @@ static int scan_dir(const struct scan *s)
 	return 0;
 }
 
+static int scan_dir(const struct scan *s)
+{
+	_cleanup_(region_hashes_done) struct region_hashes regions = { 0 };
+	struct scan own = *s;
+	int r;
+
+	own.regions = &regions;
+	r = scan_names(&own);
+	return r < 0 ? r : write_regions(&own);
+}
+
 int manifest_scan(struct manifest *m, int dir_fd, struct failure *f)
 {
 	const struct scan s = { .m = m, .dir_fd = dir_fd, .prefix = "", .f = f };
@@ -204,26 +278,16 @@ int manifest_scan(struct manifest *m, int dir_fd, struct failure *f)
 int manifest_write(const struct manifest *m, int dir_fd, struct failure *f)
 {
 	_cleanup_free_ char *text = NULL;
-	_cleanup_close_ int fd = -EBADF;
 	size_t size;
 	int r;
 
 	r = manifest_format(m, f, &text, &size);
+	if (r == 0)
+		r = write_new(dir_fd, MANIFEST_NAME, text, size, f);
 	if (r < 0)
 		return r;
-	fd = sys_openat(dir_fd, MANIFEST_NAME, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return fail(f, fd, "%s: cannot be made", MANIFEST_NAME);
-	r = sys_write_full(fd, text, size);
-	if (r < 0)
-		return fail(f, r, "%s: cannot be written", MANIFEST_NAME);
-	r = sys_fsync(fd);
-	if (r < 0)
-		return fail(f, r, "%s: cannot be synced", MANIFEST_NAME);
 	r = sys_fsync(dir_fd);
-	if (r < 0)
-		return fail(f, r, "the directory cannot be synced");
-	return 0;
+	return r < 0 ? fail(f, r, "the directory cannot be synced") : 0;
 }
 
 /* A regular file only: a FIFO in its place must not hold us up. */
@@ -313,7 +377,7 @@ static int verify_file(const struct manifest_entry *e, int dir_fd, const struct 
 	fd = open_file(dir_fd, manifest_base_name(e->name));
 	if (fd < 0)
 		return fail(f, fd, "cannot be opened");
-	r = hash_file(fd, &size, &hash);
+	r = hash_file(fd, /* regions= */ NULL, &size, &hash);
 	if (r < 0)
 		return fail(f, r, "cannot be read");
 	if (size != e->size || !manifest_hash_equal(&hash, &e->hash))
@@ -381,7 +445,7 @@ static int verify_no_strangers(const struct manifest *m, int dir_fd, const char 
 				return r;
 			continue;
 		}
-		if (!has_suffix(name, ".img") && strcmp(name, MANIFEST_LINK) != 0)
+		if (!has_suffix(name, ".img") && strcmp(name, MANIFEST_LINK) != 0 && strcmp(name, REGION_HASHES_NAME) != 0)
 			continue;
 		if (!manifest_entry_find(m, path))
 			return fail(f, -EBADMSG, "%s: was not there when it was written", path);

@@ -26,6 +26,9 @@
  * listed as "pre-1/pages-1.img". Files named *.log belong to no manifest, nor does "snapmgr-tracker",
  * which names who tracks memory for the next set: a dump that came to nothing hands the tracker back and writes it anew.
  *
+ * The hashes of the files' regions are made when the files are hashed, and are a listed file of each directory,
+ * "snapmgr-hashes" (basic/region-hashes.h): a restore checks by them what it reads. A manifest of before them has none.
+ *
  * A manifest is input from outside: every length and count is bounded, and what is not exactly of this form is -EBADMSG.
  *
  * Errors     0 or -errno, and fail() was called.
@@ -108,7 +111,7 @@ int manifest_format(const struct manifest *m, struct failure *f, char **ret_text
 /*
  * manifest_scan() - fill in the entries from a directory
  *
- * Makes every file 0600 and syncs it. What is neither a file nor the one link is -EOPNOTSUPP by its
+ * Makes every file 0600 and syncs it, and writes the hashes of regions into each directory. What is neither a file nor the one link is -EOPNOTSUPP by its
  * name. Slow: reads every byte.
  */
 int manifest_scan(struct manifest *m, int dir_fd, struct failure *f) _must_check_;

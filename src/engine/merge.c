@@ -14,7 +14,7 @@
  * A kill at any point leaves a directory without inventory.img, or the whole set; a failure leaves it empty.
  *
  * Left behind is what is no image and is written in place by whoever works in a set: logs, the statistics of a restore, the
- * list of a generation's files.
+ * list of a generation's files and their hashes.
  */
 #include <inttypes.h>
 #include <linux/fs.h>
@@ -22,6 +22,7 @@
 
 #include "basic/clock.h"
 #include "basic/dir.h"
+#include "basic/region-hashes.h"
 #include "basic/sys.h"
 #include "engine/engine.h"
 #include "engine/memory/pagewalk.h"
@@ -289,7 +290,7 @@ static bool has_suffix(const char *name, const char *suffix)
 static bool is_left_behind(const char *name)
 {
 	return has_suffix(name, ".log") || has_suffix(name, ".part") || strcmp(name, "manifest") == 0 ||
-	       strcmp(name, "stats-restore") == 0;
+	       strcmp(name, REGION_HASHES_NAME) == 0 || strcmp(name, "stats-restore") == 0;
 }
 
 static int copy_file(struct merge *m, const char *name, const char *as, bool clone)

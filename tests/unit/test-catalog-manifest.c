@@ -6,6 +6,7 @@
 #include "basic/sys.h"
 #include "catalog-fixture.h"
 #include "basic/dir.h"
+#include "basic/region-hashes.h"
 #include "catalog/manifest.h"
 
 struct place {
@@ -81,10 +82,11 @@ static void what_was_written_is_read_back_and_holds(void **state)
 	assert_string_equal(back->parent_hash.hex, m->parent_hash.hex);
 	assert_string_equal(manifest_fact(back, "exe"), "/opt/a b/\xc3\xa4%");
 	assert_null(manifest_fact(back, "trigger"));
-	assert_int_equal(back->n_entries, 3); /* without the log and itself */
+	assert_int_equal(back->n_entries, 4); /* without the log and itself */
 	assert_string_equal(back->entries[0].name, "core-1.img");
 	assert_string_equal(back->entries[2].link, "../132");
-	assert_true(manifest_bytes(back) == 9);
+	assert_string_equal(back->entries[3].name, "snapmgr-hashes");
+	assert_true(manifest_bytes(back) == 9 + back->entries[3].size);
 	assert_int_equal(strlen(hash.hex), MANIFEST_HASH_LEN);
 	assert_int_equal(place_verify(pl, back, MANIFEST_FULL), 0);
 }
@@ -182,6 +184,54 @@ static void what_was_stored_before_the_freeze_is_part_of_it(void **state)
 	assert_int_equal(sys_renameat(pl->fd, "pre-1", pl->fd, "elsewhere"), 0);
 	assert_int_equal(symlinkat("elsewhere", pl->fd, "pre-1"), 0);
 	assert_fails(pl, place_verify(pl, m, MANIFEST_QUICK), -EBADMSG, "pre-1");
+}
+
+/* As a set that was stored when there were no hashes of regions. */
+static void a_manifest_without_hashes_of_regions_is_read(void **state)
+{
+	struct place *pl = *state;
+	_cleanup_(manifest_freep) struct manifest *m = place_seal(pl), *back = NULL;
+
+	m->n_entries--;
+	assert_int_equal(sys_unlinkat(pl->fd, "manifest", 0), 0);
+	assert_ok(pl, manifest_write(m, pl->fd, &pl->failure));
+	assert_ok(pl, manifest_read(pl->fd, &pl->failure, &back, NULL));
+	assert_fails(pl, place_verify(pl, back, MANIFEST_QUICK), -EBADMSG, "snapmgr-hashes: was not there");
+	assert_int_equal(sys_unlinkat(pl->fd, "snapmgr-hashes", 0), 0);
+	assert_ok(pl, place_verify(pl, back, MANIFEST_FULL));
+	m->n_entries++; /* freed with the others */
+}
+
+/* One for every directory, of what lies in it. */
+static void the_regions_of_every_file_are_hashed(void **state)
+{
+	struct place *pl = *state;
+	_cleanup_(region_hashes_done) struct region_hashes top = {}, round = {};
+	_cleanup_(manifest_freep) struct manifest *m = manifest_new(1, "solver");
+	_cleanup_free_ char *big = calloc(1, HASH_REGION_BYTES + 6);
+	const struct hashed_file *hf;
+
+	assert_non_null(big);
+	memset(big, 'x', HASH_REGION_BYTES + 5);
+	place_write(pl, "pages-1.img", big);
+	place_write(pl, "dump.log", "log");
+	assert_int_equal(sys_mkdirat(pl->fd, "pre-1", 0755), 0);
+	place_write(pl, "pre-1/pages-1.img", "pages");
+	assert_ok(pl, manifest_scan(m, pl->fd, &pl->failure));
+
+	assert_ok(pl, region_hashes_read(pl->fd, &pl->failure, &top));
+	assert_int_equal(top.n, 1); /* no log, no other directory's files, not itself */
+	hf = region_hashes_find(&top, "pages-1.img");
+	assert_true(hf && hf->size == HASH_REGION_BYTES + 5);
+	assert_true(hashed_file_holds(hf, 0, big, HASH_REGION_BYTES));
+	assert_true(hashed_file_holds(hf, 1, big, 5));
+
+	pl->fd = close_fd(pl->fd);
+	(void)snprintf(big, HASH_REGION_BYTES, "%s/pre-1", pl->path);
+	pl->fd = sys_open(big, O_RDONLY | O_DIRECTORY, 0);
+	assert_ok(pl, region_hashes_read(pl->fd, &pl->failure, &round));
+	hf = region_hashes_find(&round, "pages-1.img");
+	assert_true(hf && hashed_file_holds(hf, 0, "pages", 5));
 }
 
 static void a_directory_below_a_directory_is_refused(void **state)
@@ -321,6 +371,8 @@ int main(void)
 		TEST(a_strange_image_is_noticed_and_a_strange_log_is_not),
 		TEST(what_no_image_set_has_is_refused_by_its_name),
 		TEST(what_was_stored_before_the_freeze_is_part_of_it),
+		TEST(a_manifest_without_hashes_of_regions_is_read),
+		TEST(the_regions_of_every_file_are_hashed),
 		TEST(a_directory_below_a_directory_is_refused),
 		TEST(a_manifest_that_is_a_fifo_or_a_link_does_not_hold_us_up),
 		TEST(only_the_one_form_of_a_manifest_is_taken),

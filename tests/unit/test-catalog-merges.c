@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "basic/region-hashes.h"
 #include "basic/sys.h"
 #include "catalog-fixture.h"
 #include "catalog/merges.h"
@@ -359,6 +360,18 @@ static void assert_content(struct fixture *fx, const char *path, const char *wan
 	assert_string_equal(text, want);
 }
 
+/* Its pages are held by the hashes that lie beside them. */
+static void assert_regions(struct fixture *fx, const char *path, const char *pages)
+{
+	_cleanup_close_ int fd = sys_openat(store_fd(catalog_store(fx->c)), path, O_RDONLY | O_DIRECTORY, 0);
+	_cleanup_(region_hashes_done) struct region_hashes h = { 0 };
+	const struct hashed_file *hf;
+
+	assert_ok(fx, region_hashes_read(fd, &fx->failure, &h));
+	hf = region_hashes_find(&h, "pages-1.img");
+	assert_true(hf && hashed_file_holds(hf, 0, pages, strlen(pages)));
+}
+
 static void an_absorbed_parent_lies_below_its_child_as_rounds(void **state)
 {
 	struct fixture *fx = *state;
@@ -379,6 +392,10 @@ static void an_absorbed_parent_lies_below_its_child_as_rounds(void **state)
 	assert_content(fx, "solver/3/parent/parent/parent/parent/parent/pages-1.img", "pages of 1");
 	assert_content(fx, "solver/3/snapmgr-tracker", "pages of 3");
 	assert_false(fixture_exists(fx, "solver/3/pre-3/core-4711.img"));
+	assert_regions(fx, "solver/3", "pages of 3");
+	assert_regions(fx, "solver/3/pre-4", "round 1 of 3");
+	assert_regions(fx, "solver/3/pre-3", "pages of 2");
+	assert_regions(fx, "solver/3/pre-1", "round 1 of 2");
 	assert_int_equal(fixture_check_invariants(fx), 3);
 
 	/* And again, down to the full one. */
