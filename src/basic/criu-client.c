@@ -529,6 +529,12 @@ static int take_notify(const CriuResp *resp, struct criu_answer *a)
 		return -EBADMSG;
 	if (resp->notify->has_pid && resp->notify->pid > 0)
 		a->pid = resp->notify->pid;
+	if (resp->snapmgr_stats) {
+		int r = take_stats(resp->snapmgr_stats, a);
+
+		if (r < 0)
+			return r;
+	}
 	return copy_text(resp->notify->script, &a->hook);
 }
 

@@ -172,8 +172,6 @@ struct criu_answer {
 	int error;     /* negative errno, -EIO where the engine gave none; 0 on success */
 	char *text;    /* why it failed, one sentence; NULL on success */
 	bool restored; /* DUMP of ourselves: we are the restored copy */
-	bool has_stats; /* also of a dump that failed: the forecast */
-	struct criu_stats stats;
 	struct criu_features features; /* FEATURE_CHECK */
 	int version[3];		       /* VERSION: major, minor, sublevel */
 	struct criu_obstacle *obstacles; /* PREFLIGHT: all of them; none: it would be restored */
@@ -182,6 +180,8 @@ struct criu_answer {
 
 	/* both: root task of a restore, as the engine sees it; 0 where there is none */
 	pid_t pid;
+	bool has_stats; /* of a dump: at "post-dump" of one that ends the tree, and in the end; a failed one: the forecast */
+	struct criu_stats stats;
 };
 
 #define CRIU_ANSWER_INIT                                                                           \

@@ -769,7 +769,7 @@ int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *f
 		.parent_fd = -EBADF,
 	};
 	uint64_t start = clock_monotonic_usec(), freeze, thaw;
-	bool hurries;
+	bool hurries, whole;
 	int r;
 
 	r = prepare(&d);
@@ -779,9 +779,12 @@ int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *f
 		r = freeze_and_save(&d);
 	if (r == 0 && !is_left(&d))
 		r = finish(&d);
+	whole = r == 0 && !is_left(&d);
+	count_tasks(&d);
+	if (whole)
+		count(&d, start, clock_monotonic_usec() - freeze);
 	if (r == 0 && !run->memory_only && !run->looks_only)
 		r = notify(&d, "post-dump");
-	count_tasks(&d);
 	release(&d, r);
 	thaw = clock_monotonic_usec();
 	if (hurries)
@@ -797,7 +800,8 @@ int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *f
 	count(&d, start, thaw - freeze);
 	if (r < 0 && !failure->error)
 		r = fail(failure, r, "cannot dump");
-	if (r < 0)
+	/* A whole set that its client did not agree to, or did not live to, is the client's: it may have sealed it. */
+	if (r < 0 && !whole)
 		(void)sys_unlinkat(d.dir_fd, "inventory.img", 0);
 	else if (!run->keeps)
 		run->tracking = TAKE_PTR(d.tracking);

@@ -42,6 +42,7 @@ struct rpc {
 	CriuRestoreResp restore;
 	SnapmgrStats stats;
 	struct obstacles obstacles;
+	const struct engine_stats *counted; /* of the dump under way; NULL: none */
 };
 
 struct request_row {
@@ -92,8 +93,38 @@ static int send_response(int fd, const CriuResp *resp)
 	return n < 0 ? n : 0;
 }
 
+static void fill_stats(SnapmgrStats *to, const struct engine_stats *s)
+{
+	*to = (SnapmgrStats)SNAPMGR_STATS__INIT;
+#define PUT(name, from) to->has_##name = true, to->name = s->from
+	PUT(freezing_usec, freezing_usec);
+	PUT(frozen_usec, frozen_usec);
+	PUT(total_usec, total_usec);
+	PUT(bytes_written, bytes_written);
+	PUT(pages_written, pages_written);
+	PUT(n_tasks, n_tasks);
+	PUT(n_threads, n_threads);
+	PUT(pages_scanned, pages_scanned);
+	PUT(pages_skipped_parent, pages_skipped_parent);
+	PUT(pages_parent, pages_parent);
+	PUT(pages_own, pages_own);
+	PUT(shpages_scanned, shpages_scanned);
+	PUT(shpages_skipped_parent, shpages_skipped_parent);
+	PUT(shpages_written, shpages_written);
+	PUT(forecast_usec, forecast_usec);
+	PUT(pre_dump_rounds, pre_dump_rounds);
+	PUT(pre_dump_pages, pre_dump_pages);
+	PUT(pages_untracked, pages_untracked);
+#undef PUT
+	to->snapshot = (char *)(uintptr_t)s->snapshot;
+	to->full_reason = (char *)(uintptr_t)s->full_reason;
+	to->untracked_reason = (char *)(uintptr_t)s->untracked_reason;
+	to->fallback = (char *)(uintptr_t)s->fallback;
+}
+
 static int send_notify(const struct rpc *rpc, const char *hook, pid_t pid)
 {
+	SnapmgrStats stats;
 	_cleanup_free_ char *script = strdup(hook);
 	CriuNotify notify = CRIU_NOTIFY__INIT;
 	CriuResp resp = CRIU_RESP__INIT;
@@ -108,6 +139,11 @@ static int send_notify(const struct rpc *rpc, const char *hook, pid_t pid)
 	resp.type = CRIU_REQ_TYPE__NOTIFY;
 	resp.success = true;
 	resp.notify = &notify;
+	/* A client that seals the set before it lets the tree end wants to know how it was made. */
+	if (rpc->counted && strcmp(hook, "post-dump") == 0) {
+		fill_stats(&stats, rpc->counted);
+		resp.snapmgr_stats = &stats;
+	}
 	return send_response(rpc->fd, &resp);
 }
 
@@ -245,34 +281,8 @@ static int serve_cpuinfo_check(struct rpc *rpc)
 
 static void put_stats(struct rpc *rpc, const struct engine_stats *s)
 {
-	SnapmgrStats *to = &rpc->stats;
-
-	*to = (SnapmgrStats)SNAPMGR_STATS__INIT;
-#define PUT(name, from) to->has_##name = true, to->name = s->from
-	PUT(freezing_usec, freezing_usec);
-	PUT(frozen_usec, frozen_usec);
-	PUT(total_usec, total_usec);
-	PUT(bytes_written, bytes_written);
-	PUT(pages_written, pages_written);
-	PUT(n_tasks, n_tasks);
-	PUT(n_threads, n_threads);
-	PUT(pages_scanned, pages_scanned);
-	PUT(pages_skipped_parent, pages_skipped_parent);
-	PUT(pages_parent, pages_parent);
-	PUT(pages_own, pages_own);
-	PUT(shpages_scanned, shpages_scanned);
-	PUT(shpages_skipped_parent, shpages_skipped_parent);
-	PUT(shpages_written, shpages_written);
-	PUT(forecast_usec, forecast_usec);
-	PUT(pre_dump_rounds, pre_dump_rounds);
-	PUT(pre_dump_pages, pre_dump_pages);
-	PUT(pages_untracked, pages_untracked);
-#undef PUT
-	to->snapshot = (char *)(uintptr_t)s->snapshot;
-	to->full_reason = (char *)(uintptr_t)s->full_reason;
-	to->untracked_reason = (char *)(uintptr_t)s->untracked_reason;
-	to->fallback = (char *)(uintptr_t)s->fallback;
-	rpc->resp.snapmgr_stats = to;
+	fill_stats(&rpc->stats, s);
+	rpc->resp.snapmgr_stats = &rpc->stats;
 }
 
 static int serve_dump(struct rpc *rpc)
@@ -286,7 +296,9 @@ static int serve_dump(struct rpc *rpc)
 	r = open_face(rpc, ACTION_DUMP);
 	if (r < 0)
 		return r;
+	rpc->counted = &stats;
 	r = face_dump(&rpc->face, &stats, &rpc->failure);
+	rpc->counted = NULL;
 	if (r == 0 || stats.forecast_usec > 0) /* a forecast is the answer where nothing was dumped for it */
 		put_stats(rpc, &stats);
 	return r;

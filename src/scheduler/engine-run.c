@@ -157,15 +157,29 @@ static int on_limit(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/* The engine waits for an answer. */
-static int answer_hook(struct engine_run *e, const struct criu_answer *a)
+static int tell(struct engine_run *e, bool go_on)
 {
 	int r;
 
+	r = criu_client_answer_notify(e->client, go_on);
+	return r < 0 ? fail(&e->failure, r, "the engine cannot be answered") : 0;
+}
+
+void engine_run_answer(struct engine_run *e, bool go_on)
+{
+	if (e->state == ENGINE_RUNNING && tell(e, go_on) < 0)
+		end_it(e);
+}
+
+/* The engine waits for a word. */
+static int answer_hook(struct engine_run *e, const struct criu_answer *a)
+{
+	enum engine_word word;
+
 	if (!e->notify)
 		return fail(&e->failure, -EBADMSG, "the engine asks where it should not");
-	r = criu_client_answer_notify(e->client, e->notify(e->userdata, a));
-	return r < 0 ? fail(&e->failure, r, "the engine cannot be answered") : 0;
+	word = e->notify(e->userdata, a);
+	return word == ENGINE_LATER ? 0 : tell(e, word == ENGINE_GO_ON);
 }
 
 /* One packet. Return: 0; -EAGAIN there is none; or why there will be none any more, as e->failure says. */

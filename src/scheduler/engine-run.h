@@ -25,10 +25,14 @@ struct engine_run;
 
 #define ENGINE_RUN_KILL_WAIT (5 * NSEC_PER_SEC)
 
-/*
- * A hook point of the engine is reached. Return: whether the engine may go on. Must not free the run.
- */
-typedef bool engine_run_notify_fn(void *userdata, const struct criu_answer *answer);
+enum engine_word {
+	ENGINE_GO_ON,
+	ENGINE_REFUSED, /* the operation fails */
+	ENGINE_LATER,	/* the engine waits for engine_run_answer(); the time limit goes on */
+};
+
+/* A hook point of the engine is reached: what is the engine told? Must not free the run. */
+typedef enum engine_word engine_run_notify_fn(void *userdata, const struct criu_answer *answer);
 
 /*
  * The run is over.
@@ -51,6 +55,9 @@ struct engine_run_options {
 
 int engine_run_start(const struct sched_context *c, const struct engine_run_options *options, struct failure *f,
 		     struct engine_run **ret) _must_check_;
+
+/* The word on the hook point that is waited for. An engine that cannot be told is killed. */
+void engine_run_answer(struct engine_run *e, bool go_on);
 
 /* The time limit is @after from now on, and @error and @fmt are the failure if it passes. 0 or -errno, no fail(). */
 int engine_run_limit(struct engine_run *e, nsec_t after, int error, const char *fmt, ...) _must_check_ _printf_(4, 5);

@@ -8,7 +8,11 @@
 #include "basic/sys.h"
 #include "scheduler/job-internal.h"
 
-enum { GHOST_LIMIT_BYTES = 256 << 20 };
+enum {
+	GHOST_LIMIT_BYTES = 256 << 20,
+	LOG_MAX_BYTES = 4 << 20,
+};
+#define LOG_NAME "dump.log"
 
 static void dump_ask_engine(struct job *j);
 static void dump_take(struct job *j);
@@ -239,11 +243,75 @@ static bool was_skipped(struct job *j, const struct criu_answer *a)
 	return true;
 }
 
+/* The set is whole: synced, manifest written, and then in the catalog. */
+static int commit(struct job *j, const struct seal_result *result)
+{
+	uint64_t now = now_usec();
+
+	if (result->failure.error < 0)
+		return failure_take(&j->failure, result->failure.error, result->failure.text);
+	if (j->g.frozen_usec == 0)
+		j->g.frozen_usec = result->frozen_usec;
+	j->g.total_usec = now > j->g.created_usec ? now - j->g.created_usec : 0;
+	if (generations_commit(j->c->catalog, &j->g, now, &j->failure) < 0)
+		return j->failure.error;
+	j->generation_open = false;
+	return 0;
+}
+
+/* ---- a tree that ends with its generation ---- */
+
+static void on_sealed_before_end(void *userdata, const struct seal_result *result)
+{
+	struct job *j = userdata;
+	int r;
+
+	j->seal = NULL;
+	r = commit(j, result);
+	if (r == 0 && j->q.ending)
+		r = j->q.ending(j->q.userdata, j->g.gen, &j->failure);
+	j->stopped_tree = r == 0;
+	engine_run_answer(j->engine, r == 0);
+}
+
+/* The engine writes on into its log, which the manifest is about to list: what there is of it stays as a copy. */
+static int settle_log(struct job *j)
+{
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	r = sys_read_file_at(j->dir_fd, LOG_NAME, LOG_MAX_BYTES, &text, NULL);
+	if (r == -ENOENT)
+		return 0;
+	r = sys_unlinkat(j->dir_fd, LOG_NAME, 0);
+	if (r == 0 && text)
+		r = sys_write_file_at(j->dir_fd, LOG_NAME, text);
+	return r < 0 ? fail(&j->failure, r, "cannot settle the engine's log") : 0;
+}
+
+/*
+ * A tree that was ended before its generation is on disk would be lost with whatever goes wrong in between. So the
+ * engine waits, with the tree stopped: if we die or refuse, it lets the tree run on.
+ */
+enum engine_word job_dump_whole(struct job *j, const struct criu_answer *a)
+{
+	if (!j->q.stop)
+		return ENGINE_GO_ON;
+	job_set_phase(j, "writing to disk");
+	if (take_stats(j, &a->stats) < 0 || settle_log(j) < 0 ||
+	    seal_start(j->c, j->dir_fd, &j->g, on_sealed_before_end, j, &j->failure, &j->seal) < 0)
+		return ENGINE_REFUSED;
+	return ENGINE_LATER;
+}
+
 static void on_dumped(struct job *j, const struct criu_answer *a)
 {
-	j->taken = a && a->success && take_stats(j, &a->stats) == 0;
-	/* The tree is gone even if its generation cannot be kept. */
-	j->stopped_tree = a && a->success && j->q.stop;
+	bool good = a && a->success;
+
+	j->seal = seal_free(j->seal); /* of an engine that has died meanwhile */
+	j->taken = good && (j->q.stop ? j->stopped_tree : take_stats(j, &a->stats) == 0);
+	if (good && !j->taken && j->failure.error == 0)
+		(void)fail(&j->failure, -EPROTO, "the engine ended the tree without asking");
 	if (!j->taken)
 		(void)was_skipped(j, a);
 	dump_thawed(j);
@@ -288,7 +356,8 @@ static void dump_take(struct job *j)
 	q.leave_running = !j->q.stop;
 	/* A tree below somebody else's session cannot have that session back; CRIU wants to be told so. */
 	q.shell_job = j->q.root.sid != j->q.root.pid;
-	q.log_file = "dump.log";
+	q.log_file = LOG_NAME;
+	q.notify = j->q.stop;
 	q.ghost_limit_bytes = GHOST_LIMIT_BYTES;
 	/* A sibling, also once GEN.partial is GEN. */
 	(void)snprintf(parent, sizeof(parent), "../%" PRId64, j->g.parent);
@@ -330,23 +399,12 @@ static void dump_thawed(struct job *j)
 static void on_sealed(void *userdata, const struct seal_result *result)
 {
 	struct job *j = userdata;
-	uint64_t now = now_usec();
 
 	j->seal = NULL;
-	if (result->failure.error < 0) {
-		(void)failure_take(&j->failure, result->failure.error, result->failure.text);
+	if (commit(j, result) < 0)
 		job_end_failed(j);
-		return;
-	}
-	if (j->g.frozen_usec == 0)
-		j->g.frozen_usec = result->frozen_usec;
-	j->g.total_usec = now > j->g.created_usec ? now - j->g.created_usec : 0;
-	if (generations_commit(j->c->catalog, &j->g, now, &j->failure) < 0) {
-		job_end_failed(j);
-		return;
-	}
-	j->generation_open = false;
-	job_end(j, RUN_OK);
+	else
+		job_end(j, RUN_OK);
 }
 
 static void dump_seal(struct job *j)
@@ -356,6 +414,10 @@ static void dump_seal(struct job *j)
 			job_end(j, RUN_SKIPPED);
 		else
 			job_end_failed(j);
+		return;
+	}
+	if (!j->generation_open) { /* it ended with the tree */
+		job_end(j, RUN_OK);
 		return;
 	}
 	job_set_phase(j, "writing to disk");

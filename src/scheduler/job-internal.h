@@ -39,7 +39,7 @@ struct job {
 	bool skipped; /* too long a freeze was forecast */
 	bool can_track; /* CRIU: it has said so */
 	char full_reason[CHAIN_REASON_MAX];
-	bool stopped_tree;
+	bool stopped_tree; /* with stop: the engine was told to end it */
 
 	/* RESTORE */
 	struct process_list victims; /* the old tree's members */
@@ -61,6 +61,9 @@ void job_set_phase(struct job *j, const char *phase);
  */
 int job_start_engine(struct job *j, struct criu_request *request,
 		     void (*done)(struct job *j, const struct criu_answer *answer));
+
+/* DUMP with stop: the set is written, and the engine waits with ending the tree. */
+enum engine_word job_dump_whole(struct job *j, const struct criu_answer *answer);
 
 /* The job's first steps. */
 void job_dump_begin(struct job *j);

@@ -4,6 +4,8 @@
  *
  *	dump	run row -> pre-freeze hook -> row and directory of the generation -> engine -> post-thaw hook
  *		-> seal (child process) -> commit -> run ended
+ *	...that ends the tree	... -> engine (which waits, the tree stopped, during: seal -> commit) -> tree ended
+ *		-> post-thaw hook -> run ended
  *	restore	run row -> generation looked at -> old tree's leavings ended -> pre-restore hook -> engine (which
  *		waits, the tree made but not running, until it is recorded) -> post-restore hook -> run ended
  *
@@ -146,7 +148,8 @@ static int on_cancel(sd_event_source *s, void *userdata)
 
 void job_cancel(struct job *j, const char *reason)
 {
-	if (j->canceled)
+	/* The tree is being ended: there is nothing to undo any more, and it is over in a moment. */
+	if (j->canceled || (j->stopped_tree && j->engine))
 		return;
 	j->canceled = true;
 	(void)fail(&j->failure, -ECANCELED, "%s", reason);
@@ -282,11 +285,13 @@ static void take_failure(struct job *j, const struct criu_answer *a, const struc
 	(void)failure_take(&j->failure, failure->error, text[0] ? text : failure->text);
 }
 
-static bool on_engine_notify(void *userdata, const struct criu_answer *answer)
+static enum engine_word on_engine_notify(void *userdata, const struct criu_answer *answer)
 {
 	struct job *j = userdata;
 
-	return j->q.kind == JOB_DUMP || job_restore_notified(j, answer);
+	if (j->q.kind == JOB_RESTORE)
+		return job_restore_notified(j, answer) ? ENGINE_GO_ON : ENGINE_REFUSED;
+	return strcmp(answer->hook, "post-dump") == 0 ? job_dump_whole(j, answer) : ENGINE_GO_ON;
 }
 
 static void on_engine_done(void *userdata, const struct criu_answer *answer, const struct failure *failure)

@@ -28,10 +28,16 @@ struct job_request {
 	/* DUMP */
 	struct process root;
 	int64_t restored_from; /* what the tree was restored from; 0: nothing */
-	bool stop;	       /* the tree ends with its checkpoint */
+	bool stop;	       /* the tree ends with its generation, when that is whole on disk and in the catalog */
 	bool full;	       /* no increment, whatever the chain would allow */
 	const char *tags;      /* separated by blanks; or NULL */
 	const char *comment;   /* or NULL */
+
+	/*
+	 * DUMP with stop: generation @gen is in the catalog; the tree stands still and is ended next. An errno (then
+	 * fail() was called): it is not, and runs on. NULL: nothing to do.
+	 */
+	int (*ending)(void *userdata, int64_t gen, struct failure *f);
 
 	/* RESTORE */
 	int64_t gen;
@@ -76,6 +82,6 @@ int job_error(const struct job *j);
 bool job_is_increment(const struct job *j); /* DUMP: its generation stands on another */
 const struct process *job_root(const struct job *j); /* RESTORE: of the new tree; DUMP: of the tree */
 const char *job_trigger(const struct job *j);
-bool job_stopped_tree(const struct job *j); /* DUMP with stop, and it was */
+bool job_stopped_tree(const struct job *j); /* DUMP with stop, and it was, or is about to be */
 /* What it does now, for people: "freezing and copying". */
 const char *job_phase(const struct job *j);

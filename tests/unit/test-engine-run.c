@@ -102,16 +102,18 @@ struct lab {
 	struct sched_context c;
 	struct engine_run *run;
 	int n_done, n_asked;
-	bool answered, success;
+	bool later, answered, success;
 	struct failure failure;
 };
 
-static bool on_notify(void *userdata, const struct criu_answer *a)
+static enum engine_word on_notify(void *userdata, const struct criu_answer *a)
 {
 	struct lab *l = userdata;
 
 	l->n_asked++;
-	return strcmp(a->hook, "post-restore") == 0;
+	if (l->later)
+		return ENGINE_LATER;
+	return strcmp(a->hook, "post-restore") == 0 ? ENGINE_GO_ON : ENGINE_REFUSED;
 }
 
 static void on_done(void *userdata, const struct criu_answer *a, const struct failure *f)
@@ -201,6 +203,22 @@ static void its_hook_points_are_answered(void **state)
 	run_until_done(l);
 	assert_true(l->success);
 	assert_int_equal(l->n_asked, 1);
+	nobody_is_left(l);
+}
+
+static void a_word_may_come_later(void **state)
+{
+	struct lab *l = *state;
+
+	l->later = true;
+	start(l, "asks", NSEC_INFINITY);
+	while (l->n_asked == 0)
+		assert_true(sd_event_run(l->c.event, UINT64_MAX) >= 0);
+	assert_int_equal(sd_event_run(l->c.event, 20000), 0);
+	assert_int_equal(l->n_done, 0);
+	engine_run_answer(l->run, true);
+	run_until_done(l);
+	assert_true(l->success);
 	nobody_is_left(l);
 }
 
@@ -364,6 +382,7 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_that_answers_is_asked_for_nothing_more, setup, teardown),
 		cmocka_unit_test_setup_teardown(its_hook_points_are_answered, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_word_may_come_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_answer_is_taken_from_one_that_has_ended, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_failure_is_the_engines_own_sentence, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_that_dies_without_an_answer_has_failed, setup, teardown),
