@@ -48,9 +48,9 @@ static void weaken(struct walk *w, const char *name, uid_t uid)
 		(void)snprintf(f->weak, sizeof(f->weak), "/...");
 }
 
-static bool is_roots(uid_t uid)
+static bool is_trusted(const struct walk *w, uid_t uid)
 {
-	return uid == 0 || uid == geteuid();
+	return uid == 0 || uid == geteuid() || uid == w->at->also;
 }
 
 /* Could others make @name of the present directory lead to something else? */
@@ -61,13 +61,13 @@ static void judge_entry(struct walk *w, const char *name, const struct stat *ent
 	if (w->foreign) {
 		weaken(w, name, (uid_t)-1);
 	} else if (!w->by_kernel) {
-		if (!is_roots(dir->st_uid))
+		if (!is_trusted(w, dir->st_uid))
 			weaken(w, name, dir->st_uid);
 		else if ((dir->st_mode & (S_IWGRP | S_IWOTH)) &&
-			 !((dir->st_mode & S_ISVTX) && entry && is_roots(entry->st_uid)))
+			 !((dir->st_mode & S_ISVTX) && entry && is_trusted(w, entry->st_uid)))
 			weaken(w, name, (uid_t)-1);
 	}
-	if (entry && S_ISLNK(entry->st_mode) && !is_roots(entry->st_uid))
+	if (entry && S_ISLNK(entry->st_mode) && !is_trusted(w, entry->st_uid))
 		weaken(w, name, entry->st_uid);
 }
 
@@ -163,7 +163,7 @@ static int follow(struct walk *w, const char *name, const struct stat *entry)
 	char target[PATH_MAX], rest[PATH_MAX];
 	int r;
 
-	if (w->links_of != PLACE_LINKS_OF_ALL && !is_roots(entry->st_uid) &&
+	if (w->links_of != PLACE_LINKS_OF_ALL && !is_trusted(w, entry->st_uid) &&
 	    entry->st_uid != w->links_of) {
 		weaken(w, name, entry->st_uid);
 		return -EPERM;

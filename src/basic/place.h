@@ -27,6 +27,7 @@
 struct place {
 	int root_fd; /* the directory that "/" means: no step, ".." or link leads out of it. The caller's */
 	const char *path; /* absolute */
+	uid_t also;	  /* what this user can change counts as guarded, too; 0: nobody's but root's */
 };
 
 /* Links of whom a walk follows: a user's and root's, or everybody's. */

@@ -20,6 +20,7 @@
 enum {
 	PROC_CGROUP_MAX = 64 * 1024,
 	PROC_STATUS_MAX = 1024 * 1024,
+	PROC_STAT_MAX = 4 * 1024 * 1024, /* /proc/stat: a line for each CPU, a number for each interrupt */
 	STAT_FLAG_KTHREAD = 0x00200000, /* PF_KTHREAD of the kernel, in field 9 of /proc/PID/stat */
 };
 
@@ -52,16 +53,6 @@ static int seen_list_add(struct seen_list *s, const struct seen *one)
 		s->room = room;
 	}
 	s->list[s->n++] = *one;
-	return 0;
-}
-
-static int parse_pid(const char **p, pid_t *ret)
-{
-	uint64_t v;
-
-	if (parse_u64_prefix(p, 10, &v) < 0 || v > INT32_MAX || v == 0)
-		return -EBADMSG;
-	*ret = (pid_t)v;
 	return 0;
 }
 
@@ -131,16 +122,17 @@ int proc_cgroup_parse(const char *text, struct proc_info *info)
 	return 0;
 }
 
-/* The effective uid: the second of four numbers. */
-static int status_parse_uid(const char *text, uid_t *ret)
+/* The real and the effective uid are the first two of four numbers. */
+static int status_parse_uid(const char *text, struct proc_info *info)
 {
 	const char *p = proc_field(text, "Uid");
 	uint64_t real, effective;
 
 	if (!p || parse_u64_prefix(&p, 10, &real) < 0 || *p++ != '\t' ||
-	    parse_u64_prefix(&p, 10, &effective) < 0 || effective > UINT32_MAX)
+	    parse_u64_prefix(&p, 10, &effective) < 0 || real > UINT32_MAX || effective > UINT32_MAX)
 		return -EBADMSG;
-	*ret = (uid_t)effective;
+	info->real_uid = (uid_t)real;
+	info->uid = (uid_t)effective;
 	return 0;
 }
 
@@ -227,13 +219,13 @@ static int read_stat(int dir_fd, struct proc_info *info)
 	return 0;
 }
 
-static int read_uid(int dir_fd, uid_t *ret)
+static int read_uid(int dir_fd, struct proc_info *info)
 {
 	_cleanup_free_ char *text = NULL;
 	int r;
 
 	r = sys_read_file_at(dir_fd, "status", PROC_STATUS_MAX, &text, NULL);
-	return r < 0 ? r : status_parse_uid(text, ret);
+	return r < 0 ? r : status_parse_uid(text, info);
 }
 
 static int read_cgroups(int dir_fd, struct proc_info *info)
@@ -253,7 +245,7 @@ static int read_rest(int dir_fd, unsigned want, struct proc_info *info)
 	int r = 0;
 
 	if (want & (PROC_INFO_UID | PROC_INFO_USER))
-		r = read_uid(dir_fd, &info->uid);
+		r = read_uid(dir_fd, info);
 	if (r >= 0 && want & PROC_INFO_USER)
 		r = read_user_name(info->uid, &info->user);
 	if (r >= 0 && want & PROC_INFO_EXE)
@@ -302,68 +294,97 @@ int proc_info_read(int proc_fd, pid_t pid, unsigned want, struct proc_info *ret)
 	return 0;
 }
 
-int pidfile_read(const char *path, pid_t *ret, uid_t *ret_owner)
+/* ---- pidfiles ---- */
+
+enum { CLOCK_SLACK_SEC = 60 };
+
+/* The user that an item names, beside root; 0: none. */
+static uid_t named_user(const struct policy_match *m)
 {
-	_cleanup_close_ int fd = -EBADF;
-	char text[FIND_PIDFILE_MAX + 1];
-	const char *p = text;
-	struct stat st;
-	ssize_t n;
-	pid_t pid;
+	struct passwd pw, *found = NULL;
+	char buf[4096];
+	uint32_t uid;
+
+	if (!m->user || strcmp(m->user, POLICY_USER_ANY) == 0)
+		return 0;
+	if (getpwnam_r(m->user, &pw, buf, sizeof(buf), &found) == 0 && found)
+		return found->pw_uid;
+	return parse_u32(m->user, 10, &uid) == 0 ? uid : 0;
+}
+
+/* The second in which the machine was booted, by the clock as it is set now. */
+static int read_boot_second(int proc_fd, uint64_t *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *p;
 	int r;
 
-	assert(path);
-	assert(ret);
-	assert(ret_owner);
-
-	fd = sys_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
-	if (fd < 0)
-		return fd;
-	r = sys_fstat(fd, &st);
+	r = sys_read_file_at(proc_fd, "stat", PROC_STAT_MAX, &text, NULL);
 	if (r < 0)
 		return r;
-	if (!S_ISREG(st.st_mode))
+	p = strstr(text, "\nbtime ");
+	if (!p)
 		return -EBADMSG;
-	n = sys_read(fd, text, sizeof(text) - 1);
-	if (n < 0)
-		return (int)n;
-	text[n] = '\0';
-	p += strspn(p, " \t\n");
-	r = parse_pid(&p, &pid);
-	if (r < 0)
-		return r;
-	if (*p && !strchr(" \t\r\n", *p))
-		return -EBADMSG;
-	*ret = pid;
-	*ret_owner = st.st_uid;
-	return 0;
+	p += strlen("\nbtime ");
+	return parse_u64_prefix(&p, 10, ret);
 }
 
-/* Who may say by a pidfile that a process belongs to a policy? See find.h. */
-static int read_pidfiles(const struct policy *p, int proc_fd, pid_t **ret)
+/* Did the process start after the file was written? The boot second is cut off: what is said to be later is later. */
+static bool is_stale(const struct policy_match *m, const struct pidfile *pidfile, uint64_t start_ticks,
+		     uint64_t boot_second)
 {
-	_cleanup_free_ pid_t *pids = calloc(p->n_matches + 1, sizeof(*pids));
+	uint64_t slack = m->exe && m->user ? CLOCK_SLACK_SEC : 0;
+	uint64_t started = boot_second + start_ticks / (uint64_t)sysconf(_SC_CLK_TCK);
 
-	if (!pids)
+	return started > pidfile->written / NSEC_PER_SEC + slack;
+}
+
+void find_pidfile(const struct policy_match *m, int proc_fd, struct pidfile *ret, char *note)
+{
+	_cleanup_(proc_info_cleanup) struct proc_info info = { 0 };
+	char why[PIDFILE_WHY_MAX];
+	uint64_t boot_second = 0;
+	int r;
+
+	*ret = (struct pidfile){ 0 };
+	note[0] = '\0';
+	r = pidfile_read(m->pidfile, named_user(m), ret, why);
+	if (r == -EPERM)
+		(void)snprintf(note, FIND_NOTE_MAX, "%s", why);
+	/* No file, or nonsense in it: the service is not up, or is just writing it. Next time. */
+	if (r < 0 || proc_info_read(proc_fd, ret->pid, 0, &info) < 0) {
+		*ret = (struct pidfile){ 0 };
+		return;
+	}
+	r = read_boot_second(proc_fd, &boot_second);
+	if (r == 0 && !is_stale(m, ret, info.start_ticks, boot_second))
+		return;
+	(void)snprintf(note, FIND_NOTE_MAX,
+		       "pidfile %.100s does not count: it was written before process %d, which it names, started", m->pidfile,
+		       (int)ret->pid);
+	*ret = (struct pidfile){ 0 };
+}
+
+/* One for each item; pid 0: none. */
+static int read_pidfiles(const struct policy *p, int proc_fd, char *note, struct pidfile **ret)
+{
+	struct pidfile *list = calloc(p->n_matches + 1, sizeof(*list));
+	char why[FIND_NOTE_MAX];
+
+	if (!list)
 		return -ENOMEM;
 	for (size_t i = 0; i < p->n_matches; i++) {
-		_cleanup_(proc_info_cleanup) struct proc_info info = { 0 };
-		uid_t owner;
-		pid_t pid;
-
-		/*
-		 * No file, or nonsense in it: the service is not up, or just writing it. Next time.
-		 */
-		if (!p->matches[i].pidfile ||
-		    pidfile_read(p->matches[i].pidfile, &pid, &owner) < 0 ||
-		    proc_info_read(proc_fd, pid, PROC_INFO_UID, &info) < 0)
+		if (!p->matches[i].pidfile)
 			continue;
-		if (owner == 0 || owner == info.uid)
-			pids[i] = pid;
+		find_pidfile(&p->matches[i], proc_fd, &list[i], why);
+		if (why[0])
+			(void)snprintf(note, FIND_NOTE_MAX, "%s", why);
 	}
-	*ret = TAKE_PTR(pids);
+	*ret = list;
 	return 0;
 }
+
+/* ---- processes ---- */
 
 static bool may_be_target(const struct proc_info *info, pid_t self)
 {
@@ -392,7 +413,7 @@ static unsigned wanted_by(const struct policy *p)
 	return want;
 }
 
-static int scan_proc(const struct policy *p, int proc_fd, pid_t self, const pid_t *pidfile_pids,
+static int scan_proc(const struct policy *p, int proc_fd, pid_t self, const struct pidfile *pidfiles,
 		     struct failure *failure, struct seen_list *ret)
 {
 	_cleanup_close_ int fd = sys_openat(proc_fd, ".", O_RDONLY | O_DIRECTORY, 0);
@@ -429,7 +450,7 @@ static int scan_proc(const struct policy *p, int proc_fd, pid_t self, const pid_
 			continue;
 		}
 		if (may_be_target(&info, self))
-			one.match = policy_fits(p, &info, pidfile_pids);
+			one.match = policy_fits(p, &info, pidfiles);
 		one.pid = info.pid;
 		one.ppid = info.ppid;
 		one.start_ticks = info.start_ticks;
@@ -468,52 +489,71 @@ static const struct seen *topmost_match(const struct seen_list *s, const struct 
 	return top;
 }
 
-int find_trees(const struct policy *p, int proc_fd, pid_t self, struct failure *failure,
-	       struct found_tree **ret, size_t *ret_n)
+void found_trees_done(struct found_trees *t)
 {
+	free(t->list);
+	*t = (struct found_trees){ 0 };
+}
+
+/* Gives each process its root and lists the roots. */
+static int list_roots(const struct seen_list *seen, const struct pidfile *pidfiles, struct found_trees *ret)
+{
+	_cleanup_free_ unsigned *members = calloc(seen->n + 1, sizeof(*members));
+
+	ret->list = calloc(seen->n + 1, sizeof(*ret->list));
+	if (!members || !ret->list)
+		return -ENOMEM;
+	for (size_t i = 0; i < seen->n; i++) {
+		const struct seen *top = topmost_match(seen, &seen->list[i]);
+
+		if (top)
+			members[top - seen->list]++;
+	}
+	for (size_t i = 0; i < seen->n; i++) {
+		const struct seen *one = &seen->list[i];
+
+		if (members[i] == 0)
+			continue;
+		ret->list[ret->n++] = (struct found_tree){
+			.pid = one->pid,
+			.start_ticks = one->start_ticks,
+			.match = (size_t)one->match,
+			.n_processes = members[i],
+			.pidfile_version = pidfiles[one->match].version,
+		};
+	}
+	return 0;
+}
+
+static void found_trees_cleanup(struct found_trees *t)
+{
+	found_trees_done(t);
+}
+
+int find_trees(const struct policy *p, int proc_fd, pid_t self, struct failure *failure, struct found_trees *ret)
+{
+	_cleanup_(found_trees_cleanup) struct found_trees trees = { 0 };
 	_cleanup_(seen_list_done) struct seen_list seen = { 0 };
-	_cleanup_free_ struct found_tree *trees = NULL;
-	_cleanup_free_ unsigned *members = NULL;
-	_cleanup_free_ pid_t *pidfile_pids = NULL;
-	size_t n = 0;
+	_cleanup_free_ struct pidfile *pidfiles = NULL;
 	int r;
 
 	assert(p);
 	assert(ret);
-	assert(ret_n);
 
 	if (p->n_matches > 0) {
-		r = read_pidfiles(p, proc_fd, &pidfile_pids);
+		r = read_pidfiles(p, proc_fd, trees.note, &pidfiles);
 		if (r < 0)
 			return fail(failure, r, "cannot read pidfiles");
-		r = scan_proc(p, proc_fd, self, pidfile_pids, failure, &seen);
+		r = scan_proc(p, proc_fd, self, pidfiles, failure, &seen);
 		if (r < 0)
 			return r;
 	}
-	members = calloc(seen.n + 1, sizeof(*members));
-	trees = calloc(seen.n + 1, sizeof(*trees));
-	if (!members || !trees)
-		return fail(failure, -ENOMEM, "cannot list the trees");
-
 	if (seen.n > 0)
 		qsort(seen.list, seen.n, sizeof(*seen.list), compare_seen);
-	for (size_t i = 0; i < seen.n; i++) {
-		const struct seen *top = topmost_match(&seen, &seen.list[i]);
-
-		if (top)
-			members[top - seen.list]++;
-	}
-	for (size_t i = 0; i < seen.n; i++) {
-		if (members[i] == 0)
-			continue;
-		trees[n++] = (struct found_tree){
-			.pid = seen.list[i].pid,
-			.start_ticks = seen.list[i].start_ticks,
-			.match = (size_t)seen.list[i].match,
-			.n_processes = members[i],
-		};
-	}
-	*ret = TAKE_PTR(trees);
-	*ret_n = n;
+	r = list_roots(&seen, pidfiles, &trees);
+	if (r < 0)
+		return fail(failure, r, "cannot list the trees");
+	*ret = trees;
+	trees = (struct found_trees){ 0 };
 	return 0;
 }

@@ -11,11 +11,12 @@
 
 #include "basic/failure.h"
 #include "scheduler/match.h"
+#include "scheduler/pidfile.h"
 
 enum {
 	FIND_PROCESSES_MAX = 65536,
 	FIND_ARGS_MAX = 64 * 1024, /* bytes of a command line that are looked at */
-	FIND_PIDFILE_MAX = 64,	   /* bytes of a pidfile */
+	FIND_NOTE_MAX = 400,
 };
 
 /* The root of a tree: a process that fits while none of its ancestors does. */
@@ -24,7 +25,15 @@ struct found_tree {
 	uint64_t start_ticks;
 	size_t match;	      /* the item that fits */
 	unsigned n_processes; /* root included */
+	uint64_t pidfile_version; /* of the pidfile of that item (pidfile.h); 0: it has none */
 };
+
+struct found_trees {
+	struct found_tree *list; /* sorted by pid */
+	size_t n;
+	char note[FIND_NOTE_MAX]; /* why a pidfile was not believed; "" */
+};
+void found_trees_done(struct found_trees *t);
 
 /* What to read of a process besides the numbers of its stat. */
 enum {
@@ -49,22 +58,24 @@ int proc_info_read(int proc_fd, pid_t pid, unsigned want, struct proc_info *ret)
 int proc_cgroup_parse(const char *text, struct proc_info *info) _must_check_;
 
 /*
- * pidfile_read() - the pid in a file
- * @ret_owner:	uid that owns the file
+ * find_pidfile() - which process does the pidfile of an item name?
+ * @proc_fd:	an open /proc
+ * @ret:	pid 0: none that counts
+ * @note:	FIND_NOTE_MAX bytes: why there is a pidfile that does not count, else ""
  *
- * Regular files only; a FIFO does not block. -EBADMSG: there is no pid in it.
+ * A pidfile that was written before its process started names an earlier process. Clocks are set, above all in the first minute
+ * after a boot: where the item names user and executable as well, a minute is allowed for.
  */
-int pidfile_read(const char *path, pid_t *ret, uid_t *ret_owner) _must_check_;
+void find_pidfile(const struct policy_match *m, int proc_fd, struct pidfile *ret, char *note);
 
 /*
  * find_trees() - roots of the trees that @p matches
  * @proc_fd:	an open /proc
  * @self:  pid of the daemon, which never matches; nor does pid 1, a kernel thread or a zombie. 0:
  * none
- * @ret:	sorted by pid; the caller frees it
+ * @ret:	found_trees_done() by the caller
  *
- * A pidfile counts if root owns it, or the user that the process in it runs as: else anybody who
- * can write it could name somebody else's process. A policy with a command matches nothing.
+ * A policy with a command matches nothing.
  */
 int find_trees(const struct policy *p, int proc_fd, pid_t self, struct failure *failure,
-	       struct found_tree **ret, size_t *ret_n) _must_check_;
+	       struct found_trees *ret) _must_check_;

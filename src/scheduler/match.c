@@ -23,11 +23,18 @@ static bool fits_glob(const char *pattern, const char *text, int flags)
 	return text && fnmatch(pattern, text, flags | FNM_NOESCAPE) == 0;
 }
 
-/* A name that consists of digits is a uid, as for chown(1), unless somebody has that name. */
+/*
+ * A name that consists of digits is a uid, as for chown(1), unless somebody has that name. A set-user-ID program that
+ * another user has started runs with the arguments and the environment of that user: it is nobody's service.
+ */
 static bool fits_user(const char *user, const struct proc_info *info)
 {
 	uint32_t uid;
 
+	if (strcmp(user, POLICY_USER_ANY) == 0)
+		return true;
+	if (info->real_uid != info->uid)
+		return false;
 	if (info->user && strcmp(user, info->user) == 0)
 		return true;
 	return parse_u32(user, 10, &uid) == 0 && uid == info->uid;
@@ -74,16 +81,45 @@ bool policy_match_fits(const struct policy_match *m, const struct proc_info *inf
 	return m->unit || m->exe || m->user || m->args || m->pidfile || m->cgroup;
 }
 
-int policy_fits(const struct policy *p, const struct proc_info *info, const pid_t *pidfile_pids)
+int policy_fits(const struct policy *p, const struct proc_info *info, const struct pidfile *pidfiles)
 {
 	assert(p);
 	assert(info);
 
 	for (size_t i = 0; i < p->n_matches; i++) {
-		if (policy_match_fits(&p->matches[i], info, pidfile_pids ? pidfile_pids[i] : 0))
+		if (policy_match_fits(&p->matches[i], info, pidfiles ? pidfiles[i].pid : 0))
 			return (int)i;
 	}
 	return -1;
+}
+
+/* Units in which processes of any user are, whatever these do: their sessions and their own service managers. */
+static bool unit_has_any_user(const char *unit)
+{
+	static const char *const login_units[] = { "session-1.scope", "session-c1.scope", "user@1000.service" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(login_units); i++)
+		if (fits_glob(unit, login_units[i], 0))
+			return true;
+	return false;
+}
+
+static bool cgroup_has_any_user(const char *cgroup)
+{
+	size_t n = strlen(cgroup);
+
+	while (n > 0 && cgroup[n - 1] == '/')
+		n--;
+	return n == 0 || (n == strlen("/user.slice") && strncmp(cgroup, "/user.slice", n) == 0);
+}
+
+bool policy_match_fits_any_user(const struct policy_match *m)
+{
+	if (m->user || m->pidfile)
+		return false;
+	if (m->unit && !unit_has_any_user(m->unit))
+		return false;
+	return !m->cgroup || cgroup_has_any_user(m->cgroup);
 }
 
 static bool has_suffix(const char *text, size_t n, const char *suffix)

@@ -11,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include "scheduler/pidfile.h"
 #include "scheduler/policy.h"
 
 /* What is known of one process. Texts come from the process: they may hold anything but NUL. */
@@ -20,6 +21,7 @@ struct proc_info {
 	char state;	      /* field 3: 'R', 'S', 'Z' ... */
 	bool is_kernel_thread;
 	uid_t uid;     /* effective */
+	uid_t real_uid;
 	char *user;    /* name of uid; NULL: it has none */
 	char *exe;     /* NULL: unreadable or a kernel thread; " (deleted)" cut off */
 	char *args;    /* joined by blanks */
@@ -35,11 +37,17 @@ bool policy_match_fits(const struct policy_match *m, const struct proc_info *inf
 
 /*
  * policy_fits() - the first item of `match` that fits
- * @pidfile_pids: one for each item; NULL: none
+ * @pidfiles: what is in the pidfile of each item, pid 0: nothing that counts; NULL: none has one
  *
  * Return: its index, or -1.
  */
-int policy_fits(const struct policy *p, const struct proc_info *info, const pid_t *pidfile_pids);
+int policy_fits(const struct policy *p, const struct proc_info *info, const struct pidfile *pidfiles);
+
+/*
+ * Does this item fit processes of every user of the machine? Then any of them can put a process of their own in the place of
+ * the service. A `unit` or `cgroup` does not help if sessions of users are in it; a pidfile does, since it is root's.
+ */
+bool policy_match_fits_any_user(const struct policy_match *m);
 
 /*
  * The systemd unit of a cgroup path: the first component that is a service or a scope after slices.

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "basic/parse.h"
+#include "scheduler/match.h"
 
 struct loader {
 	const char *path;
@@ -654,6 +655,18 @@ static int load_section(struct loader *l, const struct section *s, const struct 
 
 enum { MATCHES_MAX = 64 };
 
+/* Could any user of the machine have a process taken for the service? */
+static void check_match(struct loader *l, const struct yaml_node *item, const struct policy_match *m)
+{
+	if (m->user && strcmp(m->user, POLICY_USER_ANY) == 0 && !m->unit && !m->exe && !m->args && !m->pidfile &&
+	    !m->cgroup)
+		complain(l, item, "'user: any' alone would match everything");
+	else if (policy_match_fits_any_user(m))
+		complain(l, item,
+			 "this item fits a process of any user, who could put his own in the place of the service: "
+			 "add 'user', or a 'unit' or 'cgroup' without sessions of users; write 'user: any' if that is meant");
+}
+
 static int set_matches(struct loader *l, const struct key *key, const struct yaml_node *v,
 		       void *field)
 {
@@ -686,6 +699,8 @@ static int set_matches(struct loader *l, const struct key *key, const struct yam
 		r = load_section(l, &match_section, item, m);
 		if (r < 0)
 			return r;
+		if (l->messages->n == before)
+			check_match(l, item, m);
 		for (size_t k = 0; k < i && l->messages->n == before; k++) {
 			if (policy_match_equal(m, &p->matches[k]))
 				complain(l, item, "the same item as in line %u",
@@ -704,6 +719,22 @@ static const struct yaml_node *place_of(const struct yaml_node *root, const char
 	const struct yaml_node *section = yaml_map_get(root, outer);
 
 	return yaml_map_get(section, inner) ?: section ?: root;
+}
+
+/* Until snapmgr has a contract with systemd about whose a service is. */
+static void check_units(struct loader *l, const struct yaml_node *root)
+{
+	const struct policy *p = l->policy;
+	bool has_unit = false;
+
+	for (size_t i = 0; i < p->n_matches; i++)
+		has_unit = has_unit || p->matches[i].unit;
+	if (has_unit && p->restore.on_crash != POLICY_ON_CRASH_NEVER)
+		complain(l, place_of(root, "restore", "on-crash"),
+			 "'on-crash' with a 'unit' must be never for now: " POLICY_UNIT_NOT_RESTORED);
+	if (has_unit && p->restore.on_boot != POLICY_ON_BOOT_NEVER)
+		complain(l, place_of(root, "restore", "on-boot"),
+			 "'on-boot' with a 'unit' must be never for now: " POLICY_UNIT_NOT_RESTORED);
 }
 
 static void check_whole(struct loader *l, const struct yaml_node *root)
@@ -727,6 +758,7 @@ static void check_whole(struct loader *l, const struct yaml_node *root)
 	if (!command && p->restore.give_up == POLICY_GIVE_UP_COLD_START)
 		complain(l, place_of(root, "restore", "give-up"),
 			 "'give-up: cold-start' needs 'command': others start it, not we");
+	check_units(l, root);
 	if (p->restore.backoff.max < p->restore.backoff.first)
 		complain(l, place_of(root, "restore", "backoff"),
 			 "'max' of backoff must not be shorter than 'first'");

@@ -126,11 +126,14 @@ int policy_hook_event_from_string(const char *text, enum policy_hook_event *ret)
 const char *policy_hook_on_error_to_string(enum policy_hook_on_error v);
 int policy_hook_on_error_from_string(const char *text, enum policy_hook_on_error *ret);
 
+/* A `user` of `match` that every process fits. */
+#define POLICY_USER_ANY "any"
+
 /* One item of `match`: all that is not NULL must fit. At least one is set. */
 struct policy_match {
 	char *unit;    /* glob over the systemd unit the process is in: "redis-server.service" */
 	char *exe;     /* glob over the executable's path, * does not match a slash */
-	char *user;    /* name or decimal uid of the effective user */
+	char *user;    /* name or decimal uid of the real and effective user, or POLICY_USER_ANY */
 	char *args;    /* glob over the command line joined by blanks */
 	char *pidfile; /* absolute path */
 	char *cgroup;  /* absolute path; the processes in it and below it */
@@ -232,6 +235,14 @@ static inline bool policy_has_command(const struct policy *p)
  * previous.
  */
 bool policy_name_is_valid(const char *name);
+
+/*
+ * Why a tree in a unit of systemd's is not brought back yet. The same words wherever that is refused: in a policy, for a tree that
+ * would come back by itself, for --replace.
+ */
+#define POLICY_UNIT_NOT_RESTORED                                                                   \
+	"systemd starts and stops this unit and would not know of a restored tree: it would call the unit failed, or start a " \
+	"second copy"
 
 /* Is @a the same item as @b, key for key? Where it stands does not count. */
 bool policy_match_equal(const struct policy_match *a, const struct policy_match *b);

@@ -177,25 +177,24 @@ void keeper_cold_start(struct keeper *k, const char *trigger)
 bool keeper_find_one(struct keeper *k)
 {
 	_cleanup_close_ int proc = sys_open("/proc", O_RDONLY | O_DIRECTORY, 0);
-	_cleanup_free_ struct found_tree *found = NULL;
+	_cleanup_(found_trees_done) struct found_trees found = {};
 	struct failure failure = {};
 	struct process root;
-	size_t n = 0;
 
-	if (proc < 0 || find_trees(k->p, proc, getpid(), &failure, &found, &n) < 0) {
+	if (proc < 0 || find_trees(k->p, proc, getpid(), &failure, &found) < 0) {
 		keeper_set_note(k, failure.text);
 		return false;
 	}
-	for (size_t i = 0; i < n; i++) {
-		if (process_read(found[i].pid, &root) < 0 ||
-		    root.start_ticks != found[i].start_ticks)
+	for (size_t i = 0; i < found.n; i++) {
+		if (process_read(found.list[i].pid, &root) < 0 ||
+		    root.start_ticks != found.list[i].start_ticks)
 			continue;
 		if (keeper_attach(k, &root, /* restored_from= */ 0, &failure) < 0) {
 			keeper_trouble(k, "cannot take a tree", &failure);
 			return false;
 		}
 		report(&k->c->reporter, REPORT_TREE_FOUND, k->name, 0, "task %d matches%s",
-		       (int)root.pid, n > 1 ? "; it is not the only one" : "");
+		       (int)root.pid, found.n > 1 ? "; it is not the only one" : "");
 		return true;
 	}
 	return false;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 
 #include "basic/sys.h"
 #include "scheduler/find.h"
@@ -82,7 +83,7 @@ static void add(const struct fake_proc *f, pid_t pid, pid_t ppid, uid_t uid, con
 	(void)snprintf(text, sizeof(text), "%d", pid);
 	assert_int_equal(sys_mkdirat(f->fd, text, 0700), 0);
 	put_stat(f, pid, "name", 'S', ppid, 0);
-	(void)snprintf(text, sizeof(text), "Name:\tname\nUid:\t0\t%u\t0\t0\n", uid);
+	(void)snprintf(text, sizeof(text), "Name:\tname\nUid:\t%u\t%u\t0\t0\n", uid, uid);
 	put(f, pid, "status", text, strlen(text));
 	put(f, pid, "cmdline", "word\0--flag\0", 12);
 	put(f, pid, "cgroup", cgroup, strlen(cgroup));
@@ -96,15 +97,16 @@ static size_t find(const struct fake_proc *f, struct policy_match *m, size_t n_m
 		   struct found_tree *ret, size_t max)
 {
 	const struct policy p = { .matches = m, .n_matches = n_matches };
-	_cleanup_free_ struct found_tree *trees = NULL;
+	struct found_trees trees = { 0 };
 	struct failure failure = { 0 };
-	size_t n = 0;
-	int r = find_trees(&p, f->fd, self, &failure, &trees, &n);
+	int r = find_trees(&p, f->fd, self, &failure, &trees);
+	size_t n = trees.n;
 
 	if (r < 0)
 		fail_msg("%s", failure.text);
 	assert_true(n <= max);
-	memcpy(ret, trees, n * sizeof(*ret));
+	memcpy(ret, trees.list, n * sizeof(*ret));
+	found_trees_done(&trees);
 	return n;
 }
 
@@ -202,14 +204,17 @@ static void a_process_is_described_with_everything_that_policies_ask_for(void **
 	assert_int_equal(proc_info_read(f->fd, 101, PROC_INFO_ALL, &info), -ESRCH);
 }
 
-static void the_effective_user_counts(void **state)
+static void real_and_effective_user_count(void **state)
 {
+	static const char set_user_id[] = "Name:\tname\nUid:\t1000\t4242\t0\t0\n";
 	struct policy_match m = { .user = (char *)"4242" };
 	const struct fake_proc *f = *state;
 	struct found_tree trees[2];
 
-	add(f, 100, 1, 4242, "/bin/solve", "0::/\n"); /* its real uid is 0 */
+	add(f, 100, 1, 4242, "/bin/solve", "0::/\n");
 	assert_int_equal(find(f, &m, 1, 0, trees, 2), 1);
+	put(f, 100, "status", set_user_id, strlen(set_user_id));
+	assert_int_equal(find(f, &m, 1, 0, trees, 2), 0);
 }
 
 static void cgroup_texts_that_are_none_are_refused(void **state)
@@ -224,48 +229,24 @@ static void cgroup_texts_that_are_none_are_refused(void **state)
 	}
 }
 
-static void pidfile_of(const char *text, mode_t type, int want, pid_t want_pid)
+/* The pidfile in the fake /proc/100 that names process 100, and a machine that was booted @age seconds ago. */
+static void add_pidfile(const struct fake_proc *f, int age, char *path, size_t size)
 {
-	char path[] = "/tmp/snapmgr-test-pidfile-XXXXXX";
-	int fd = mkstemp(path), r;
-	uid_t owner = 77;
-	pid_t pid = 0;
+	char text[96];
 
-	assert_true(fd >= 0);
-	assert_int_equal(sys_write_full(fd, text, strlen(text)), 0);
-	close(fd);
-	if (type == S_IFIFO) {
-		assert_int_equal(unlink(path), 0);
-		assert_int_equal(mkfifo(path, 0600), 0);
+	add(f, 100, 1, 4242, "/bin/solve", "0::/\n"); /* started 11 seconds after the boot */
+	put(f, 100, "pidfile", "100\n", 4);
+	(void)snprintf(path, size, "%s/100/pidfile", f->path);
+	(void)snprintf(text, sizeof(text), "cpu  1 2 3\nbtime %ld\nprocesses 5\n", (long)time(NULL) - age);
+	{
+		_cleanup_close_ int fd = sys_openat(f->fd, "stat", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+		assert_true(fd >= 0);
+		assert_int_equal(sys_write_full(fd, text, strlen(text)), 0);
 	}
-	r = pidfile_read(path, &pid, &owner);
-	assert_int_equal(unlink(path), 0);
-	if (r != want || pid != want_pid)
-		fail_msg("'%s': %d, pid %d", text, r, pid);
-	if (r == 0)
-		assert_int_equal(owner, geteuid());
 }
 
-static void a_pidfile_holds_a_pid_or_is_refused(void **state)
-{
-	char blanks[FIND_PIDFILE_MAX + 8];
-
-	pidfile_of("4711\n", S_IFREG, 0, 4711);
-	pidfile_of("4711", S_IFREG, 0, 4711);
-	pidfile_of("  4711 \n4712\n", S_IFREG, 0, 4711);
-	pidfile_of("", S_IFREG, -EBADMSG, 0);
-	pidfile_of("0\n", S_IFREG, -EBADMSG, 0);
-	pidfile_of("-1\n", S_IFREG, -EBADMSG, 0);
-	pidfile_of("4711x\n", S_IFREG, -EBADMSG, 0);
-	pidfile_of("4294967297\n", S_IFREG, -EBADMSG, 0);
-	pidfile_of("99999999999999999999\n", S_IFREG, -EBADMSG, 0);
-	pidfile_of("", S_IFIFO, -EBADMSG, 0); /* and does not block */
-	memset(blanks, ' ', sizeof(blanks));
-	strcpy(blanks + sizeof(blanks) - 3, "17");
-	pidfile_of(blanks, S_IFREG, -EBADMSG, 0);
-}
-
-static void a_pidfile_of_another_user_does_not_count(void **state)
+static void a_pidfile_counts_if_it_is_roots_or_the_named_users(void **state)
 {
 	struct policy_match m = { 0 };
 	char pidfile[96];
@@ -274,16 +255,36 @@ static void a_pidfile_of_another_user_does_not_count(void **state)
 
 	if (geteuid() != 0)
 		skip();
-	add(f, 100, 1, 4242, "/bin/solve", "0::/\n");
-	put(f, 100, "pidfile", "100\n", 4);
-	(void)snprintf(pidfile, sizeof(pidfile), "%s/100/pidfile", f->path);
+	add_pidfile(f, 100, pidfile, sizeof(pidfile));
 	m.pidfile = pidfile;
 
 	assert_int_equal(find(f, &m, 1, 0, trees, 2), 1); /* root's */
+	assert_true(trees[0].pidfile_version != 0);
 	assert_int_equal(chown(pidfile, 4242, 0), 0);
-	assert_int_equal(find(f, &m, 1, 0, trees, 2), 1); /* its own */
-	assert_int_equal(chown(pidfile, 4243, 0), 0);
-	assert_int_equal(find(f, &m, 1, 0, trees, 2), 0); /* a stranger's */
+	assert_int_equal(find(f, &m, 1, 0, trees, 2), 0); /* the process's own, whom nobody has named */
+	m.user = (char *)"any";
+	assert_int_equal(find(f, &m, 1, 0, trees, 2), 0);
+	m.user = (char *)"4242";
+	assert_int_equal(find(f, &m, 1, 0, trees, 2), 1); /* the named user's */
+	m.user = (char *)"4243";
+	assert_int_equal(find(f, &m, 1, 0, trees, 2), 0);
+}
+
+static void a_pidfile_that_is_older_than_its_process_names_another(void **state)
+{
+	struct policy_match m = { 0 };
+	char pidfile[96];
+	const struct fake_proc *f = *state;
+	struct found_tree trees[2];
+
+	add_pidfile(f, 5, pidfile, sizeof(pidfile)); /* the process starts in 6 seconds */
+	m.pidfile = pidfile;
+	assert_int_equal(find(f, &m, 1, 0, trees, 2), 0);
+	/* Clocks are set: a minute is allowed for where the process is known by more. */
+	m.exe = (char *)"/bin/solve";
+	assert_int_equal(find(f, &m, 1, 0, trees, 2), 0);
+	m.user = (char *)"4242";
+	assert_int_equal(find(f, &m, 1, 0, trees, 2), 1);
 }
 
 static void real_children_are_found_in_the_real_proc(void **state)
@@ -330,12 +331,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			a_process_is_described_with_everything_that_policies_ask_for, fake_setup,
 			fake_teardown),
-		cmocka_unit_test_setup_teardown(the_effective_user_counts, fake_setup,
+		cmocka_unit_test_setup_teardown(real_and_effective_user_count, fake_setup,
 						fake_teardown),
 		cmocka_unit_test(cgroup_texts_that_are_none_are_refused),
-		cmocka_unit_test(a_pidfile_holds_a_pid_or_is_refused),
-		cmocka_unit_test_setup_teardown(a_pidfile_of_another_user_does_not_count,
-						fake_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(a_pidfile_counts_if_it_is_roots_or_the_named_users, fake_setup,
+						fake_teardown),
+		cmocka_unit_test_setup_teardown(a_pidfile_that_is_older_than_its_process_names_another, fake_setup,
+						fake_teardown),
 		cmocka_unit_test(real_children_are_found_in_the_real_proc),
 	};
 

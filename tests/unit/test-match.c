@@ -5,14 +5,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <cmocka.h>
 
 #include "scheduler/match.h"
+
+#include <cmocka.h> /* last: it has a macro fail() of its own */
 
 static const struct proc_info redis = {
 	.pid = 417,
 	.ppid = 1,
 	.uid = 112,
+	.real_uid = 112,
 	.user = (char *)"redis",
 	.exe = (char *)"/usr/bin/redis-server",
 	.args = (char *)"/usr/bin/redis-server 127.0.0.1:6379",
@@ -40,6 +42,7 @@ static void each_key_of_an_item_must_fit(void **state)
 		{ { .user = (char *)"0112x" }, 0, false },
 		{ { .user = (char *)"red*" }, 0, false },
 		{ { .user = (char *)"root" }, 0, false },
+		{ { .user = (char *)"any" }, 0, true },
 		{ { .args = (char *)"*:6379" }, 0, true },
 		{ { .args = (char *)"*:6380" }, 0, false },
 		{ { .pidfile = (char *)"/run/redis.pid" }, 417, true },
@@ -60,6 +63,47 @@ static void each_key_of_an_item_must_fit(void **state)
 		if (policy_match_fits(&list[i].m, &redis, list[i].pidfile_pid) != list[i].fits)
 			fail_msg("item %zu", i);
 	}
+}
+
+static void a_set_user_id_program_of_another_user_is_nobodys_service(void **state)
+{
+	const struct policy_match by_name = { .user = (char *)"redis" }, by_number = { .user = (char *)"112" },
+				  any = { .user = (char *)"any" };
+	struct proc_info info = redis;
+
+	info.real_uid = 1000;
+	assert_false(policy_match_fits(&by_name, &info, 0));
+	assert_false(policy_match_fits(&by_number, &info, 0));
+	assert_true(policy_match_fits(&any, &info, 0));
+}
+
+static void items_that_fit_processes_of_every_user_are_known(void **state)
+{
+	static const struct {
+		struct policy_match m;
+		bool any;
+	} list[] = {
+		{ { .exe = (char *)"/bin/a" }, true },
+		{ { .args = (char *)"*a*" }, true },
+		{ { .exe = (char *)"/bin/a", .args = (char *)"*a*" }, true },
+		{ { .exe = (char *)"/bin/a", .cgroup = (char *)"/" }, true },
+		{ { .exe = (char *)"/bin/a", .cgroup = (char *)"//" }, true },
+		{ { .cgroup = (char *)"/user.slice/" }, true },
+		{ { .unit = (char *)"*.scope" }, true },
+		{ { .exe = (char *)"/bin/a", .unit = (char *)"*.service" }, true },
+		{ { .exe = (char *)"/bin/a", .unit = (char *)"session-*.scope" }, true },
+		{ { .exe = (char *)"/bin/a", .user = (char *)"redis" }, false },
+		{ { .exe = (char *)"/bin/a", .user = (char *)"any" }, false },
+		{ { .exe = (char *)"/bin/a", .unit = (char *)"redis-*.service" }, false },
+		{ { .exe = (char *)"/bin/a", .cgroup = (char *)"/cfd" }, false },
+		{ { .exe = (char *)"/bin/a", .pidfile = (char *)"/run/a.pid" }, false },
+		{ { .pidfile = (char *)"/run/a.pid" }, false },
+		{ { .unit = (char *)"solver@*.service" }, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++)
+		if (policy_match_fits_any_user(&list[i].m) != list[i].any)
+			fail_msg("item %zu", i);
 }
 
 static void what_is_not_known_of_a_process_fits_nothing(void **state)
@@ -83,10 +127,10 @@ static void the_first_item_that_fits_is_named(void **state)
 	};
 	const struct policy p = { .matches = items, .n_matches = 3 };
 	const struct policy none = { 0 };
-	const pid_t pidfile_pids[] = { 0, 417, 0 };
+	const struct pidfile pidfiles[] = { { 0 }, { .pid = 417 }, { 0 } };
 
 	assert_int_equal(policy_fits(&p, &redis, NULL), 2);
-	assert_int_equal(policy_fits(&p, &redis, pidfile_pids), 1);
+	assert_int_equal(policy_fits(&p, &redis, pidfiles), 1);
 	assert_int_equal(policy_fits(&none, &redis, NULL), -1);
 }
 
@@ -131,6 +175,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_key_of_an_item_must_fit),
+		cmocka_unit_test(a_set_user_id_program_of_another_user_is_nobodys_service),
+		cmocka_unit_test(items_that_fit_processes_of_every_user_are_known),
 		cmocka_unit_test(what_is_not_known_of_a_process_fits_nothing),
 		cmocka_unit_test(the_first_item_that_fits_is_named),
 		cmocka_unit_test(a_cgroup_path_names_the_unit_of_the_system_manager),

@@ -220,6 +220,10 @@ static void the_word_null_is_a_place_for_output(void **state)
 	assert_int_equal(p->command.output, POLICY_OUTPUT_NULL);
 }
 
+#define ANY_USER                                                                                            \
+	"this item fits a process of any user, who could put his own in the place of the service: "        \
+	"add 'user', or a 'unit' or 'cgroup' without sessions of users; write 'user: any' if that is meant"
+
 #define MATCH	"version: 1\nmatch: [{unit: a.service}]\n"
 #define COMMAND "version: 1\ncommand: {exec: [/bin/a]}\n"
 
@@ -319,6 +323,11 @@ static void a_value_that_does_not_fit_says_what_would(void **state)
 		  "1:10: 'version' must be from 1 to 1" },
 		{ "version: 1\nmatch: [{unit: redis-server}]\n",
 		  "2:16: 'unit' must be a service or scope, such as 'redis-server.service'" },
+		{ "version: 1\nmatch: [{exe: /bin/a}]\n", "2:9: " ANY_USER },
+		{ "version: 1\nmatch:\n  - user: x\n  - args: \"*a*\"\n    exe: /bin/a\n", "4:5: " ANY_USER },
+		{ "version: 1\nmatch: [{exe: /bin/a, cgroup: /}]\n", "2:9: " ANY_USER },
+		{ "version: 1\nmatch: [{unit: \"*.scope\"}]\n", "2:9: " ANY_USER },
+		{ "version: 1\nmatch: [{user: any}]\n", "2:9: 'user: any' alone would match everything" },
 		{ "version: 1\nmatch: [{exe: redis}]\n",
 		  "2:15: 'exe' must be an absolute path, not 'redis'" },
 		{ "version: 1\nmatch: [{user: \"a b\"}]\n",
@@ -384,6 +393,10 @@ static void keys_that_contradict_each_other_are_refused(void **state)
 		{ "version: 1\ncommand: {user: cfd}\n", "2:10: 'command' needs 'exec'" },
 		{ MATCH "restore: {give-up: cold-start}\n",
 		  "3:20: 'give-up: cold-start' needs 'command': others start it, not we" },
+		{ MATCH "restore: {on-crash: on-failure}\n",
+		  "3:21: 'on-crash' with a 'unit' must be never for now: " POLICY_UNIT_NOT_RESTORED },
+		{ "version: 1\nmatch: [{user: a}, {unit: a.scope, user: a}]\nrestore: {on-boot: latest}\n",
+		  "3:20: 'on-boot' with a 'unit' must be never for now: " POLICY_UNIT_NOT_RESTORED },
 		{ COMMAND "restore: {backoff: {first: 5min}}\n",
 		  "3:20: 'max' of backoff must not be shorter than 'first'" },
 		{ COMMAND "restore: {crash-loop: {within: 30s}}\n",
