@@ -24,6 +24,7 @@
 #include "basic/clock.h"
 #include "basic/sys.h"
 #include "engine/cgroup.h"
+#include "engine/far.h"
 #include "engine/image/imageset.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/ns-time.h"
@@ -274,13 +275,22 @@ static int look(struct dump *d)
 
 static int put_path(struct dump *d, struct task *task, const char *link, int flags, uint32_t *ret_id)
 {
-	_cleanup_close_ int fd = sys_openat(task->proc_fd, link, flags, 0);
+	_cleanup_close_ int ours = -EBADF;
+	struct reach *reach = NULL;
+	char path[64];
+	int fd, r;
 
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", task->pid, link);
+	r = far_find_reach(d, task, link, &reach);
+	if (r < 0)
+		return r;
+	fd = reach_open(reach, path, flags);
 	if (fd == -ESRCH || fd == -ENOENT) /* the directory of a process that is gone */
-		fd = sys_openat(task->proc_fd, link, flags | O_PATH, 0);
+		fd = reach_open(reach, path, flags | O_PATH);
 	if (fd < 0)
 		return fail(d->failure, fd, "cannot open its %s", link);
-	return files_put_mapped(d, task, fd, 0, ret_id);
+	ours = reach ? -EBADF : fd;
+	return files_put_mapped(d, task, reach, fd, 0, ret_id);
 }
 
 static int write_fs(struct dump *d, struct task *task)
@@ -631,6 +641,8 @@ static int prepare(struct dump *d)
 
 	r = remove_stale(d);
 	if (r == 0)
+		r = far_begin(d);
+	if (r == 0)
 		r = continue_parent(d);
 	if (r == 0 && d->run->tracks)
 		r = tracker_start(d);
@@ -665,6 +677,8 @@ static int freeze_and_save(struct dump *d)
 
 	r = tree_freeze(&d->tree, d->options->pid, d->options->timeout_sec);
 	d->frozen_realtime_nsec = clock_realtime_nsec();
+	if (r == 0)
+		r = far_look_at_tree(d);
 	if (r == 0 && d->run->memory_only)
 		return pre_save(d);
 	if (r == 0)
@@ -742,6 +756,7 @@ static void dump_done(struct dump *d)
 {
 	page_plan_done(d);
 	shmem_dump_done(d);
+	far_done(d);
 	close_fd(d->parent_fd);
 	tracker_free(d->tracked);
 	tracker_free(d->tracking);
@@ -755,7 +770,9 @@ static void dump_done(struct dump *d)
 int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *failure)
 {
 	SeccompEntry seccomp = SECCOMP_ENTRY__INIT;
+	struct far far = { .reach = REACH_INIT };
 	struct dump d = {
+		.far = &far,
 		.options = run->options,
 		.context = run->context,
 		.run = run,
@@ -787,6 +804,7 @@ int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *f
 		r = notify(&d, "post-dump");
 	release(&d, r);
 	thaw = clock_monotonic_usec();
+	reach_done(&far.reach); /* what it has open is closed now that the tree can answer again */
 	if (hurries)
 		take_time();
 	if (r == 0 && is_left(&d))

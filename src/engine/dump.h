@@ -18,6 +18,7 @@
 #include "seccomp.pb-c.h"
 
 struct cgroup_dump;
+struct far;
 struct files_dump;
 struct inotify_dump;
 struct locks_dump;
@@ -47,7 +48,8 @@ struct dump {
 	int dir_fd; /* image directory; the run's */
 
 	struct image *images[N_IMAGE_IDS]; /* global images, made when first needed */
-	struct files_dump *files;	   /* fds.c */
+	struct far *far;		   /* far.h; NULL: nothing is (a unit test) */
+	struct files_dump *files;	   /* kinds/fds-dump.c */
 	struct shmem_dump *shmem;	   /* shmem.c */
 	struct inotify_dump *inotify;	   /* of the kinds of these names: */
 	struct locks_dump *locks;

@@ -90,7 +90,7 @@ struct engine_options {
 	bool unprivileged;
 	bool display_stats;
 	uint64_t ghost_limit_bytes;
-	unsigned timeout_sec; /* for stopping the tree; 0: none */
+	unsigned timeout_sec; /* for stopping the tree, and for answers of far files (far.h) while it is stopped; 0: none */
 	enum snapshot_mode snapshot; /* ours, not CRIU's, like the next two */
 	unsigned pre_dumps;	     /* rounds of pre-copy at most */
 	uint64_t max_frozen_usec;    /* a forecast above it is -ETIME; 0: none */

@@ -513,7 +513,7 @@ static const struct option_row rows[] = {
 	TAKE_ROW("ghost-limit", 0, NEEDS_VALUE, ACTION_DUMP, take_ghost_limit,
 		 "SIZE[K|M|G]  largest unlinked file in the images (1M)"),
 	TAKE_ROW("timeout", 0, NEEDS_VALUE, DUMPS, take_timeout,
-		 "SECONDS  for stopping the tree (10)"),
+		 "SECONDS  for stopping the tree, and for file systems that may not answer (10)"),
 	TAKE_ROW("manage-cgroups", 0, MAY_HAVE_VALUE, BOTH, take_manage_cgroups,
 		 "MODE  ignore, none, props, soft, full or strict"),
 	TEXTS_ROW("cgroup-root", 0, BOTH, ENGINE(cgroup_roots),

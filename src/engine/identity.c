@@ -33,28 +33,26 @@ static uint32_t dev_of(const struct statx *stx)
 	return stx->stx_dev_major << 20 | stx->stx_dev_minor;
 }
 
-static int statx_of(int fd, struct statx *ret)
+static int statx_of(struct reach *rc, int fd, struct statx *ret)
 {
-	return SYS_CALL(statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, ret));
+	return reach_statx(rc, fd, STATX_BASIC_STATS | STATX_BTIME, ret);
 }
 
-static bool handle_of(int fd, struct handle *ret)
+static bool handle_of(struct reach *rc, int fd, struct handle *ret)
 {
-	int mount;
-
 	ret->h.handle_bytes = sizeof(ret->room);
-	return SYS_CALL(name_to_handle_at(fd, "", &ret->h, &mount, AT_EMPTY_PATH)) == 0;
+	return reach_handle(rc, fd, &ret->h) == 0;
 }
 
-static int look(int fd, struct facts *ret)
+static int look(struct reach *rc, int fd, struct facts *ret)
 {
-	int r = statx_of(fd, &ret->stx);
+	int r = statx_of(rc, fd, &ret->stx);
 
 	if (r < 0)
 		return r;
-	if (SYS_CALL(fstatfs(fd, &ret->fs)) < 0)
+	if (reach_fstatfs(rc, fd, &ret->fs) < 0)
 		ret->fs = (struct statfs){};
-	ret->has_handle = handle_of(fd, &ret->handle);
+	ret->has_handle = handle_of(rc, fd, &ret->handle);
 	return 0;
 }
 
@@ -72,7 +70,7 @@ static void fill_times(const struct statx *stx, SnapmgrIdentity *id)
 	}
 }
 
-int identity_take(int fd, struct arena *a, SnapmgrIdentity **ret)
+int identity_take(struct reach *rc, int fd, struct arena *a, SnapmgrIdentity **ret)
 {
 	SnapmgrIdentity *id = arena_new(a, SnapmgrIdentity);
 	struct facts now;
@@ -80,7 +78,7 @@ int identity_take(int fd, struct arena *a, SnapmgrIdentity **ret)
 
 	if (!id)
 		return -ENOMEM;
-	r = look(fd, &now);
+	r = look(rc, fd, &now);
 	if (r < 0)
 		return r;
 	snapmgr_identity__init(id);
@@ -124,7 +122,7 @@ static bool same_handle(const SnapmgrIdentity *id, int fd)
 {
 	struct handle now;
 
-	return handle_of(fd, &now) && now.h.handle_type == id->handle_type &&
+	return handle_of(NULL, fd, &now) && now.h.handle_type == id->handle_type &&
 	       now.h.handle_bytes == id->handle.len &&
 	       memcmp(now.h.f_handle, id->handle.data, id->handle.len) == 0;
 }
@@ -133,7 +131,7 @@ bool identity_is(const SnapmgrIdentity *id, int fd, bool same_boot)
 {
 	struct statx now;
 
-	if (statx_of(fd, &now) < 0 || now.stx_ino != id->ino ||
+	if (statx_of(NULL, fd, &now) < 0 || now.stx_ino != id->ino ||
 	    ((now.stx_mode ^ id->mode) & S_IFMT) || !same_file_system(id, fd, &now, same_boot))
 		return false;
 	if (id->has_handle && id->has_handle_type && id->handle.len > 0)

@@ -14,17 +14,19 @@
 #include <stdbool.h>
 
 #include "basic/arena.h"
+#include "engine/control/reach.h"
 
 #include "identity.pb-c.h"
 
 /*
  * identity_take() - the identity of an open file
+ * @rc:	who has @fd: control/reach.h; NULL: we
  * @fd:	O_PATH will do. Its file system is asked, and may be waited for.
  * @ret:	lives in @a
  *
  * Return: 0, or -errno.
  */
-int identity_take(int fd, struct arena *a, SnapmgrIdentity **ret) _must_check_;
+int identity_take(struct reach *rc, int fd, struct arena *a, SnapmgrIdentity **ret) _must_check_;
 
 /*
  * identity_is() - is @fd the file that @id was taken of?

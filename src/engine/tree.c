@@ -24,7 +24,14 @@ enum {
 	SYSCALL_INSN_BYTES = 2,
 	PAGE = 4096,
 	DEATH_PAUSE_NSEC = 100000,
+	WCHAN_TEXT_MAX = 4096,
 };
+
+/* Bits of an entry of /proc/PID/pagemap. */
+#define PAGEMAP_UFFD_WP (1ull << 57) /* a mark where a page was: 5.19 */
+#define PAGEMAP_FILE	(1ull << 61)
+#define PAGEMAP_SWAPPED (1ull << 62)
+#define PAGEMAP_PRESENT (1ull << 63)
 
 /* Waits for a stop of one thread, at most until @deadline (0: for ever). 1: stopped, 0: it has ended. */
 static int wait_until(pid_t tid, uint64_t deadline, int *ret_status)
@@ -91,31 +98,6 @@ static int rewind_interrupted_call(struct tree *t, struct thread *th, uint64_t p
 	return r < 0 ? fail(t->failure, r, "cannot set registers") : 0;
 }
 
-struct rseq_section {
-	uint32_t version, flags;
-	uint64_t start, length, abort;
-};
-
-/*
- * A thread inside a restartable sequence must take its abort: the kernel forgets the sequence at the first system call
- * that we make in its place.
- */
-static void abort_rseq_section(const struct task *task, struct thread *th)
-{
-	struct rseq_configuration conf;
-	struct rseq_section cs;
-	uint64_t at = 0;
-
-	if (!ptrace_rseq(th->tid, &conf))
-		return;
-	if (sys_pread_full(task->mem_fd, &at, sizeof(at), conf.pointer + 8) < 0 || !at)
-		return;
-	if (sys_pread_full(task->mem_fd, &cs, sizeof(cs), at) < 0)
-		return;
-	if (th->regs.rip - cs.start < cs.length)
-		th->regs.rip = cs.abort;
-}
-
 static int read_thread_state(struct tree *t, struct task *task, struct thread *th)
 {
 	int r;
@@ -128,6 +110,29 @@ static int read_thread_state(struct tree *t, struct task *task, struct thread *t
 		return fail(t->failure, r, "cannot read the signal mask");
 	th->has_state = true;
 	return 0;
+}
+
+/* What keeps a thread from stopping, as far as /proc says. */
+static int fail_to_stop(struct tree *t, const struct task *task, const struct thread *th)
+{
+	_cleanup_free_ char *wchan = NULL;
+	_cleanup_close_ int fd = -EBADF;
+	struct proc_stat st = { .state = '?' };
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "task/%d", th->tid);
+	fd = sys_openat(task->proc_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	if (fd >= 0) {
+		(void)proc_stat_read(fd, &st);
+		(void)sys_read_file_at(fd, "wchan", WCHAN_TEXT_MAX, &wchan, NULL);
+	}
+	if (st.state == 'D')
+		return fail(t->failure, -ETIMEDOUT,
+			    "does not stop: it sleeps in an uninterruptible state (in %s), waiting for a disk, a file system "
+			    "or a vfork(2) child",
+			    wchan ?: "an unknown place");
+	return fail(t->failure, -ETIMEDOUT, "does not stop: it is in state %c (in %s)", st.state,
+		    wchan ?: "an unknown place");
 }
 
 /* Stops one seized thread. 1: stopped, 0: it is gone or dead. */
@@ -145,6 +150,8 @@ static int thread_interrupt(struct tree *t, struct task *task, struct thread *th
 		r = wait_until(th->tid, deadline, &status);
 		if (r == 0)
 			return 0;
+		if (r == -ETIMEDOUT)
+			return fail_to_stop(t, task, th);
 		if (r < 0)
 			return fail(t->failure, r, "does not stop");
 		if (status >> 16 == PTRACE_EVENT_STOP)
@@ -191,6 +198,22 @@ static int thread_stop(struct tree *t, struct task *task, struct thread *th, uin
 }
 
 /*
+ * Is a page the task's own copy? Only such a page is read while its mappings are not known: of a file, the read may ask a
+ * file system that waits for the tree.
+ */
+static bool is_own_page(const struct task *task, uint64_t at)
+{
+	_cleanup_close_ int fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
+	uint64_t entry;
+
+	if (fd < 0 || sys_pread_full(fd, &entry, sizeof(entry), (off_t)(at / PAGE * sizeof(entry))) < 0)
+		return false;
+	if (entry & PAGEMAP_FILE)
+		return false;
+	return (entry & PAGEMAP_PRESENT) || ((entry & PAGEMAP_SWAPPED) && !(entry & PAGEMAP_UFFD_WP));
+}
+
+/*
  * Is the thread in the stub of a dump that died under it? Then it is on its way home, and has the data area mapped
  * until it is there.
  */
@@ -199,7 +222,7 @@ static bool is_in_dead_stub(const struct task *task, const struct thread *th)
 	uint64_t at = (th->regs.rip | (PAGE - 1)) + 1 - remote_stub_room();
 	uint8_t bytes[PAGE];
 
-	return th->regs.rip - at < remote_stub_size() && remote_stub_size() <= sizeof(bytes) &&
+	return th->regs.rip - at < remote_stub_size() && remote_stub_size() <= sizeof(bytes) && is_own_page(task, at) &&
 	       sys_pread_full(task->mem_fd, bytes, remote_stub_size(), at) >= 0 && remote_stub_is(bytes);
 }
 
@@ -364,9 +387,11 @@ static int task_stop(struct tree *t, struct task *task, uint64_t deadline)
 		return task_ended(t, task);
 	if (task->mem_fd < 0)
 		return fail(t->failure, task->mem_fd, "cannot open its memory");
-	do
+	do {
 		r = stop_new_threads(t, task, deadline);
-	while (r > 0);
+		if (r > 0 && deadline && clock_monotonic_usec() > deadline)
+			r = fail(t->failure, -ETIMEDOUT, "its threads were not stopped in time");
+	} while (r > 0);
 	if (r < 0)
 		return r;
 	if (task->n_threads == 0 || !task_has_thread(task, task->pid)) {
@@ -381,7 +406,6 @@ static int task_stop(struct tree *t, struct task *task, uint64_t deadline)
 		r = thread_settle(t, task, &task->threads[i]);
 		if (r < 0)
 			return r;
-		abort_rseq_section(task, &task->threads[i]);
 	}
 	return 0;
 }

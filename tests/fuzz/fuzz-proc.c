@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "basic/mountinfo.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
 #include "engine/dump.h"
@@ -45,6 +46,26 @@ static void fuzz_maps(const char *text)
 		HOLD(p > before && p <= end && m.start < m.end);
 		HOLD(m.path >= before && m.path + m.path_size <= p);
 	}
+}
+
+static void fuzz_mounts(const char *text)
+{
+	const char *end = text + strlen(text);
+	struct mounts mounts = {};
+	struct mount_line line;
+
+	for (const char *p = text; *p;) {
+		const char *before = p;
+
+		if (mount_line_parse(p, &line, &p) < 0)
+			break;
+		HOLD(p > before && p <= end && line.id >= 0);
+		HOLD(line.type > before && line.type + line.type_size <= p);
+		HOLD(line.source > line.type && line.source + line.source_size <= p);
+		(void)mount_is_near(&line);
+	}
+	HOLD(mounts_add_text(&mounts, text) <= 0);
+	mounts_done(&mounts);
 }
 
 /* A directory that looks like /proc/PID, with one file. */
@@ -90,7 +111,7 @@ static void fuzz_timers(const char *text)
 void fuzz_one(const uint8_t *data, size_t size)
 {
 	static void (*const parsers[])(const char *) = { fuzz_stat, fuzz_status, fuzz_maps, fuzz_smaps,
-							 fuzz_timers };
+							 fuzz_timers, fuzz_mounts };
 	char *text;
 
 	if (size == 0)

@@ -9,6 +9,7 @@
  */
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "basic/parse.h"
 #include "basic/place.h"
 #include "basic/sys.h"
+#include "engine/far.h"
 #include "engine/guard.h"
 #include "engine/identity.h"
 #include "engine/kinds/kind.h"
@@ -75,7 +77,8 @@ static int put_remap(struct dump *d, uint32_t orig_id, uint32_t remap_id, RemapT
 	return dump_put(d, IMAGE_REMAP_FPATH, &e.base);
 }
 
-static int put_chunk(struct dump *d, struct image *img, int fd, uint8_t *buffer, uint64_t off, uint64_t len)
+static int put_chunk(struct dump *d, struct image *img, struct reach *reach, int fd, uint8_t *buffer, uint64_t off,
+		     uint64_t len)
 {
 	GhostChunkEntry e = GHOST_CHUNK_ENTRY__INIT;
 	int r;
@@ -86,7 +89,7 @@ static int put_chunk(struct dump *d, struct image *img, int fd, uint8_t *buffer,
 	while (r == 0 && len > 0) {
 		size_t n = MIN(len, (uint64_t)COPY_BYTES);
 
-		r = sys_pread_full(fd, buffer, n, off);
+		r = reach_pread(reach, fd, buffer, n, off);
 		if (r < 0)
 			return fail(d->failure, r, "cannot read the deleted file");
 		r = image_put_raw(img, buffer, n);
@@ -96,7 +99,7 @@ static int put_chunk(struct dump *d, struct image *img, int fd, uint8_t *buffer,
 	return r;
 }
 
-static int put_ghost_contents(struct dump *d, struct image *img, int fd, uint64_t size, bool chunks)
+static int put_ghost_contents(struct dump *d, struct image *img, struct reach *reach, int fd, uint64_t size, bool chunks)
 {
 	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
 	uint64_t at = 0;
@@ -105,23 +108,23 @@ static int put_ghost_contents(struct dump *d, struct image *img, int fd, uint64_
 	if (!buffer)
 		return fail(d->failure, -ENOMEM, "no memory for a copy buffer");
 	if (!chunks) {
-		r = size ? sys_pread_full(fd, buffer, size, 0) : 0;
+		r = size ? reach_pread(reach, fd, buffer, size, 0) : 0;
 		if (r < 0)
 			return fail(d->failure, r, "cannot read the deleted file");
 		return image_put_raw(img, buffer, size);
 	}
 	while (r == 0 && at < size) {
-		off_t data = sys_lseek(fd, at, SEEK_DATA), hole;
+		off_t data = reach_lseek(reach, fd, at, SEEK_DATA), hole;
 
 		if (data == -ENXIO)
 			break;
 		if (data < 0)
 			data = at;
-		hole = sys_lseek(fd, data, SEEK_HOLE);
+		hole = reach_lseek(reach, fd, data, SEEK_HOLE);
 		if (hole <= data)
 			hole = size;
 		hole = MIN((uint64_t)hole, size);
-		r = put_chunk(d, img, fd, buffer, data, hole - data);
+		r = put_chunk(d, img, reach, fd, buffer, data, hole - data);
 		at = hole;
 	}
 	return r;
@@ -141,7 +144,7 @@ static int write_ghost(struct dump *d, const struct fd_view *view, uint32_t ghos
 	Timeval atim = TIMEVAL__INIT, mtim = TIMEVAL__INIT;
 	bool regular = S_ISREG(st->st_mode);
 	char path[64];
-	int r;
+	int far, r;
 
 	if (regular && (uint64_t)st->st_blocks * 512 > d->options->ghost_limit_bytes)
 		return fail(d->failure, -EFBIG,
@@ -167,7 +170,7 @@ static int write_ghost(struct dump *d, const struct fd_view *view, uint32_t ghos
 	if (S_ISLNK(st->st_mode)) {
 		char target[PATH_MAX];
 
-		r = sys_readlinkat(view->fd, "", target, sizeof(target));
+		r = reach_readlink(view->reach, fd_view_number(view), target, sizeof(target));
 		if (r < 0)
 			return fail(d->failure, r, "cannot read deleted link '%s'", view->link);
 		e.symlnk_target = arena_strdup(&d->arena, target);
@@ -184,11 +187,12 @@ static int write_ghost(struct dump *d, const struct fd_view *view, uint32_t ghos
 		r = image_put(img, &e.base);
 	if (r == 0 && regular) {
 		/* Ours may be write-only; the file behind it can be opened anew. */
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", view->fd);
-		fd = sys_open(path, O_RDONLY, 0);
-		if (fd < 0)
-			return fail(d->failure, fd, "cannot read deleted file '%s'", view->link);
-		r = put_ghost_contents(d, img, fd, st->st_size, e.chunks);
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd_view_number(view));
+		far = reach_open(view->reach, path, O_RDONLY);
+		if (far < 0)
+			return fail(d->failure, far, "cannot read deleted file '%s'", view->link);
+		fd = view->reach ? -EBADF : far;
+		r = put_ghost_contents(d, img, view->reach, far, st->st_size, e.chunks);
 	}
 	return r < 0 ? r : image_finish(TAKE_PTR(img));
 }
@@ -235,6 +239,10 @@ static int put_link_remap(struct dump *d, const struct fd_view *view, uint32_t i
 	if (!d->options->link_remap)
 		return fail(d->failure, -EOPNOTSUPP,
 			    "'%s' was renamed or deleted but has other names; use --link-remap", name);
+	if (view->reach)
+		return fail(d->failure, -EOPNOTSUPP,
+			    "'%s' was renamed or deleted, and --link-remap gives no names on a FUSE or network file system",
+			    name);
 	link_id = files_new_id(d);
 	reg.name = arena_printf(&d->arena, "%.*s/link_remap.%u", (int)(slash - name), name, link_id);
 	if (!reg.name)
@@ -268,14 +276,14 @@ static pid_t process_of(const char *name)
 }
 
 /* A file of a process that is gone, and not of the tree? */
-static bool is_of_the_dead(const struct dump *d, const struct fd_view *view, const char *name)
+static bool is_of_the_dead(struct dump *d, const struct fd_view *view, const char *name)
 {
 	pid_t pid = view->fs_magic == PROC_SUPER_MAGIC ? process_of(name) : 0;
 	struct stat now;
 
 	if (!pid || tree_find(&d->tree, pid))
 		return false;
-	return sys_fstatat(AT_FDCWD, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_dev != view->st.st_dev ||
+	return far_stat(d, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_dev != view->st.st_dev ||
 	       now.st_ino != view->st.st_ino;
 }
 
@@ -289,7 +297,9 @@ static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, cha
 		return put_remap(d, id, process_of(name), REMAP_TYPE__PROCFS);
 	if (view->st.st_nlink == 0 && marked)
 		return put_ghost(d, view, id);
-	r = sys_fstatat(AT_FDCWD, name, &now, view->flags & O_PATH ? AT_SYMLINK_NOFOLLOW : 0);
+	r = far_stat(d, name, &now, view->flags & O_PATH ? AT_SYMLINK_NOFOLLOW : 0);
+	if (r == -ETIMEDOUT)
+		return r;
 	if (r == 0 && now.st_dev == view->st.st_dev && now.st_ino == view->st.st_ino)
 		return 0;
 	if (r == 0 && S_ISDIR(now.st_mode) && S_ISDIR(view->st.st_mode) && now.st_ino == view->st.st_ino)
@@ -302,18 +312,25 @@ static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, cha
 /* Which file it is, for the restore: restore-open.h. A ghost is made anew; what counts for it is its directory. */
 static int put_identity(struct dump *d, const struct fd_view *view, RegFileEntry *reg)
 {
-	_cleanup_close_ int dir = -EBADF;
-	int r = 0;
+	_cleanup_close_ int ours = -EBADF;
+	const char *slash = strrchr(reg->name, '/');
+	char parent[PATH_MAX];
+	struct reach *reach;
+	int dir, r = 0;
 
 	if (view->fs_magic == PROC_SUPER_MAGIC)
 		return 0; /* inodes of /proc mean nothing */
 	if (view->st.st_nlink == 0 || strcmp(view->link, reg->name) != 0) {
-		dir = place_open_parent(reg->name);
+		(void)snprintf(parent, sizeof(parent), "%.*s/", slash ? (int)(slash - reg->name) : 0, reg->name);
+		dir = far_open(d, parent, O_DIRECTORY, RESOLVE_NO_SYMLINKS, &reach);
+		ours = reach ? -EBADF : dir;
 		if (dir >= 0)
-			r = identity_take(dir, &d->arena, &reg->snapmgr_dir_identity);
+			r = identity_take(reach, dir, &d->arena, &reg->snapmgr_dir_identity);
+		if (dir == -ETIMEDOUT)
+			return dir;
 	}
 	if (r == 0)
-		r = identity_take(view->fd, &d->arena, &reg->snapmgr_identity);
+		r = identity_take(view->reach, fd_view_number(view), &d->arena, &reg->snapmgr_identity);
 	return r < 0 ? fail(d->failure, r, "cannot tell which file '%s' is", reg->name) : 0;
 }
 

@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 
 #include "basic/sys.h"
+#include "engine/far.h"
 #include "engine/guard.h"
 #include "engine/kinds/sk-opts.h"
 
@@ -58,25 +59,13 @@ static bool name_is_path(const void *name, size_t size)
 /* ---- dump ---- */
 
 /* Is @path, as the task sees it, the inode @st? */
-static bool path_is(const struct task *task, const char *dir, const char *name, const struct stat *st)
+static bool path_is(struct dump *d, const struct task *task, const char *dir, const char *name, const struct stat *st)
 {
-	_cleanup_close_ int root = -EBADF, at = -EBADF;
+	char path[PATH_MAX + UNIX_NAME_MAX + 2];
 	struct stat found;
 
-	root = sys_openat(task->proc_fd, "root", O_PATH | O_DIRECTORY, 0);
-	if (root < 0)
-		return false;
-	if (dir) {
-		while (*dir == '/')
-			dir++;
-		at = sys_openat(root, *dir ? dir : ".", O_PATH | O_DIRECTORY, 0);
-		if (at < 0)
-			return false;
-	}
-	while (*name == '/')
-		name++;
-	return sys_fstatat(at >= 0 ? at : root, name, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       found.st_dev == st->st_dev && found.st_ino == st->st_ino;
+	(void)snprintf(path, sizeof(path), "%s/%s", dir ?: "", name);
+	return far_stat_below(d, task, path, &found) == 0 && found.st_dev == st->st_dev && found.st_ino == st->st_ino;
 }
 
 /* The directory a relative name was bound in: that of the inode's path, else where the task is now. */
@@ -117,6 +106,8 @@ static int path_dump(struct dump *d, const struct fd_view *view, const char *nam
 	int r;
 
 	inode_fd = (int)SYS_CALL(ioctl(view->fd, SIOCUNIXFILE));
+	if (inode_fd >= 0 && far_is_ours(d, inode_fd)) /* it was opened without asking the file system: O_PATH */
+		return fail(d->failure, -EOPNOTSUPP, "'%s' is bound on a FUSE or network file system", name);
 	r = inode_fd < 0 ? inode_fd : sys_fstat(inode_fd, &st);
 	if (r < 0)
 		return fail(d->failure, r, "cannot find the file of '%s'", name);
@@ -135,11 +126,11 @@ static int path_dump(struct dump *d, const struct fd_view *view, const char *nam
 		if (r < 0)
 			return r;
 	}
-	if (!path_is(view->task, e->name_dir, name, &st)) {
+	if (!path_is(d, view->task, e->name_dir, name, &st)) {
 		e->has_deleted = 1;
 		e->deleted = 1;
 	}
-	return 0;
+	return d->failure->error;
 }
 
 int unix_name_dump(struct dump *d, const struct fd_view *view, UnixSkEntry *e)

@@ -15,6 +15,7 @@
 #include "basic/parse.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
+#include "engine/far.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/task-locks.h"
 
@@ -170,6 +171,7 @@ int fd_view_u64(const struct fd_view *view, const char *key, int base, uint64_t 
 
 static int read_fown(struct dump *d, struct fd_view *view)
 {
+	const int fd = fd_view_number(view);
 	FownEntry *fown = arena_new(&d->arena, FownEntry);
 	struct f_owner_ex owner = {};
 	uid_t ids[2] = {};
@@ -181,12 +183,12 @@ static int read_fown(struct dump *d, struct fd_view *view)
 	view->fown = fown;
 	if (view->flags & O_PATH)
 		return 0;
-	r = SYS_CALL(fcntl(view->fd, F_GETSIG));
+	r = reach_fcntl(view->reach, fd, F_GETSIG, NULL, 0);
 	fown->signum = MAX(r, 0);
-	r = SYS_CALL(fcntl(view->fd, F_GETOWN_EX, &owner));
+	r = reach_fcntl(view->reach, fd, F_GETOWN_EX, &owner, sizeof(owner));
 	if (r < 0 || owner.pid == 0)
 		return 0;
-	(void)SYS_CALL(fcntl(view->fd, F_GETOWNER_UIDS, ids));
+	(void)reach_fcntl(view->reach, fd, F_GETOWNER_UIDS, ids, sizeof(ids));
 	fown->uid = ids[0];
 	fown->euid = ids[1];
 	fown->pid_type = owner.type;
@@ -197,22 +199,21 @@ static int read_fown(struct dump *d, struct fd_view *view)
 	return 0;
 }
 
-/* Everything but the copy of the descriptor and its number is found out here. */
-static int view_fill(struct dump *d, struct fd_view *view, int proc_dir_fd, const char *number)
+/* What /proc says of it: no file system is asked. */
+static int view_read(struct dump *d, struct fd_view *view, int proc_dir_fd, int number)
 {
 	char path[64], link[PATH_MAX];
-	struct statfs sfs;
 	uint64_t v;
 	char *text;
 	int r;
 
-	(void)snprintf(path, sizeof(path), "fdinfo/%s", number);
+	(void)snprintf(path, sizeof(path), "fdinfo/%d", number);
 	r = sys_read_file_at(proc_dir_fd, path, FDINFO_TEXT_MAX, &text, NULL);
 	if (r < 0)
 		return fail(d->failure, r, "cannot read its fdinfo");
 	view->fdinfo = arena_strdup(&d->arena, text);
 	free(text);
-	(void)snprintf(path, sizeof(path), "fd/%s", number);
+	(void)snprintf(path, sizeof(path), "fd/%d", number);
 	r = sys_readlinkat(proc_dir_fd, path, link, sizeof(link));
 	if (r < 0)
 		return fail(d->failure, r, "cannot read its link");
@@ -224,8 +225,45 @@ static int view_fill(struct dump *d, struct fd_view *view, int proc_dir_fd, cons
 	view->flags = v & ~(uint64_t)O_CLOEXEC;
 	view->pos = fd_view_u64(view, "pos", 10, &v) < 0 ? 0 : (int64_t)v;
 	view->mnt_id = fd_view_u64(view, "mnt_id", 10, &v) < 0 ? -1 : (int)v;
-	view->fs_magic = SYS_CALL(fstatfs(view->fd, &sfs)) < 0 ? 0 : (uint64_t)sfs.f_type;
-	return read_fown(d, view);
+	return 0;
+}
+
+/* What the file system says of it. */
+static int view_ask(struct dump *d, struct fd_view *view)
+{
+	struct statfs sfs;
+	int r;
+
+	r = reach_fstatfs(view->reach, fd_view_number(view), &sfs);
+	view->fs_magic = r < 0 ? 0 : (uint64_t)sfs.f_type;
+	return r == -ETIMEDOUT ? far_fail(d, r, view->link, view->mnt_id) : read_fown(d, view);
+}
+
+/* Gets a copy of a descriptor of the task and looks at it; of a far one the helper does. */
+static int view_take(struct dump *d, struct fd_view *view)
+{
+	int r;
+
+	if (far_is_mount(d, view->mnt_id, view->link)) {
+		view->fd = -EBADF;
+		view->reach = far_reach(d, view->link, view->mnt_id);
+		if (!view->reach)
+			return d->failure->error;
+		r = view->far_fd = reach_take(view->reach, view->task->pid, view->number);
+		if (r >= 0)
+			r = reach_fstat(view->reach, view->far_fd, &view->st);
+		return r < 0 ? far_fail(d, r, view->link, view->mnt_id) : 0;
+	}
+	view->fd = sys_pidfd_getfd(view->task->pidfd, view->number);
+	if (view->fd < 0)
+		return fail(d->failure, view->fd, "cannot get a copy of the descriptor");
+	r = sys_fstat(view->fd, &view->st);
+	return r < 0 ? fail(d->failure, r, "cannot stat the descriptor") : 0;
+}
+
+static void view_done(struct fd_view *view)
+{
+	view->fd = close_fd(view->fd);
 }
 
 static const struct fd_kind *kind_find(const struct fd_view *view)
@@ -245,6 +283,9 @@ static int view_dump(struct dump *d, struct fd_view *view, FdTypes *ret_type)
 
 	if (!kind)
 		return fail(d->failure, -EOPNOTSUPP, "nothing here can save '%s'", view->link);
+	if (view->reach && kind != &fd_kind_file)
+		return fail(d->failure, -EOPNOTSUPP, "a %s on a FUSE or network file system cannot be saved: '%s'",
+			    kind->name, view->link);
 	FAILURE_SCOPE(d->failure, "%s", kind->name);
 	r = kind->dump(d, view);
 	*ret_type = kind->type;
@@ -284,20 +325,24 @@ static int keep(struct dump *d, int fd)
 	return copy;
 }
 
-static int view_of_ours(struct dump *d, const struct task *task, int fd, struct fd_view *view)
+/* Of a descriptor that is ours, or the helper's. */
+static int view_of_ours(struct dump *d, const struct task *task, struct reach *reach, int fd, struct fd_view *view)
 {
-	_cleanup_close_ int self = sys_open("/proc/self", O_RDONLY | O_DIRECTORY, 0);
-	char number[16];
+	_cleanup_close_ int proc_fd = reach_proc(reach);
 	int r;
 
-	if (self < 0)
-		return fail(d->failure, self, "cannot open /proc/self");
-	*view = (struct fd_view){ .dump = d, .task = task, .number = -1, .fd = fd };
-	r = sys_fstat(fd, &view->st);
+	if (proc_fd < 0)
+		return fail(d->failure, proc_fd, "cannot look at a descriptor of ours");
+	*view = (struct fd_view){
+		.dump = d, .task = task, .number = -1, .fd = reach ? -EBADF : fd, .reach = reach, .far_fd = fd
+	};
+	r = view_read(d, view, proc_fd, fd);
 	if (r < 0)
-		return fail(d->failure, r, "cannot stat a descriptor");
-	(void)snprintf(number, sizeof(number), "%d", fd);
-	return view_fill(d, view, self, number);
+		return r;
+	r = reach_fstat(reach, fd, &view->st);
+	if (r < 0)
+		return reach ? far_fail(d, r, view->link, view->mnt_id) : fail(d->failure, r, "cannot stat a descriptor");
+	return view_ask(d, view);
 }
 
 int files_put_open(struct dump *d, const struct task *task, int fd, uint32_t *ret_id)
@@ -307,7 +352,7 @@ int files_put_open(struct dump *d, const struct task *task, int fd, uint32_t *re
 	FdTypes type;
 	int r;
 
-	r = view_of_ours(d, task, fd, &view);
+	r = view_of_ours(d, task, NULL, fd, &view);
 	if (r < 0)
 		return r;
 	k.dev = view.st.st_dev;
@@ -336,7 +381,8 @@ static uint64_t mount_of(int fd)
 	return r < 0 || !(stx.stx_mask & STATX_MNT_ID) ? 0 : stx.stx_mnt_id; /* 5.8 */
 }
 
-int files_put_mapped(struct dump *d, const struct task *task, int fd, uint32_t mode, uint32_t *ret_id)
+int files_put_mapped(struct dump *d, const struct task *task, struct reach *reach, int fd, uint32_t mode,
+		     uint32_t *ret_id)
 {
 	struct files_dump *fs = state(d);
 	struct fd_view view;
@@ -347,10 +393,10 @@ int files_put_mapped(struct dump *d, const struct task *task, int fd, uint32_t m
 
 	if (!fs)
 		return fail(d->failure, -ENOMEM, "no memory for descriptors");
-	r = sys_fstat(fd, &st);
+	r = reach_fstat(reach, fd, &st);
 	if (r < 0)
 		return fail(d->failure, r, "cannot stat a mapped file");
-	mount = mount_of(fd);
+	mount = reach ? 0 : mount_of(fd);
 	for (size_t i = 0; i < fs->n_mapped; i++) {
 		if (fs->mapped[i].dev == st.st_dev && fs->mapped[i].ino == st.st_ino &&
 		    fs->mapped[i].mount == mount && fs->mapped[i].mode == mode) {
@@ -358,7 +404,7 @@ int files_put_mapped(struct dump *d, const struct task *task, int fd, uint32_t m
 			return 0;
 		}
 	}
-	r = view_of_ours(d, task, fd, &view);
+	r = view_of_ours(d, task, reach, fd, &view);
 	if (r < 0)
 		return r;
 	view.id = files_new_id(d);
@@ -377,22 +423,17 @@ static int dump_fd(struct dump *d, struct task *task, int number, struct image *
 {
 	FAILURE_SCOPE(d->failure, "fd %d", number);
 	struct known_file k = { .pid = task->pid, .number = number };
-	struct fd_view view = { .dump = d, .task = task, .number = number };
-	_cleanup_close_ int fd = sys_pidfd_getfd(task->pidfd, number);
+	_cleanup_(view_done) struct fd_view view = { .dump = d, .task = task, .number = number, .fd = -EBADF };
 	FdinfoEntry e = FDINFO_ENTRY__INIT;
 	const struct fd_kind *kind;
-	char name[16];
 	uint64_t flags;
 	int r;
 
-	if (fd < 0)
-		return fail(d->failure, fd, "cannot get a copy of the descriptor");
-	view.fd = fd;
-	r = sys_fstat(fd, &view.st);
-	if (r < 0)
-		return fail(d->failure, r, "cannot stat the descriptor");
-	(void)snprintf(name, sizeof(name), "%d", number);
-	r = view_fill(d, &view, task->proc_fd, name);
+	r = view_read(d, &view, task->proc_fd, number);
+	if (r == 0)
+		r = view_take(d, &view);
+	if (r == 0)
+		r = view_ask(d, &view);
 	if (r < 0)
 		return r;
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/kinds/fsnotify.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 #include "basic/parse.h"
+#include "basic/procfs.h"
 #include "basic/sys.h"
+#include "engine/far.h"
 #include "engine/kinds/kind.h"
 
 enum {
@@ -110,16 +111,17 @@ void fsnotify_unescape(char *path)
 }
 
 /*
- * Any descriptor on the file system @s_dev, seen from @proc_fd's root. -ENODEV: it is not mounted
- * there.
+ * Any descriptor on the file system @s_dev, seen from the root of process @pid. -ENODEV: it is not mounted
+ * there. @reach: who opens it; NULL: we.
  */
-static int open_device(int proc_fd, uint32_t s_dev)
+static int open_device(struct reach *reach, pid_t pid, uint32_t s_dev)
 {
+	_cleanup_close_ int proc_fd = proc_open(pid);
 	_cleanup_free_ char *text = NULL;
-	char *save = NULL, path[PATH_MAX + 8];
+	char *save = NULL, path[PATH_MAX + 32];
 	int r;
 
-	r = sys_read_file_at(proc_fd, "mountinfo", MOUNTINFO_MAX, &text, NULL);
+	r = proc_fd < 0 ? proc_fd : sys_read_file_at(proc_fd, "mountinfo", MOUNTINFO_MAX, &text, NULL);
 	if (r < 0)
 		return r;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
@@ -132,19 +134,22 @@ static int open_device(int proc_fd, uint32_t s_dev)
 		    major != s_dev >> 20 || minor != (s_dev & 0xfffff))
 			continue;
 		fsnotify_unescape(point);
-		(void)snprintf(path, sizeof(path), "root/%s", point);
-		fd = sys_openat(proc_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+		(void)snprintf(path, sizeof(path), "/proc/%d/root/%s", pid, point);
+		fd = reach_open(reach, path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+		if (fd == -ETIMEDOUT)
+			return fd;
 		if (fd < 0)
 			continue;
 		/* Another mount may hide it. */
-		if (sys_fstat(fd, &st) == 0 && on_device(&st, s_dev))
+		if (reach_fstat(reach, fd, &st) == 0 && on_device(&st, s_dev))
 			return fd;
-		close_fd(fd);
+		if (!reach)
+			close_fd(fd);
 	}
 	return -ENODEV;
 }
 
-static int open_handle(int device, const struct fsnotify_inode *inode)
+static int open_handle(struct reach *reach, int device, const struct fsnotify_inode *inode)
 {
 	union {
 		struct file_handle handle;
@@ -157,7 +162,7 @@ static int open_handle(int device, const struct fsnotify_inode *inode)
 	h.handle.handle_bytes = inode->handle->bytes;
 	h.handle.handle_type = (int)inode->handle->type;
 	memcpy(h.handle.f_handle, inode->handle->handle, inode->handle->bytes);
-	return (int)SYS_CALL(open_by_handle_at(device, &h.handle, O_PATH | O_CLOEXEC));
+	return reach_open_handle(reach, device, &h.handle, O_PATH);
 }
 
 static bool has_suffix(const char *text, const char *suffix)
@@ -167,13 +172,24 @@ static bool has_suffix(const char *text, const char *suffix)
 	return n >= k && strcmp(text + n - k, suffix) == 0;
 }
 
-/* Return: device->fd, or -errno. */
-static int find_device(struct fsnotify_device *device, const struct task *task, uint32_t s_dev)
+static dev_t device_number(uint32_t s_dev)
 {
+	return makedev(s_dev >> 20, s_dev & 0xfffff);
+}
+
+/* Return: device->fd, or -errno after fail(). */
+static int find_device(struct dump *d, struct fsnotify_device *device, const struct task *task, uint32_t s_dev)
+{
+	bool far = far_is_device(d, device_number(s_dev));
+
 	if (device->fd >= 0 && device->task == task && device->s_dev == s_dev)
 		return device->fd;
-	close_fd(device->fd);
-	*device = (struct fsnotify_device){ task, s_dev, open_device(task->proc_fd, s_dev) };
+	fsnotify_device_done(device);
+	*device = (struct fsnotify_device){ .task = task, .s_dev = s_dev, .fd = -EBADF };
+	device->reach = far ? far_reach_device(d, device_number(s_dev)) : far_walker(d);
+	if (far && !device->reach)
+		return d->failure->error;
+	device->fd = open_device(device->reach, task->pid, s_dev);
 	return device->fd;
 }
 
@@ -181,20 +197,23 @@ int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_
 		       struct fsnotify_device *device, bool *ret_deleted)
 {
 	_cleanup_close_ int fd = -EBADF;
-	char link[32], path[PATH_MAX], rooted[PATH_MAX + 8];
+	_cleanup_close_ int proc_fd = -EBADF;
+	char link[32], path[PATH_MAX];
 	struct stat st, there;
-	int r;
+	int found, r;
 
-	r = find_device(device, task, inode->s_dev);
-	fd = r < 0 ? r : open_handle(r, inode);
-	if (fd < 0)
-		return fail(d->failure, fd, "cannot find watched inode %" PRIu64 " of device %u:%u",
+	r = find_device(d, device, task, inode->s_dev);
+	found = r < 0 ? r : open_handle(device->reach, r, inode);
+	fd = device->reach ? -EBADF : found;
+	if (found < 0)
+		return fail(d->failure, found, "cannot find watched inode %" PRIu64 " of device %u:%u",
 			    inode->ino, inode->s_dev >> 20, inode->s_dev & 0xfffff);
-	r = sys_fstat(fd, &st);
+	r = reach_fstat(device->reach, found, &st);
 	if (r < 0)
 		return fail(d->failure, r, "cannot look at watched inode %" PRIu64, inode->ino);
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	r = sys_readlinkat(AT_FDCWD, link, path, sizeof(path));
+	proc_fd = reach_proc(device->reach);
+	(void)snprintf(link, sizeof(link), "fd/%d", found);
+	r = proc_fd < 0 ? proc_fd : sys_readlinkat(proc_fd, link, path, sizeof(path));
 	if (r < 0)
 		return fail(d->failure, r, "cannot find the path of inode %" PRIu64, inode->ino);
 
@@ -202,8 +221,9 @@ int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_
 	 * A handle may lead to an entry that is not connected to the tree: only what leads back
 	 * counts.
 	 */
-	(void)snprintf(rooted, sizeof(rooted), "root%s", path);
-	r = sys_fstatat(task->proc_fd, rooted, &there, AT_SYMLINK_NOFOLLOW);
+	r = far_stat_below(d, task, path, &there);
+	if (r == -ETIMEDOUT)
+		return r;
 	if (r == 0 && there.st_dev == st.st_dev && there.st_ino == st.st_ino) {
 		inode->handle->path = arena_strdup(&d->arena, path);
 		if (!inode->handle->path)
@@ -216,51 +236,16 @@ int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_
 
 /* ---- deleted inodes ---- */
 
-static uint32_t find_open_in(struct dump *d, const struct task *task,
-			     const struct fsnotify_inode *inode)
-{
-	int fd = sys_openat(task->proc_fd, "fd", O_RDONLY | O_DIRECTORY, 0);
-	struct dirent *entry;
-	uint32_t id = 0, number;
-	struct stat st;
-	DIR *dir;
-
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir) {
-		close_fd(fd);
-		return 0;
-	}
-	while (id == 0 && (entry = readdir(dir))) {
-		_cleanup_close_ int copy = -EBADF;
-
-		if (parse_u32(entry->d_name, 10, &number) < 0 ||
-		    sys_fstatat(dirfd(dir), entry->d_name, &st, 0) < 0 || st.st_ino != inode->ino ||
-		    !on_device(&st, inode->s_dev))
-			continue;
-		copy = sys_pidfd_getfd(task->pidfd, (int)number);
-		if (copy >= 0)
-			id = files_find_id(d, copy);
-	}
-	(void)closedir(dir);
-	return id;
-}
-
 uint32_t fsnotify_find_open(struct dump *d, const struct fsnotify_inode *inode)
 {
-	uint32_t id = 0;
-
-	for (size_t i = 0; id == 0 && i < d->tree.n_tasks; i++) {
-		if (d->tree.tasks[i]->state != TASK_DEAD)
-			id = find_open_in(d, d->tree.tasks[i], inode);
-	}
-	return id;
+	return files_find_inode(d, device_number(inode->s_dev), inode->ino);
 }
 
 /* ---- restore ---- */
 
 int fsnotify_open(struct restore *rs, const struct fsnotify_inode *inode)
 {
-	_cleanup_close_ int self = -EBADF, device = -EBADF;
+	_cleanup_close_ int device = -EBADF;
 	const char *path = inode->handle->path;
 	int fd;
 
@@ -269,11 +254,8 @@ int fsnotify_open(struct restore *rs, const struct fsnotify_inode *inode)
 		if (fd >= 0)
 			return fd;
 	}
-	self = sys_open("/proc/self", O_RDONLY | O_DIRECTORY, 0);
-	if (self < 0)
-		return fail(rs->failure, self, "cannot open /proc/self");
-	device = open_device(self, inode->s_dev);
-	fd = device < 0 ? device : open_handle(device, inode);
+	device = open_device(NULL, getpid(), inode->s_dev);
+	fd = device < 0 ? device : open_handle(NULL, device, inode);
 	if (fd < 0)
 		return fail(rs->failure, fd,
 			    "cannot find what was watched: '%s' (inode %" PRIu64 ")",

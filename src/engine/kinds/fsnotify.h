@@ -33,15 +33,18 @@ int fsnotify_field(const char *line, const char *key, uint64_t *ret);
 /* mountinfo writes blanks and the like as \ooo. In place. */
 void fsnotify_unescape(char *path);
 
+struct reach;
+
 /* A descriptor on the file system of the last inode asked about: the next is mostly on the same. */
 struct fsnotify_device {
 	const struct task *task;
 	uint32_t s_dev;
+	struct reach *reach; /* who has the descriptor: far.h; NULL: we */
 	int fd;
 };
 static inline void fsnotify_device_done(struct fsnotify_device *device)
 {
-	device->fd = close_fd(device->fd);
+	device->fd = device->reach ? -EBADF : close_fd(device->fd);
 }
 
 /*

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "engine/control/reach.h"
 #include "engine/dump.h"
 #include "engine/restore.h"
 
@@ -26,7 +27,9 @@ struct fd_view {
 	struct dump *dump;
 	const struct task *task;
 	int number;	     /* in the task */
-	int fd;		     /* our copy of the same open file description */
+	int fd;		     /* our copy of the same open file description; -EBADF: it is far */
+	struct reach *reach; /* of a far file: who has the copy; else NULL */
+	int far_fd;	     /* ... and its number there */
 	uint32_t id;	     /* of the description, in the images */
 	struct stat st;	     /* of our copy */
 	uint64_t fs_magic;   /* statfs f_type: distinguishes anon inodes, sockfs, pipefs */
@@ -150,14 +153,23 @@ int files_put_companion(struct dump *d, const struct fd_view *view, uint32_t *re
  * flight, an exe link). Deduplicates. @ret_id: the id
  */
 int files_put_open(struct dump *d, const struct task *task, int fd, uint32_t *ret_id) _must_check_;
-/* The same for a mapped file: one record for all mappings of a file with the same access mode. */
-int files_put_mapped(struct dump *d, const struct task *task, int fd, uint32_t mode, uint32_t *ret_id)
-	_must_check_;
-/* Has any task of the tree the description @fd (ours) open? Return: its id, or 0. */
+/*
+ * The same for a mapped file: one record for all mappings of a file with the same access mode.
+ * @reach:	who has @fd: far.h; NULL: we
+ */
+int files_put_mapped(struct dump *d, const struct task *task, struct reach *reach, int fd, uint32_t mode,
+		     uint32_t *ret_id) _must_check_;
+/* Has any task of the tree the description @fd (ours, not far) open? Return: its id, or 0. */
 uint32_t files_find_id(struct dump *d, int fd);
-/* The same by inode, for what has one description only. */
+/* Any description of the inode. */
 uint32_t files_find_inode(struct dump *d, dev_t dev, ino_t ino);
 uint32_t files_new_id(struct dump *d);
+
+/* The number by which reach_*(view->reach, ...) knows the description. Kinds of files alone meet far ones. */
+static inline int fd_view_number(const struct fd_view *view)
+{
+	return view->reach ? view->far_fd : view->fd;
+}
 
 /* fdinfo numbers: "key:\tVALUE". -ENODATA when absent, -EBADMSG when not a number of @base. */
 int fd_view_u64(const struct fd_view *view, const char *key, int base, uint64_t *ret);

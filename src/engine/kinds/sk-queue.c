@@ -14,7 +14,9 @@
 #include <sys/ioctl.h>
 #include <linux/sockios.h>
 
+#include "basic/procfs.h"
 #include "basic/sys.h"
+#include "engine/far.h"
 #include "engine/kinds/sk-opts.h"
 
 #include "sk-packet.pb-c.h"
@@ -28,10 +30,12 @@ enum {
 	MAX_QUEUE_BYTES = 256 << 20,
 	FIRST_BUFFER_BYTES = 64 << 10,
 	MAX_EMPTY_PACKETS = 1 << 16,
+	FDINFO_MAX = 1 << 20,
 };
 
 struct peeker {
 	struct failure *failure;
+	struct dump *dump; /* descriptors that come are looked at by far.h first; NULL: they are not */
 	int fd;
 	uint8_t *buf;
 	size_t buf_size;
@@ -57,11 +61,11 @@ static void peeker_done(struct peeker *p)
 	free(p->buf);
 }
 
-static int peeker_init(struct peeker *p, struct failure *f, int fd, size_t buf_size)
+static int peeker_init(struct peeker *p, struct failure *f, struct dump *d, int fd, size_t buf_size)
 {
 	int r;
 
-	*p = (struct peeker){ .failure = f, .fd = fd, .buf_size = buf_size };
+	*p = (struct peeker){ .failure = f, .dump = d, .fd = fd, .buf_size = buf_size };
 	p->buf = malloc(MAX(buf_size, (size_t)1));
 	if (!p->buf)
 		return fail(f, -ENOMEM, "queue of %zu bytes", buf_size);
@@ -105,6 +109,34 @@ static void peeker_collect_fds(struct peeker *p, struct msghdr *msg)
 }
 
 /*
+ * To receive a descriptor is to close it again, which may wait for a file system that waits for the tree. So the queue is asked
+ * without room for descriptors; where it would have brought some, a helper looks at them.
+ */
+static int peeker_check_rights(struct peeker *p, size_t size)
+{
+	struct iovec iov = { .iov_base = p->buf, .iov_len = size };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int offset, r;
+	ssize_t n;
+
+	r = sk_get_int(p->fd, SOL_SOCKET, SO_PEEK_OFF, &offset);
+	if (r < 0)
+		return fail(p->failure, r, "cannot read SO_PEEK_OFF");
+	n = SYS_CALL(recvmsg(p->fd, &msg, MSG_PEEK | MSG_DONTWAIT));
+	if (n >= 0 && offset >= 0)
+		r = sk_set_int(p->fd, SOL_SOCKET, SO_PEEK_OFF, offset);
+	if (n < 0 || r < 0 || !(msg.msg_flags & MSG_CTRUNC))
+		return r < 0 ? fail(p->failure, r, "cannot set SO_PEEK_OFF") : 0;
+	r = far_check_rights(p->dump, p->fd, size);
+	if (r == 0 && offset >= 0) {
+		r = sk_set_int(p->fd, SOL_SOCKET, SO_PEEK_OFF, offset);
+		if (r < 0)
+			return fail(p->failure, r, "cannot set SO_PEEK_OFF");
+	}
+	return r;
+}
+
+/*
  * Peeks at most @size bytes from where SO_PEEK_OFF is. Return: bytes (of a packet: all it has, also those that did not
  * fit), -EAGAIN at the end of the queue, or -errno after fail().
  */
@@ -122,8 +154,12 @@ static ssize_t peeker_peek(struct peeker *p, size_t size)
 		.msg_controllen = sizeof(control),
 	};
 	ssize_t n;
+	int r;
 
 	peeker_close_fds(p);
+	r = p->dump ? peeker_check_rights(p, size) : 0;
+	if (r < 0)
+		return r;
 	n = SYS_CALL(recvmsg(p->fd, &msg,
 			     MSG_PEEK | MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC));
 	if (n == -EAGAIN)
@@ -195,7 +231,7 @@ static int stream_run(struct peeker *p, size_t offset, size_t left, sk_queue_pac
 	return packet(userdata, p->buf + (first - 1), size - (first - 1), p->fds, p->n_fds);
 }
 
-static int stream_peek(struct failure *f, int fd, sk_queue_packet_fn *packet, void *userdata)
+static int stream_peek(struct failure *f, struct dump *d, int fd, sk_queue_packet_fn *packet, void *userdata)
 {
 	_cleanup_(peeker_done) struct peeker p = { .fd = -EBADF };
 	size_t offset = 0, total, size = 0;
@@ -209,7 +245,7 @@ static int stream_peek(struct failure *f, int fd, sk_queue_packet_fn *packet, vo
 	total = (size_t)n;
 	if (total > MAX_QUEUE_BYTES)
 		return fail(f, -EFBIG, "%zu bytes in its queue", total);
-	r = peeker_init(&p, f, fd, total);
+	r = peeker_init(&p, f, d, fd, total);
 	if (r < 0)
 		return r;
 
@@ -242,7 +278,7 @@ static bool packet_is_end(int fd, int type)
 	       (pfd.revents & (POLLRDHUP | POLLHUP));
 }
 
-static int packets_peek(struct failure *f, int fd, int type, sk_queue_packet_fn *packet,
+static int packets_peek(struct failure *f, struct dump *d, int fd, int type, sk_queue_packet_fn *packet,
 			void *userdata)
 {
 	_cleanup_(peeker_done) struct peeker p = { .fd = -EBADF };
@@ -250,7 +286,7 @@ static int packets_peek(struct failure *f, int fd, int type, sk_queue_packet_fn 
 	unsigned n_empty = 0;
 	int r;
 
-	r = peeker_init(&p, f, fd, FIRST_BUFFER_BYTES);
+	r = peeker_init(&p, f, d, fd, FIRST_BUFFER_BYTES);
 	if (r < 0)
 		return r;
 	r = peeker_seek(&p, 0);
@@ -285,11 +321,16 @@ static int packets_peek(struct failure *f, int fd, int type, sk_queue_packet_fn 
 	}
 }
 
-int sk_queue_peek(struct failure *f, int fd, int type, sk_queue_packet_fn *packet, void *userdata)
+static int queue_peek(struct failure *f, struct dump *d, int fd, int type, sk_queue_packet_fn *packet, void *userdata)
 {
 	if (type == SOCK_STREAM)
-		return stream_peek(f, fd, packet, userdata);
-	return packets_peek(f, fd, type, packet, userdata);
+		return stream_peek(f, d, fd, packet, userdata);
+	return packets_peek(f, d, fd, type, packet, userdata);
+}
+
+int sk_queue_peek(struct failure *f, int fd, int type, sk_queue_packet_fn *packet, void *userdata)
+{
+	return queue_peek(f, NULL, fd, type, packet, userdata);
 }
 
 /* ---- dump ---- */
@@ -333,11 +374,25 @@ static int queue_put(void *userdata, const void *data, size_t size, const int *f
 	return r;
 }
 
+/* From Linux 5.8 on fdinfo counts the descriptors in a queue. */
+static bool may_have_rights(int fd)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	const char *value;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (sys_read_file_at(AT_FDCWD, path, FDINFO_MAX, &text, NULL) < 0)
+		return true;
+	value = proc_field(text, "scm_fds");
+	return !value || *value != '0';
+}
+
 int sk_queue_dump(struct dump *d, const struct task *task, int fd, int type, uint32_t id)
 {
 	struct queue_dump q = { .d = d, .task = task, .id = id };
 
-	return sk_queue_peek(d->failure, fd, type, queue_put, &q);
+	return queue_peek(d->failure, may_have_rights(fd) ? d : NULL, fd, type, queue_put, &q);
 }
 
 /* ---- restore ---- */

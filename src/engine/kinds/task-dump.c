@@ -17,6 +17,7 @@
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
 #include "engine/memory/vma.h"
+#include "engine/rseq.h"
 
 enum {
 	PAGE = 4096,
@@ -32,8 +33,11 @@ static bool stack_points_into(const struct task *task, const struct thread *th, 
 	uint64_t end = at + STACK_BYTES_MAX;
 
 	for (size_t i = 0; i < task->n_vmas; i++) {
-		if (task->vmas[i].start <= at && at < task->vmas[i].end)
-			end = MIN(end, task->vmas[i].end);
+		if (at < task->vmas[i].start || at >= task->vmas[i].end)
+			continue;
+		if (task->vmas[i].far)
+			return true; /* not to be read: cannot tell */
+		end = MIN(end, task->vmas[i].end);
 	}
 	while (at < end) {
 		size_t size = MIN(end - at, (uint64_t)sizeof(words));
@@ -88,7 +92,7 @@ static uint64_t find_stub_room(const struct task *task)
 			bool vdso = v->status & VMA_VDSO;
 			uint64_t at;
 
-			if (!(v->prot & PROT_EXEC) || vdso != (pass == 0) ||
+			if (!(v->prot & PROT_EXEC) || v->far || vdso != (pass == 0) ||
 			    !(v->status & (VMA_VDSO | VMA_FILE_PRIVATE)))
 				continue;
 			at = stub_room(task, v);
@@ -106,6 +110,9 @@ static int stub_install(struct dump *d, struct task *task)
 
 	if (!stub)
 		return fail(d->failure, -ENOMEM, "no memory for the stub");
+	r = rseq_abort(d, task);
+	if (r < 0)
+		return r;
 	task->stub = find_stub_room(task);
 	if (!task->stub)
 		return fail(d->failure, -EOPNOTSUPP,

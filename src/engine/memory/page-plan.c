@@ -267,6 +267,11 @@ static int add_absent(struct planning *p, uint64_t start, uint64_t end)
 {
 	int r = 0;
 
+	/* To read it may mean to ask a file system that waits for the tree. */
+	if (p->vma->far)
+		return fail(p->d->failure, -EOPNOTSUPP,
+			    "its page at %#" PRIx64 " is not in memory, and its file is on a FUSE or network file system",
+			    start);
 	for (uint64_t at = start; r == 0 && at < end; at += PAGE) {
 		char byte;
 
@@ -388,9 +393,14 @@ static int plan_mapping(struct planning *p, const struct vma *v)
 	return r == 0 ? plan_unchanged(p, p->at, v->end) : r;
 }
 
-/* The kernel may drop the pages of the last kind at any time: so do we. */
-static bool has_pages(const struct vma *v)
+/*
+ * The kernel may drop the pages of the last kind at any time: so do we. While the tree runs, a page of a far file may be gone
+ * when it is read: the set that is taken in a freeze has these.
+ */
+static bool has_pages(const struct dump *d, const struct vma *v)
 {
+	if (v->far && d->run && d->run->memory_only)
+		return false;
 	return vma_is_private(v->status) && (v->flags & MAP_TYPE) != MAP_DROPPABLE;
 }
 
@@ -402,7 +412,7 @@ static int plan_mappings(struct planning *p)
 		const struct vma *v = &p->task->vmas[i];
 		uint64_t before = p->plan->stored_bytes;
 
-		if (!has_pages(v))
+		if (!has_pages(p->d, v))
 			continue;
 		FAILURE_SCOPE(p->d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
 		r = plan_mapping(p, v);
@@ -527,7 +537,7 @@ int page_plan_look(struct dump *d, struct task *task)
 		struct vma *v = &task->vmas[i];
 		FAILURE_SCOPE(d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
 
-		if (has_pages(v))
+		if (has_pages(d, v))
 			r = look_at_mapping(&p, v, task->seen, arms);
 		if (r < 0)
 			return fail(d->failure, r, "cannot scan its pages");

@@ -16,7 +16,9 @@
 #include <sys/mman.h>
 #include <sys/vfs.h>
 
+#include "basic/parse.h"
 #include "basic/sys.h"
+#include "engine/far.h"
 #include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
 #include "engine/memory/pages.h"
@@ -263,7 +265,7 @@ static int note_mapping_of(struct dump *d, const struct task *task, const struct
 	struct statfs sfs;
 	struct stat st;
 
-	if (!(v->status & (VMA_ANON_SHARED | VMA_MEMFD)))
+	if (!(v->status & (VMA_ANON_SHARED | VMA_MEMFD)) || v->far)
 		return 0;
 	fd = open_mapping(task, v, O_RDONLY);
 	if (v->status & VMA_MEMFD)
@@ -288,8 +290,10 @@ static int note_descriptors(struct dump *d, const struct task *task)
 	}
 	while (r == 0 && (e = readdir(dir))) {
 		char link[PATH_MAX];
+		uint32_t number;
 
-		if (sys_readlinkat(fd, e->d_name, link, sizeof(link)) >= 0 && strncmp(link, "/memfd:", 7) == 0)
+		if (sys_readlinkat(fd, e->d_name, link, sizeof(link)) >= 0 && strncmp(link, "/memfd:", 7) == 0 &&
+		    parse_u32(e->d_name, 10, &number) == 0 && !far_is_descriptor(d, task->proc_fd, (int)number))
 			r = note_memfd(d, sys_openat(fd, e->d_name, O_RDONLY | O_NONBLOCK, 0));
 	}
 	(void)closedir(dir);

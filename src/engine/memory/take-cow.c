@@ -125,6 +125,7 @@ static void reap_shadows(struct dump *d)
 {
 	struct failure failure = {};
 	struct dump again = {
+		.far = d->far,
 		.options = d->options,
 		.context = d->context,
 		.log = d->log,

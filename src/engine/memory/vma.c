@@ -11,6 +11,7 @@
 #include "basic/parse.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
+#include "engine/far.h"
 #include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
 #include "engine/memory/aio.h"
@@ -205,6 +206,9 @@ static int vma_add(struct dump *d, struct task *task, const struct proc_map *m, 
 		return fail(d->failure, -EOPNOTSUPP, "a shadow stack cannot be saved");
 	v->shmid = m->inode;
 	v->dev = makedev(m->dev_major, m->dev_minor);
+	v->far = v->dev && !(v->status & VMA_SOCKET) && v->status != VMA_AIORING && far_is_device(d, v->dev);
+	if (v->far && !(v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED)))
+		return fail(d->failure, -EOPNOTSUPP, "a file on a FUSE or network file system has the name of shared memory");
 	if (has_shared_pages(v))
 		task->unshared = false;
 
@@ -509,21 +513,23 @@ int vma_settle_shared(struct dump *d)
 	return MIN(crossed, 0);
 }
 
-/* Opens the file behind a mapping as it was opened for it. */
-static int open_mapped(struct dump *d, struct task *task, struct vma *v, int *ret_fd)
+/* Opens the file behind a mapping as it was opened for it. @reach: who does; NULL: we. */
+static int open_mapped(struct dump *d, struct task *task, struct vma *v, struct reach *reach, int *ret_fd)
 {
 	char path[96];
 	struct stat st;
 	int fd, r;
 
-	(void)snprintf(path, sizeof(path), "map_files/%" PRIx64 "-%" PRIx64, v->start, v->end);
-	r = sys_fstatat(task->proc_fd, path, &st, AT_SYMLINK_NOFOLLOW);
+	(void)snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, task->pid, v->start, v->end);
+	r = sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW);
 	if (r < 0)
 		return fail(d->failure, r, "cannot look at the mapped file");
 	v->fdflags = (st.st_mode & S_IWUSR) ? O_RDWR : O_RDONLY;
-	fd = sys_openat(task->proc_fd, path, v->fdflags | O_NONBLOCK, 0);
+	fd = reach_open(reach, path, v->fdflags | O_NONBLOCK);
 	if (fd == -EACCES || fd == -EROFS || fd == -ETXTBSY)
-		fd = sys_openat(task->proc_fd, path, O_RDONLY | O_NONBLOCK, 0);
+		fd = reach_open(reach, path, O_RDONLY | O_NONBLOCK);
+	if (fd == -ETIMEDOUT)
+		return far_fail(d, fd, "a mapped file", -1);
 	if (fd < 0)
 		return fail(d->failure, fd, "cannot open the mapped file");
 	*ret_fd = fd;
@@ -532,20 +538,24 @@ static int open_mapped(struct dump *d, struct task *task, struct vma *v, int *re
 
 static int resolve_file(struct dump *d, struct task *task, struct vma *v)
 {
-	_cleanup_close_ int fd = -EBADF;
+	struct reach *reach = v->far ? far_reach_device(d, v->dev) : NULL;
+	_cleanup_close_ int ours = -EBADF;
 	uint32_t id;
 	struct stat st;
-	int r;
+	int fd = -EBADF, r;
 
-	r = open_mapped(d, task, v, &fd);
+	if (v->far && !reach)
+		return d->failure->error;
+	r = open_mapped(d, task, v, reach, &fd);
 	if (r < 0)
 		return r;
-	r = sys_fstat(fd, &st);
+	ours = reach ? -EBADF : fd;
+	r = reach_fstat(reach, fd, &st);
 	if (r < 0)
 		return fail(d->failure, r, "cannot stat the mapped file");
 	if (!S_ISREG(st.st_mode) && !(v->status & VMA_FILE_PRIVATE))
 		return fail(d->failure, -EOPNOTSUPP, "a mapped device cannot be saved");
-	r = files_put_mapped(d, task, fd, v->fdflags, &id);
+	r = files_put_mapped(d, task, reach, fd, v->fdflags, &id);
 	if (r < 0)
 		return r;
 	v->shmid = id;

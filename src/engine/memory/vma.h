@@ -38,7 +38,8 @@ struct vma {
 	uint32_t status;	    /* enum vma_status */
 	uint32_t fdflags;	    /* O_RDONLY or O_RDWR of a mapped file */
 	uint64_t madv;		    /* bit n: advice n */
-	uint64_t dev;		    /* of a mapped socket, while it has no id */
+	uint64_t dev;		    /* of what is mapped; 0: nothing */
+	bool far;		    /* its file is not to be touched by us: far.h */
 	bool watched;		    /* registered with a userfaultfd, whosever */
 	bool missing;		    /* registered for missing pages with somebody's userfaultfd */
 	bool shared_clean, shared_dirty; /* some of its pages are mapped elsewhere too; of smaps only */
