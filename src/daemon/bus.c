@@ -124,7 +124,7 @@ static int bind_socket(int fd, const struct sockaddr_un *address)
 	r = SYS_CALL(bind(fd, (const struct sockaddr *)address, sizeof(*address)));
 	if (r != -EADDRINUSE)
 		return r;
-	probe = SYS_CALL(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	probe = SYS_CALL(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	if (probe < 0)
 		return probe;
 	r = SYS_CALL(connect(probe, (const struct sockaddr *)address, sizeof(*address)));

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Any user may bind an abstract name, also one that looks like a holder's, and let a connection to it wait for ever. So nobody
+ * waits for a connection here, and nothing is received before the kernel has said that root or our own user listens. A
+ * holder that is not reached makes a full set, nothing worse.
+ */
 #include "engine/memory/track-holder.h"
 
 #include <inttypes.h>
@@ -196,9 +201,10 @@ static bool is_name(const char *text)
 	return n < NAME_MAX_BYTES && strspn(text, "0123456789abcdef-") == n;
 }
 
+/* -EAGAIN: as many wait for the listener as it lets. -EPERM: somebody else listens. */
 static int connect_to(const char *name)
 {
-	_cleanup_close_ int sock = SYS_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+	_cleanup_close_ int sock = SYS_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	struct sockaddr_un addr;
 	socklen_t size = address_of(name, &addr);
 	int r = sock;
@@ -207,6 +213,8 @@ static int connect_to(const char *name)
 		r = SYS_CALL(connect(sock, (struct sockaddr *)&addr, size));
 	if (r >= 0 && !may_take(sock))
 		r = -EPERM;
+	if (r >= 0) /* what a holder sends is waited for, see receive_all() */
+		r = SYS_CALL(fcntl(sock, F_SETFL, 0));
 	return r < 0 ? r : TAKE_FD(sock);
 }
 
