@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "scheduler/output.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
 
+#include "basic/clock.h"
 #include "basic/sys.h"
 #include "basic/text.h"
 #include "catalog/store.h"
+#include "scheduler/flood.h"
 
 enum {
 	LINE_MAX_BYTES = 1024, /* longer ones are broken */
-	READ_BYTES = 16384,
-	READS_AT_A_TIME = 16, /* a tree that floods does not hold up the daemon */
-	KEEP_BYTES = 16 << 20,
+	READ_BYTES = 4096,     /* passed on in one turn */
+	DROP_BYTES = 65536,    /* read at once to be counted only */
+	DROPS_AT_A_TIME = 16,
+	KEEP_BYTES = 16 << 20, /* emptied above it when all was read */
+	SIZE_BYTES = 64 << 20, /* ... and above this in any case */
 };
 
 struct output_tail {
@@ -25,6 +30,9 @@ struct output_tail {
 	size_t n_line;
 	sd_event_source *changed; /* inotify */
 	sd_event_source *more;	  /* there was more than one turn's worth */
+	struct flood flood;
+	sd_event_source *window_ends; /* enabled: lines are dropped until then */
+	bool amid_dropped;	      /* what comes next is the rest of a line that was dropped */
 };
 
 static int open_in_store(const struct sched_context *c, const char *policy, int flags,
@@ -61,9 +69,22 @@ struct output_tail *output_tail_free(struct output_tail *t)
 		return NULL;
 	sd_event_source_unref(t->changed);
 	sd_event_source_unref(t->more);
+	sd_event_source_unref(t->window_ends);
 	close_fd(t->fd);
 	free(t);
 	return NULL;
+}
+
+static bool is_dropping(const struct output_tail *t)
+{
+	return sd_event_source_get_enabled(t->window_ends, NULL) > 0;
+}
+
+/* The budget of the window is used up: lines are only counted until it is over. */
+static void begin_dropping(struct output_tail *t)
+{
+	(void)sd_event_source_set_time(t->window_ends, flood_end_usec(&t->flood));
+	(void)sd_event_source_set_enabled(t->window_ends, SD_EVENT_ONESHOT);
 }
 
 /* The first @n bytes of the line. */
@@ -71,14 +92,46 @@ static void pass_on(struct output_tail *t, size_t n)
 {
 	if (n == 0)
 		return;
-	report(&t->c->reporter, REPORT_OUTPUT, t->policy, 0, "%.*s", (int)n, t->line);
+	if (flood_admits(&t->flood, n, clock_monotonic_usec()))
+		report(&t->c->reporter, REPORT_OUTPUT, t->policy, 0, "%.*s", (int)n, t->line);
+	else
+		begin_dropping(t);
 	t->n_line -= n;
 	memmove(t->line, t->line + n, t->n_line);
 }
 
+/* Counts lines. The last may have no end yet: its beginning is dropped with it. */
+static void drop(struct output_tail *t, const char *text, size_t size)
+{
+	const char *end = text + size;
+	uint64_t lines = 0;
+
+	for (const char *p = text; (p = memchr(p, '\n', (size_t)(end - p))); p++)
+		lines++;
+	flood_drop(&t->flood, lines, size + t->n_line, 0);
+	t->n_line = 0;
+	t->amid_dropped = end[-1] != '\n';
+}
+
+/* The rest of a line whose beginning was dropped goes too. Return: its bytes. */
+static size_t drop_rest(struct output_tail *t, const char *text, size_t size)
+{
+	const char *end = memchr(text, '\n', size);
+	size_t n = end ? (size_t)(end + 1 - text) : size;
+
+	if (!t->amid_dropped)
+		return 0;
+	drop(t, text, n);
+	return n;
+}
+
 static void take(struct output_tail *t, const char *text, size_t size)
 {
-	for (size_t i = 0; i < size; i++) {
+	for (size_t i = drop_rest(t, text, size); i < size; i++) {
+		if (is_dropping(t)) {
+			drop(t, text + i, size - i);
+			return;
+		}
 		if (text[i] == '\n') {
 			pass_on(t, t->n_line);
 			continue;
@@ -90,16 +143,42 @@ static void take(struct output_tail *t, const char *text, size_t size)
 	}
 }
 
+/* Return: whether the file is empty now. */
+static bool empty_file(struct output_tail *t)
+{
+	if (SYS_CALL(ftruncate(t->fd, 0)) < 0)
+		return false;
+	t->offset = 0;
+	return true;
+}
+
+/* A program that prints faster than its lines can even be counted must not fill the disk. */
+static void bound_size(struct output_tail *t, off_t size)
+{
+	off_t unread = size - t->offset;
+
+	if (size <= SIZE_BYTES || !empty_file(t) || unread == 0)
+		return;
+	flood_drop(&t->flood, 0, 0, (uint64_t)unread);
+	t->amid_dropped = true;
+	t->n_line = 0;
+	if (!is_dropping(t))
+		begin_dropping(t);
+}
+
 /* Return: whether there may be more. */
 static bool read_some(struct output_tail *t)
 {
-	char buf[READ_BYTES];
+	char buf[DROP_BYTES];
 	struct stat st;
 	ssize_t n;
 
-	if (sys_fstat(t->fd, &st) == 0 && st.st_size < t->offset)
-		t->offset = 0; /* somebody has emptied it */
-	n = SYS_CALL(pread(t->fd, buf, sizeof(buf), t->offset));
+	if (sys_fstat(t->fd, &st) == 0) {
+		if (st.st_size < t->offset)
+			t->offset = 0; /* somebody has emptied it */
+		bound_size(t, st.st_size);
+	}
+	n = SYS_CALL(pread(t->fd, buf, is_dropping(t) ? DROP_BYTES : READ_BYTES, t->offset));
 	if (n <= 0)
 		return false;
 	t->offset += n;
@@ -107,18 +186,41 @@ static bool read_some(struct output_tail *t)
 	return true;
 }
 
+/* A turn is short: what else the daemon has to do comes between two of them. */
 static void read_on(struct output_tail *t)
 {
-	for (int i = 0; i < READS_AT_A_TIME; i++) {
+	int turn = is_dropping(t) ? DROPS_AT_A_TIME : 1;
+
+	for (int i = 0; i < turn; i++) {
 		if (read_some(t))
 			continue;
 		/* All of it was passed on, but for what is printed at this very moment. */
-		if (t->offset > KEEP_BYTES && SYS_CALL(ftruncate(t->fd, 0)) == 0)
-			t->offset = 0;
+		if (t->offset > KEEP_BYTES)
+			(void)empty_file(t);
 		(void)sd_event_source_set_enabled(t->more, SD_EVENT_OFF);
 		return;
 	}
 	(void)sd_event_source_set_enabled(t->more, SD_EVENT_ONESHOT);
+}
+
+static int on_window_end(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	struct output_tail *t = userdata;
+	struct flood told;
+
+	(void)sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	if (!flood_take_dropped(&t->flood, clock_monotonic_usec(), &told))
+		return 0;
+	if (told.unread_bytes > 0)
+		report(&t->c->reporter, REPORT_TROUBLE, t->policy, 0,
+		       "its output: %" PRIu64 " lines dropped, and %" PRIu64 " bytes in which nobody counted lines: at most %d "
+		       "lines are passed on in %d s",
+		       told.dropped_lines, told.unread_bytes, FLOOD_LINES, FLOOD_WINDOW_USEC / 1000000);
+	else
+		report(&t->c->reporter, REPORT_TROUBLE, t->policy, 0,
+		       "its output: %" PRIu64 " lines dropped (%" PRIu64 " bytes): at most %d lines are passed on in %d s",
+		       told.dropped_lines, told.dropped_bytes, FLOOD_LINES, FLOOD_WINDOW_USEC / 1000000);
+	return 0;
 }
 
 static int on_more(sd_event_source *s, void *userdata)
@@ -159,6 +261,15 @@ int output_tail_new(const struct sched_context *c, const char *policy, struct fa
 		r = sd_event_add_defer(c->event, &t->more, on_more, t);
 	if (r >= 0)
 		r = sd_event_source_set_enabled(t->more, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_add_time(c->event, &t->window_ends, CLOCK_MONOTONIC, 0, 0, on_window_end, t);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(t->window_ends, SD_EVENT_OFF);
+	/* Behind everything else that the daemon does. */
+	if (r >= 0)
+		r = sd_event_source_set_priority(t->changed, SD_EVENT_PRIORITY_IDLE);
+	if (r >= 0)
+		r = sd_event_source_set_priority(t->more, SD_EVENT_PRIORITY_IDLE);
 	if (r < 0)
 		return fail(f, r, "cannot follow the output of '%s'", policy);
 	*ret = TAKE_PTR(t);

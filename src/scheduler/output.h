@@ -7,6 +7,9 @@
  * With `output: journal` that is a file in the store, POLICY.output, which can be saved and given back as a
  * connection to the journal cannot. A tail passes its lines on while the daemon runs; what was printed while it
  * did not stays in the file. A file that has grown large and was passed on is emptied.
+ *
+ * Whoever prints without end fills neither the journal nor the disk, and does not keep the daemon from anything else: so many
+ * lines are passed on in a window of time (flood.h), the rest is counted, and the number is said. The program notices nothing.
  */
 
 #include "basic/failure.h"

@@ -7,10 +7,12 @@ outside    it is not: what the program has there is saved and comes back
 hung       it is not, and has stopped: the dump gives up within --timeout, by name, and the tree goes on
 stuck      a thread waits in the file system and cannot be stopped: the same
 ended      a dump that waits for a server ends on SIGTERM and on SIGKILL, and the tree goes on
+squatted   somebody else listens under the name of a holder of trackers, and takes no connection: nobody waits for it
 """
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -199,7 +201,39 @@ def ended(top, engine):
         program.end()
 
 
-SCENARIOS = (inside, link, outside, hung, stuck, ended)
+def squat(name):
+    """An abstract socket of an ordinary user with a full queue."""
+    os.seteuid(65534)
+    try:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(name)
+        listener.listen(0)
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        client.connect(name)
+    finally:
+        os.seteuid(0)
+    return listener, client
+
+
+def squatted(top, engine):
+    stage = operations.Stage(top, engine, 'tree')
+    start = observe.text(f'/proc/{stage.pid}/stat').rsplit(')', 1)[1].split()[19]
+    held = [squat(f'\0snapmgr-tracker-{stage.pid}-{start}-{i:032x}') for i in range(3)]
+    with subprocess.Popen([engine.path, 'dump', '-t', str(stage.pid), '-D', stage.images, '--leave-running', '--track-mem'],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
+        try:
+            said = run.communicate(timeout=PATIENCE)[0].decode(errors='replace')
+        except subprocess.TimeoutExpired:
+            run.kill()
+            raise Failure('the engine waits for a connection to a socket of somebody else') from None
+    check(run.returncode == 0, f'the dump goes well: {said[-300:]}')
+    for listener, client in held:
+        listener.close()
+        client.close()
+    check(observe.state(stage.pid) == 'alive' and not observe.traced([stage.pid]), 'the tree goes on')
+
+
+SCENARIOS = (inside, link, outside, hung, stuck, ended, squatted)
 
 
 def main():
