@@ -23,6 +23,7 @@ struct walk {
 	const struct place *at;
 	unsigned flags;
 	uid_t links_of;
+	struct place_cache *cache;
 	struct place_found *found;
 	char path[PATH_MAX]; /* so far, without a slash at the end; "" is the root */
 	char rest[PATH_MAX]; /* to go */
@@ -98,20 +99,28 @@ static int look_at_file_system(struct walk *w)
 	return 0;
 }
 
-/* Goes into the directory @fd, which it takes. @entered: its path is in w->path. */
-static int enter(struct walk *w, int fd)
+/* Goes into the directory @fd, which it takes; @st is of it. */
+static int enter(struct walk *w, int fd, const struct stat *st)
 {
 	struct place_found *f = w->found;
-	dev_t before = f->dir.st_dev;
-	bool first = f->dir_fd < 0;
-	int r;
+	bool same = f->dir_fd >= 0 && f->dir.st_dev == st->st_dev;
 
 	close_fd(f->dir_fd);
 	f->dir_fd = fd;
-	r = sys_fstat(fd, &f->dir);
-	if (r < 0)
+	f->dir = *st;
+	return same ? 0 : look_at_file_system(w);
+}
+
+static int stat_and_enter(struct walk *w, int fd)
+{
+	struct stat st;
+	int r = sys_fstat(fd, &st);
+
+	if (r < 0) {
+		close_fd(fd);
 		return r;
-	return first || before != f->dir.st_dev ? look_at_file_system(w) : 0;
+	}
+	return enter(w, fd, &st);
 }
 
 static int enter_root(struct walk *w)
@@ -119,7 +128,7 @@ static int enter_root(struct walk *w)
 	int fd = sys_openat(w->at->root_fd, ".", O_PATH | O_DIRECTORY, 0);
 
 	w->path[0] = '\0';
-	return fd < 0 ? fd : enter(w, fd);
+	return fd < 0 ? fd : stat_and_enter(w, fd);
 }
 
 /* The next component of the rest into @name. Return: whether there is one. */
@@ -155,7 +164,7 @@ static int go_up(struct walk *w)
 	if (w->path[0] == '\0')
 		return enter_root(w);
 	fd = SYS_CALL(syscall(SYS_openat2, w->at->root_fd, w->path, &how, sizeof(how)));
-	return fd < 0 ? fd : enter(w, fd);
+	return fd < 0 ? fd : stat_and_enter(w, fd);
 }
 
 static int follow(struct walk *w, const char *name, const struct stat *entry)
@@ -234,7 +243,7 @@ static int step(struct walk *w, const char *name)
 	if (!S_ISDIR(entry.st_mode))
 		return -ENOTDIR;
 	r = add_to_path(w, name);
-	return r < 0 ? r : enter(w, TAKE_FD(fd));
+	return r < 0 ? r : enter(w, TAKE_FD(fd), &entry);
 }
 
 /* A path that ends in a directory of its own: "/", or one whose last component was "..". */
@@ -251,9 +260,74 @@ static int arrive_here(struct walk *w)
 	return 0;
 }
 
-int place_find(const struct place *at, unsigned flags, uid_t links_of, struct place_found *ret)
+void place_cache_done(struct place_cache *c)
 {
-	struct walk w = { .at = at, .flags = flags, .links_of = links_of, .found = ret };
+	place_found_done(&c->found);
+	c->parent[0] = '\0';
+}
+
+/* Where the last component begins, and how long the path before it is. Return: whether there is both. */
+static bool split(const char *path, size_t *ret_parent, const char **ret_last)
+{
+	const char *slash = strrchr(path, '/');
+
+	*ret_parent = slash - path;
+	*ret_last = slash + 1;
+	return slash > path && slash[1] != '\0';
+}
+
+/* Begins in the directory that the last walk was in. Return: 1 if it is the same, 0, -errno. */
+static int begin_in_cache(struct walk *w)
+{
+	const struct place_cache *c = w->cache;
+	const char *last;
+	size_t n;
+	int fd;
+
+	if (!c || c->parent[0] == '\0' || c->root_fd != w->at->root_fd ||
+	    !split(w->at->path, &n, &last) || strlen(c->parent) != n ||
+	    strncmp(c->parent, w->at->path, n) != 0)
+		return 0;
+	fd = sys_dup(c->found.dir_fd);
+	if (fd < 0)
+		return fd;
+	*w->found = c->found;
+	w->found->fd = -EBADF;
+	w->found->dir_fd = fd;
+	memcpy(w->path, c->parent, n + 1);
+	(void)snprintf(w->rest, sizeof(w->rest), "%s", last);
+	w->foreign = c->foreign;
+	w->by_kernel = c->by_kernel;
+	return 1;
+}
+
+/* The walk is before its last component, @name. Only where no link was on the way is the path as written the one walked. */
+static void fill_cache(struct walk *w, const char *name)
+{
+	struct place_cache *c = w->cache;
+	const char *last;
+	size_t n;
+
+	if (!c || w->n_links > 0 || !split(w->at->path, &n, &last) || n >= sizeof(c->parent) ||
+	    strncmp(w->path, w->at->path, n) != 0 || w->path[n] != '\0' || strcmp(name, last) != 0)
+		return;
+	place_cache_done(c);
+	c->found = *w->found;
+	c->found.fd = -EBADF;
+	c->found.dir_fd = sys_dup(w->found->dir_fd);
+	c->root_fd = w->at->root_fd;
+	c->foreign = w->foreign;
+	c->by_kernel = w->by_kernel;
+	if (c->found.dir_fd >= 0)
+		memcpy(c->parent, w->path, n + 1);
+}
+
+int place_find(const struct place *at, unsigned flags, uid_t links_of, struct place_cache *cache,
+	       struct place_found *ret)
+{
+	struct walk w = {
+		.at = at, .flags = flags, .links_of = links_of, .cache = cache, .found = ret
+	};
 	char name[NAME_MAX + 1];
 	int r, more;
 
@@ -261,15 +335,21 @@ int place_find(const struct place *at, unsigned flags, uid_t links_of, struct pl
 		return -EINVAL;
 	if (snprintf(w.rest, sizeof(w.rest), "%s", at->path) >= (int)sizeof(w.rest))
 		return -ENAMETOOLONG;
-	r = enter_root(&w);
-	while (r == 0) {
+	r = begin_in_cache(&w);
+	if (r == 0)
+		r = enter_root(&w);
+	if (r < 0)
+		return r;
+	do {
 		more = next_name(&w, name);
 		if (more < 0)
 			return more;
 		if (more == 0)
 			return arrive_here(&w);
+		if (is_last(&w))
+			fill_cache(&w, name);
 		r = strcmp(name, ".") == 0 ? 0 : step(&w, name);
-	}
+	} while (r == 0);
 	return MIN(r, 0);
 }
 
@@ -290,10 +370,10 @@ static int drop_nonblock(int fd)
 	return flags < 0 ? flags : SYS_CALL(fcntl(fd, F_SETFL, flags & ~O_NONBLOCK));
 }
 
-/* By its name: a description that has O_PATH or O_NOFOLLOW among its flags cannot be opened in another way. */
+/* By its name: a description that has O_NOFOLLOW among its flags cannot be opened in another way. */
 static int open_by_name(const struct place_found *f, int flags)
 {
-	int more = flags & O_PATH ? O_NOFOLLOW : O_NOFOLLOW | O_NONBLOCK;
+	int more = flags & O_PATH ? 0 : O_NONBLOCK;
 	_cleanup_close_ int fd = sys_openat(f->dir_fd, f->name, flags | more, 0);
 	int r;
 
@@ -322,9 +402,15 @@ int place_open(const struct place_found *f, int flags)
 	if (S_ISFIFO(f->st.st_mode) && !(flags & (O_NONBLOCK | O_PATH)) &&
 	    (flags & O_ACCMODE) != O_RDWR)
 		return -ENXIO;
-	if ((flags & O_PATH) || ((flags & O_NOFOLLOW) && plain))
+	if ((flags & O_NOFOLLOW) && (plain || (flags & O_PATH)))
 		return open_by_name(f, flags);
 	return open_by_object(f, flags);
+}
+
+bool place_is_alone(const struct place_found *f)
+{
+	return f->dir_guarded && (f->dir.st_uid == 0 || f->dir.st_uid == geteuid()) &&
+	       !(f->dir.st_mode & (S_IWGRP | S_IWOTH));
 }
 
 int place_unlink_at(int dir_fd, const char *name, dev_t dev, ino_t ino)

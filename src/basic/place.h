@@ -53,14 +53,25 @@ struct place_found {
 
 void place_found_done(struct place_found *f);
 
+/* The directory of the last walk: names of one directory are looked for one after the other. Starts as PLACE_CACHE_NONE. */
+struct place_cache {
+	char parent[PATH_MAX]; /* its path; "" for none */
+	int root_fd;
+	struct place_found found; /* dir_fd and what was judged on the way */
+	bool foreign, by_kernel;  /* of its file system */
+};
+#define PLACE_CACHE_NONE ((struct place_cache){ .found = { .fd = -EBADF, .dir_fd = -EBADF } })
+void place_cache_done(struct place_cache *c);
+
 /*
  * place_find() - walk to a place
  * @links_of:	-EPERM at a link of another user than this one and root; PLACE_LINKS_OF_ALL follows all
+ * @cache:	or NULL. Of use for what is guarded or known by its identity only: between two walks others may have changed names.
  * @ret:	starts as PLACE_FOUND_NONE; weak and weak_uid are filled in on failure too
  *
  * Return: 0; -ENOENT, -ENOTDIR, -ELOOP, -EACCES... as open(2) has them.
  */
-int place_find(const struct place *at, unsigned flags, uid_t links_of,
+int place_find(const struct place *at, unsigned flags, uid_t links_of, struct place_cache *cache,
 	       struct place_found *ret) _must_check_;
 
 /*
@@ -71,8 +82,11 @@ int place_find(const struct place *at, unsigned flags, uid_t links_of,
  */
 int place_open(const struct place_found *f, int flags) _must_check_;
 
+/* Nobody but root can change names in its directory, or on the way there. */
+bool place_is_alone(const struct place_found *f);
+
 /* Removes the name if it is that of @ino on @dev still; -ESTALE if it is another's. An empty directory too. */
-int place_unlink_at(int dir_fd, const char *name, dev_t dev, ino_t ino) _must_check_;
+int place_unlink_at(int dir_fd, const char *name, dev_t dev, ino_t ino);
 
 /* The directory of an absolute path that holds no links, as the kernel tells paths (readlink of /proc/PID/fd/N). O_PATH. */
 int place_open_parent(const char *path) _must_check_;

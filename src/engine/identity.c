@@ -118,13 +118,12 @@ static bool same_file_system(const SnapmgrIdentity *id, int fd, const struct sta
 	       id->fsid == fsid_of(&fs);
 }
 
-static bool same_handle(const SnapmgrIdentity *id, int fd)
+bool identity_has_handle(int fd, int type, const void *handle, size_t size)
 {
 	struct handle now;
 
-	return handle_of(NULL, fd, &now) && now.h.handle_type == id->handle_type &&
-	       now.h.handle_bytes == id->handle.len &&
-	       memcmp(now.h.f_handle, id->handle.data, id->handle.len) == 0;
+	return handle_of(NULL, fd, &now) && now.h.handle_type == type && now.h.handle_bytes == size &&
+	       memcmp(now.h.f_handle, handle, size) == 0;
 }
 
 bool identity_is(const SnapmgrIdentity *id, int fd, bool same_boot)
@@ -135,7 +134,7 @@ bool identity_is(const SnapmgrIdentity *id, int fd, bool same_boot)
 	    ((now.stx_mode ^ id->mode) & S_IFMT) || !same_file_system(id, fd, &now, same_boot))
 		return false;
 	if (id->has_handle && id->has_handle_type && id->handle.len > 0)
-		return same_handle(id, fd);
+		return identity_has_handle(fd, id->handle_type, id->handle.data, id->handle.len);
 	return id->has_btime_sec && id->has_btime_nsec && (now.stx_mask & STATX_BTIME) &&
 	       now.stx_btime.tv_sec == id->btime_sec && now.stx_btime.tv_nsec == id->btime_nsec &&
 	       now.stx_uid == id->uid && now.stx_gid == id->gid;

@@ -36,3 +36,10 @@ int identity_take(struct reach *rc, int fd, struct arena *a, SnapmgrIdentity **r
  * f_fsid.
  */
 bool identity_is(const SnapmgrIdentity *id, int fd, bool same_boot);
+
+/*
+ * identity_has_handle() - has the file of @fd this handle?
+ *
+ * Of its file system: handles of two file systems may be the same.
+ */
+bool identity_has_handle(int fd, int type, const void *handle, size_t size);

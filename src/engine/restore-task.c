@@ -32,7 +32,7 @@ enum {
 /* Hands over a file by its record and closes our copy. Return: its number in the task. */
 static int send_path(struct restore *rs, struct rtask *task, uint32_t id, int flags)
 {
-	_cleanup_close_ int fd = fd_file_open_id(rs, id, flags);
+	_cleanup_close_ int fd = fd_file_open_id(rs, id, task, flags);
 
 	return fd < 0 ? fd : restore_send_fd(rs, task, fd);
 }
@@ -107,7 +107,7 @@ static int enter_directories(struct restore *rs, struct rtask *task)
 	if (!root)
 		return fail(rs->failure, -EBADMSG, "its root directory is not in the images");
 	if (strcmp(root, "/") != 0) {
-		fd = send_path(rs, task, task->fs->root_id, O_RDONLY | O_DIRECTORY);
+		fd = send_path(rs, task, task->fs->root_id, O_PATH | O_DIRECTORY);
 		if (fd < 0)
 			return fd;
 		remote_add(rm, "cannot enter its root directory", SYS_fchdir, fd, 0, 0, 0, 0, 0);
@@ -118,7 +118,7 @@ static int enter_directories(struct restore *rs, struct rtask *task)
 		if (r < 0)
 			return r;
 	}
-	fd = send_path(rs, task, task->fs->cwd_id, O_RDONLY | O_DIRECTORY);
+	fd = send_path(rs, task, task->fs->cwd_id, O_PATH | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
 	remote_add(rm, "cannot enter its working directory", SYS_fchdir, fd, 0, 0, 0, 0, 0);

@@ -108,6 +108,9 @@ static int prepare(struct restore *rs)
 	int r;
 
 	raise_descriptor_limit();
+	rs->root_fd = sys_open("/", O_PATH | O_DIRECTORY, 0);
+	if (rs->root_fd < 0)
+		return fail(rs->failure, rs->root_fd, "cannot open the root directory");
 	r = restore_load(rs);
 	if (r == 0)
 		r = cgroup_restore_load(rs);
@@ -198,33 +201,48 @@ static void for_each_thread(struct restore *rs, int request)
 	}
 }
 
-/* A pid file without its tree would be in the way of the next restore. */
-static void cover_pidfile(struct restore *rs, int dir)
+/*
+ * Where the pid file is to be: a path of the caller's, whom we trust, but not those who can change what is on the way. A relative
+ * one is below the work directory.
+ */
+static int find_pidfile(struct restore *rs, struct place_found *ret)
 {
-	char link[64], path[PATH_MAX], top[PATH_MAX] = "";
+	bool relative = rs->options->pidfile[0] != '/';
+	int work = rs->options->work_dir_fd >= 0 ? rs->options->work_dir_fd : rs->dir_fd;
+	char path[PATH_MAX];
+	struct place at = { relative ? work : rs->root_fd, path };
 
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
-	if (rs->options->pidfile[0] != '/' && sys_readlinkat(AT_FDCWD, link, top, sizeof(top)) < 0)
-		return;
-	if (snprintf(path, sizeof(path), "%s%s%s", top, *top ? "/" : "", rs->options->pidfile) >= (int)sizeof(path))
-		return;
-	guard_cover(rs->guard, path, GUARD_UNTIL_COMMIT);
+	if (snprintf(path, sizeof(path), "%s%s", relative ? "/" : "", rs->options->pidfile) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	return place_find(&at, PLACE_MAY_MISS | PLACE_NO_FOLLOW, /* links_of= */ geteuid(), NULL, ret);
 }
 
+/* A pid file without its tree would be in the way of the next restore: covered until the tree is whole. */
 static int write_pidfile(struct restore *rs)
 {
-	int dir = rs->options->work_dir_fd >= 0 ? rs->options->work_dir_fd : rs->dir_fd, r;
+	_cleanup_(place_found_done) struct place_found at = PLACE_FOUND_NONE;
 	_cleanup_close_ int fd = -EBADF;
 	struct stat st;
 	char text[16];
+	int r, cover;
 
 	if (!rs->options->pidfile)
 		return 0;
 	(void)snprintf(text, sizeof(text), "%d", rs->tasks[0]->pid);
-	if (sys_fstatat(dir, rs->options->pidfile, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT)
-		cover_pidfile(rs, dir); /* else it is somebody's: refused */
-	fd = sys_openat(dir, rs->options->pidfile, O_WRONLY | O_CREAT | O_EXCL, 0644);
-	r = fd < 0 ? fd : sys_write_full(fd, text, strlen(text));
+	r = find_pidfile(rs, &at);
+	if (r == 0 && at.fd >= 0)
+		r = -EEXIST; /* somebody's */
+	if (r < 0)
+		return fail(rs->failure, r, "cannot write pidfile '%s'", rs->options->pidfile);
+	cover = guard_cover(rs->guard, at.dir_fd, at.name, GUARD_UNTIL_COMMIT, place_is_alone(&at), NULL);
+	fd = sys_openat(at.dir_fd, at.name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644);
+	r = fd < 0 ? fd : sys_fstat(fd, &st);
+	if (r == 0)
+		guard_made(rs->guard, cover, &st);
+	else if (fd < 0)
+		guard_uncover(rs->guard, cover);
+	if (r == 0)
+		r = sys_write_full(fd, text, strlen(text));
 	return r < 0 ? fail(rs->failure, r, "cannot write pidfile '%s'", rs->options->pidfile) : 0;
 }
 
@@ -258,6 +276,8 @@ static void restore_done(struct restore *rs)
 	fd_file_restore_done(rs);
 	files_restore_done(rs);
 	shmem_restore_done(rs->shmem);
+	place_cache_done(&rs->places);
+	close_fd(rs->root_fd);
 	for (size_t i = 0; i < rs->n_tasks; i++)
 		close_fd(rs->tasks[i]->mem_fd);
 	close_fd(rs->transport[0]);
@@ -280,6 +300,8 @@ int engine_restore(const struct engine_options *options, const struct engine_con
 		.failure = failure,
 		.stats = stats,
 		.dir_fd = options->images_dir_fd,
+		.root_fd = -EBADF,
+		.places = PLACE_CACHE_NONE,
 		.transport = { -EBADF, -EBADF },
 		.pidns = PIDNS_NONE,
 	};

@@ -14,6 +14,7 @@
 #include "basic/arena.h"
 #include "basic/log.h"
 #include "basic/pidns.h"
+#include "basic/place.h"
 #include "engine/control/remote.h"
 #include "engine/engine.h"
 #include "engine/image/image.h"
@@ -86,6 +87,9 @@ struct restore {
 	struct arena arena; /* everything read from the images lives here */
 	int dir_fd;	    /* image directory; options' */
 	const InventoryEntry *inventory;
+	int root_fd;		   /* "/" of every path in the images */
+	struct place_cache places; /* restore-open.c */
+	bool trusts_images, same_boot; /* what the images say of identities counts; device numbers too */
 	struct rtask **tasks; /* parents before children; the root is tasks[0] */
 	size_t n_tasks;
 	struct files_restore *files; /* fds.c */

@@ -21,7 +21,7 @@ static int find(const char *path, uid_t user, unsigned flags, struct place_found
 	why[0] = '\0';
 	if (root_fd < 0)
 		return root_fd;
-	r = place_find(&at, flags, user, ret);
+	r = place_find(&at, flags, user, NULL, ret);
 	if (r == -EPERM || (r == 0 && !ret->guarded)) {
 		(void)snprintf(why, PIDFILE_WHY_MAX,
 			       "pidfile %.100s does not count: others than root%s can change %.80s", path,

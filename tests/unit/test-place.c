@@ -72,7 +72,7 @@ static int find(const struct fixture *f, const char *name, unsigned flags, uid_t
 
 	(void)snprintf(path, sizeof(path), "%s/%s", f->top, name);
 	*ret = PLACE_FOUND_NONE;
-	return place_find(&(struct place){ f->root_fd, path }, flags, links_of, ret);
+	return place_find(&(struct place){ f->root_fd, path }, flags, links_of, NULL, ret);
 }
 
 #define NEEDS_ROOT()                                                                               \
@@ -181,16 +181,32 @@ static void nothing_leads_out_of_the_root(void **state)
 	struct fixture *f = *state;
 	struct stat own, top;
 
-	assert_int_equal(
-		place_find(&(struct place){ f->fd, "/../../root" }, 0, PLACE_LINKS_OF_ALL, &a), 0);
+	assert_int_equal(place_find(&(struct place){ f->fd, "/../../root" }, 0, PLACE_LINKS_OF_ALL,
+				    NULL, &a),
+			 0);
 	assert_int_equal(sys_fstatat(f->fd, "root", &own, 0), 0);
 	assert_true(a.st.st_ino == own.st_ino);
 	assert_int_equal(symlinkat("/", f->fd, "out"), 0);
-	assert_int_equal(place_find(&(struct place){ f->fd, "/out" }, 0, PLACE_LINKS_OF_ALL, &b),
-			 0);
+	assert_int_equal(
+		place_find(&(struct place){ f->fd, "/out" }, 0, PLACE_LINKS_OF_ALL, NULL, &b), 0);
 	assert_int_equal(sys_fstat(f->fd, &top), 0);
 	assert_true(b.st.st_ino == top.st_ino);
 	assert_string_equal(b.name, ".");
+}
+
+static void a_second_walk_into_the_same_directory_finds_the_same(void **state)
+{
+	_cleanup_(place_cache_done) struct place_cache cache = PLACE_CACHE_NONE;
+	_cleanup_(place_found_done) struct place_found a = PLACE_FOUND_NONE, b = PLACE_FOUND_NONE;
+	struct fixture *f = *state;
+
+	assert_int_equal(place_find(&(struct place){ f->fd, "/mine/file" }, 0, 0, &cache, &a), 0);
+	assert_string_equal(cache.parent, "/mine");
+	assert_int_equal(sys_renameat(f->fd, "mine", f->fd, "gone"), 0);
+	assert_int_equal(place_find(&(struct place){ f->fd, "/mine/file" }, 0, 0, &cache, &b), 0);
+	assert_true(b.st.st_ino == a.st.st_ino && b.guarded == a.guarded);
+	assert_string_equal(b.weak, a.weak);
+	assert_string_equal(b.name, "file");
 }
 
 static void loops_end(void **state)
@@ -282,6 +298,7 @@ int main(void)
 		TEST(a_link_of_roots_in_a_guarded_directory_is_guarded),
 		TEST(a_way_that_was_weak_once_stays_weak),
 		TEST(nothing_leads_out_of_the_root),
+		TEST(a_second_walk_into_the_same_directory_finds_the_same),
 		TEST(loops_end),
 		TEST(what_was_found_is_opened_and_nothing_else),
 		TEST(a_fifo_is_not_waited_for),

@@ -13,6 +13,8 @@
 #include "basic/sys.h"
 #include "engine/kinds/anon.h"
 #include "engine/kinds/fsnotify.h"
+#include "engine/kinds/kind.h"
+#include "engine/restore-open.h"
 
 enum { MOUNTINFO_MAX = 16 << 20 };
 
@@ -186,8 +188,9 @@ static int fanotify_open(struct restore *rs, struct file *file)
 	return 0;
 }
 
-static int set_mark(struct restore *rs, int fd, const FanotifyMarkEntry *mark)
+static int set_mark(struct restore *rs, const struct file *file, const FanotifyMarkEntry *mark)
 {
+	struct restore_path p = { .file = file };
 	unsigned flags = FAN_MARK_ADD | mark->mflags;
 	_cleanup_close_ int target = -EBADF;
 	char path[32];
@@ -195,21 +198,20 @@ static int set_mark(struct restore *rs, int fd, const FanotifyMarkEntry *mark)
 
 	if (mark->type == MARK_TYPE__MOUNT) {
 		flags |= FAN_MARK_MOUNT;
-		target = sys_open(mark->me->path, O_PATH, 0);
-		if (target < 0)
-			return fail(rs->failure, target, "cannot find mount '%s'", mark->me->path);
+		p.path = mark->me->path;
+		target = restore_open(rs, &p, O_PATH);
 	} else {
-		target = fsnotify_open(rs, &(struct fsnotify_inode){ mark->s_dev, mark->ie->i_ino,
+		target = fsnotify_open(rs, file, &(struct fsnotify_inode){ mark->s_dev, mark->ie->i_ino,
 								     mark->ie->f_handle });
-		if (target < 0)
-			return target;
 	}
+	if (target < 0)
+		return target;
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
 	if (mark->mask)
-		r = SYS_CALL(fanotify_mark(fd, flags & ~(unsigned)FAN_MARK_IGNORED_SURV_MODIFY,
+		r = SYS_CALL(fanotify_mark(file->fd, flags & ~(unsigned)FAN_MARK_IGNORED_SURV_MODIFY,
 					   mark->mask, AT_FDCWD, path));
 	if (r == 0 && mark->ignored_mask)
-		r = SYS_CALL(fanotify_mark(fd, flags | FAN_MARK_IGNORED_MASK, mark->ignored_mask,
+		r = SYS_CALL(fanotify_mark(file->fd, flags | FAN_MARK_IGNORED_MASK, mark->ignored_mask,
 					   AT_FDCWD, path));
 	return r < 0 ? fail(rs->failure, r, "cannot set a mark") : 0;
 }
@@ -225,7 +227,7 @@ static int fanotify_restore_finish(struct restore *rs)
 		if (file->kind != &fd_kind_fanotify || file->fd < 0)
 			continue;
 		for (size_t k = 0; k < record->n_mark; k++) {
-			r = set_mark(rs, file->fd, record->mark[k]);
+			r = set_mark(rs, file, record->mark[k]);
 			if (r < 0)
 				return r;
 		}

@@ -2,10 +2,10 @@
 /*
  * file - what has a path: regular files, directories, memory devices; also exe, cwd, root and mapped files
  *
- * A file whose name is gone but that is still open is a ghost: its contents travel in the image set. One that has
- * lost its name but not its other names needs --link-remap: it gets a new name next to the old place. At
- * restore a ghost is made without a name (O_TMPFILE where the file system can), gets its old name for the moment of
- * opening, and loses it again: its link reads as before, and nothing stays behind.
+ * A file whose name is gone but that is still open is a ghost: fd-ghost.h. One that has lost its name but not its other
+ * names needs --link-remap: it gets a new name next to the old place.
+ *
+ * At restore every path goes through restore-open.h, which says with whose rights.
  */
 #include <inttypes.h>
 #include <linux/magic.h>
@@ -23,15 +23,14 @@
 #include "engine/far.h"
 #include "engine/guard.h"
 #include "engine/identity.h"
+#include "engine/kinds/fd-ghost.h"
 #include "engine/kinds/kind.h"
 #include "engine/preflight.h"
+#include "engine/restore-open.h"
 
-#include "ghost-file.pb-c.h"
 #include "remap-file-path.pb-c.h"
 
 enum {
-	COPY_BYTES = 1 << 20,
-	CHUNKED_FROM_BYTES = 12288, /* as CRIU: below it the contents follow as they are */
 	MEMORY_MAJOR = 1,	    /* null, zero, full, random, urandom, kmsg */
 };
 
@@ -77,152 +76,21 @@ static int put_remap(struct dump *d, uint32_t orig_id, uint32_t remap_id, RemapT
 	return dump_put(d, IMAGE_REMAP_FPATH, &e.base);
 }
 
-static int put_chunk(struct dump *d, struct image *img, struct reach *reach, int fd, uint8_t *buffer, uint64_t off,
-		     uint64_t len)
+/* Gives the open file the name @path, by a descriptor of the directory: others may make the path lead elsewhere. */
+static int link_beside(struct dump *d, const struct fd_view *view, const char *path)
 {
-	GhostChunkEntry e = GHOST_CHUNK_ENTRY__INIT;
+	_cleanup_close_ int dir = place_open_parent(path);
+	const char *name = strrchr(path, '/') + 1;
+	char from[64];
 	int r;
 
-	e.off = off;
-	e.len = len;
-	r = image_put(img, &e.base);
-	while (r == 0 && len > 0) {
-		size_t n = MIN(len, (uint64_t)COPY_BYTES);
-
-		r = reach_pread(reach, fd, buffer, n, off);
-		if (r < 0)
-			return fail(d->failure, r, "cannot read the deleted file");
-		r = image_put_raw(img, buffer, n);
-		off += n;
-		len -= n;
-	}
-	return r;
-}
-
-static int put_ghost_contents(struct dump *d, struct image *img, struct reach *reach, int fd, uint64_t size, bool chunks)
-{
-	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
-	uint64_t at = 0;
-	int r = 0;
-
-	if (!buffer)
-		return fail(d->failure, -ENOMEM, "no memory for a copy buffer");
-	if (!chunks) {
-		r = size ? reach_pread(reach, fd, buffer, size, 0) : 0;
-		if (r < 0)
-			return fail(d->failure, r, "cannot read the deleted file");
-		return image_put_raw(img, buffer, size);
-	}
-	while (r == 0 && at < size) {
-		off_t data = reach_lseek(reach, fd, at, SEEK_DATA), hole;
-
-		if (data == -ENXIO)
-			break;
-		if (data < 0)
-			data = at;
-		hole = reach_lseek(reach, fd, data, SEEK_HOLE);
-		if (hole <= data)
-			hole = size;
-		hole = MIN((uint64_t)hole, size);
-		r = put_chunk(d, img, reach, fd, buffer, data, hole - data);
-		at = hole;
-	}
-	return r;
-}
-
-static uint32_t kernel_dev(dev_t dev)
-{
-	return major(dev) << 20 | minor(dev);
-}
-
-static int write_ghost(struct dump *d, const struct fd_view *view, uint32_t ghost_id)
-{
-	_cleanup_(image_freep) struct image *img = NULL;
-	_cleanup_close_ int fd = -EBADF;
-	const struct stat *st = &view->st;
-	GhostFileEntry e = GHOST_FILE_ENTRY__INIT;
-	Timeval atim = TIMEVAL__INIT, mtim = TIMEVAL__INIT;
-	bool regular = S_ISREG(st->st_mode);
-	char path[64];
-	int far, r;
-
-	if (regular && (uint64_t)st->st_blocks * 512 > d->options->ghost_limit_bytes)
-		return fail(d->failure, -EFBIG,
-			    "deleted file '%s' has %" PRIu64 " bytes, more than --ghost-limit %" PRIu64,
-			    view->link, (uint64_t)st->st_blocks * 512, d->options->ghost_limit_bytes);
-
-	e.uid = st->st_uid;
-	e.gid = st->st_gid;
-	e.mode = st->st_mode;
-	e.has_dev = e.has_ino = true;
-	e.dev = kernel_dev(st->st_dev);
-	e.ino = st->st_ino;
-	if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) {
-		e.has_rdev = true;
-		e.rdev = st->st_rdev;
-	}
-	atim.tv_sec = st->st_atim.tv_sec;
-	atim.tv_usec = st->st_atim.tv_nsec / 1000;
-	mtim.tv_sec = st->st_mtim.tv_sec;
-	mtim.tv_usec = st->st_mtim.tv_nsec / 1000;
-	e.atim = &atim;
-	e.mtim = &mtim;
-	if (S_ISLNK(st->st_mode)) {
-		char target[PATH_MAX];
-
-		r = reach_readlink(view->reach, fd_view_number(view), target, sizeof(target));
-		if (r < 0)
-			return fail(d->failure, r, "cannot read deleted link '%s'", view->link);
-		e.symlnk_target = arena_strdup(&d->arena, target);
-		if (!e.symlnk_target)
-			return fail(d->failure, -ENOMEM, "no memory for a link");
-	}
-	if (regular) {
-		e.has_size = e.has_chunks = true;
-		e.size = st->st_size;
-		e.chunks = st->st_size >= CHUNKED_FROM_BYTES;
-	}
-	r = image_create(d->dir_fd, IMAGE_GHOST_FILE, ghost_id, d->failure, &img);
-	if (r == 0)
-		r = image_put(img, &e.base);
-	if (r == 0 && regular) {
-		/* Ours may be write-only; the file behind it can be opened anew. */
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd_view_number(view));
-		far = reach_open(view->reach, path, O_RDONLY);
-		if (far < 0)
-			return fail(d->failure, far, "cannot read deleted file '%s'", view->link);
-		fd = view->reach ? -EBADF : far;
-		r = put_ghost_contents(d, img, view->reach, far, st->st_size, e.chunks);
-	}
-	return r < 0 ? r : image_finish(TAKE_PTR(img));
-}
-
-/* Ghosts written so far: one image for an inode however often it is open. */
-struct ghost {
-	dev_t dev;
-	ino_t ino;
-	uint32_t id;
-	struct ghost *next;
-};
-
-static int put_ghost(struct dump *d, const struct fd_view *view, uint32_t id)
-{
-	struct ghost *g;
-	int r;
-
-	for (g = d->ghosts; g; g = g->next) {
-		if (g->dev == view->st.st_dev && g->ino == view->st.st_ino)
-			return put_remap(d, id, g->id, REMAP_TYPE__GHOST);
-	}
-	g = arena_new(&d->arena, struct ghost);
-	if (!g)
-		return fail(d->failure, -ENOMEM, "no memory for a deleted file");
-	*g = (struct ghost){ view->st.st_dev, view->st.st_ino, ++d->last_ghost_id, d->ghosts };
-	r = write_ghost(d, view, g->id);
-	if (r < 0)
-		return r;
-	d->ghosts = g;
-	return put_remap(d, id, g->id, REMAP_TYPE__GHOST);
+	if (dir < 0)
+		return fail(d->failure, dir, "cannot go to where '%s' is to be", path);
+	/* Left by a dump that was killed, a name of the same file; of another one it is said below, ignoring. */
+	(void)place_unlink_at(dir, name, view->st.st_dev, view->st.st_ino);
+	(void)snprintf(from, sizeof(from), "/proc/self/fd/%d", view->fd);
+	r = SYS_CALL(linkat(AT_FDCWD, from, dir, name, AT_SYMLINK_FOLLOW));
+	return r < 0 ? fail(d->failure, r, "cannot link '%s'", path) : 0;
 }
 
 /* The file lives under other names only: gives it one next to its old place. */
@@ -232,7 +100,6 @@ static int put_link_remap(struct dump *d, const struct fd_view *view, uint32_t i
 	RegFileEntry reg = REG_FILE_ENTRY__INIT;
 	FownEntry fown = FOWN_ENTRY__INIT;
 	const char *slash = strrchr(name, '/');
-	char path[64];
 	uint32_t link_id;
 	int r;
 
@@ -247,11 +114,9 @@ static int put_link_remap(struct dump *d, const struct fd_view *view, uint32_t i
 	reg.name = arena_printf(&d->arena, "%.*s/link_remap.%u", (int)(slash - name), name, link_id);
 	if (!reg.name)
 		return fail(d->failure, -ENOMEM, "no memory for a name");
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", view->fd);
-	(void)sys_unlinkat(AT_FDCWD, reg.name, 0); /* left by a dump that was killed, ignoring */
-	r = SYS_CALL(linkat(AT_FDCWD, path, AT_FDCWD, reg.name, AT_SYMLINK_FOLLOW));
+	r = link_beside(d, view, reg.name);
 	if (r < 0)
-		return fail(d->failure, r, "cannot link '%s'", reg.name);
+		return r;
 	reg.id = link_id;
 	reg.flags = 0;
 	reg.fown = &fown;
@@ -295,8 +160,12 @@ static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, cha
 
 	if (is_of_the_dead(d, view, name))
 		return put_remap(d, id, process_of(name), REMAP_TYPE__PROCFS);
-	if (view->st.st_nlink == 0 && marked)
-		return put_ghost(d, view, id);
+	if (view->st.st_nlink == 0 && marked) {
+		uint32_t ghost_id = 0;
+
+		r = ghost_put(d, view, &ghost_id);
+		return r < 0 ? r : put_remap(d, id, ghost_id, REMAP_TYPE__GHOST);
+	}
 	r = far_stat(d, name, &now, view->flags & O_PATH ? AT_SYMLINK_NOFOLLOW : 0);
 	if (r == -ETIMEDOUT)
 		return r;
@@ -451,229 +320,63 @@ const char *fd_file_path(const struct restore *rs, uint32_t id)
 	return file && file->entry->reg ? file->entry->reg->name : NULL;
 }
 
-/* A ghost that was made: our O_PATH-like descriptor of it, shared by all records of the inode. */
-struct ghost_made {
-	uint32_t id;
-	int fd; /* kept until the restore ends */
-	mode_t mode;
-	struct ghost_made *next;
-};
-
-static int fill_ghost(struct restore *rs, struct image *img, const GhostFileEntry *e, int fd)
+static struct restore_path path_of(const RegFileEntry *reg, const struct file *file, const struct rtask *task)
 {
-	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
-	int r = 0;
-
-	if (!buffer)
-		return fail(rs->failure, -ENOMEM, "no memory for a copy buffer");
-	while (r >= 0 && image_left(img) > 0) {
-		uint64_t off = 0, left = image_left(img);
-
-		if (e->has_chunks && e->chunks) {
-			ProtobufCMessage *msg;
-
-			r = image_get_in(img, &ghost_chunk_entry__descriptor, &rs->arena, &msg);
-			if (r <= 0)
-				break;
-			off = ((GhostChunkEntry *)msg)->off;
-			left = ((GhostChunkEntry *)msg)->len;
-		}
-		while (left > 0) {
-			size_t n = MIN(left, (uint64_t)COPY_BYTES);
-
-			r = image_get_raw(img, buffer, n);
-			if (r == 0)
-				r = sys_pwrite_full(fd, buffer, n, off);
-			if (r < 0)
-				return fail(rs->failure, r, "cannot fill a deleted file");
-			off += n;
-			left -= n;
-		}
-	}
-	if (r >= 0 && e->has_size)
-		r = SYS_CALL(ftruncate(fd, e->size));
-	return r < 0 ? fail(rs->failure, r, "cannot fill a deleted file") : 0;
+	return (struct restore_path){ .path = reg->name,
+				      .identity = reg->snapmgr_identity,
+				      .file = file,
+				      .task = task,
+				      .type = reg->has_mode ? reg->mode & S_IFMT : 0 };
 }
 
-static void set_ghost_times(int fd, const GhostFileEntry *e)
+/* A name for @from, for the moment of opening. */
+static int open_as_named(struct restore *rs, const struct restore_dir *dir, const RegFileEntry *reg, int from, int flags)
 {
-	struct timespec times[2];
-
-	if (!e->atim || !e->mtim)
-		return;
-	times[0] = (struct timespec){ e->atim->tv_sec, e->atim->tv_usec * 1000 };
-	times[1] = (struct timespec){ e->mtim->tv_sec, e->mtim->tv_usec * 1000 };
-	(void)futimens(fd, times); /* a nicety, ignoring */
-}
-
-/* Makes the inode under @path and gives it its attributes. Return: a descriptor of it. */
-static int make_ghost_at(struct restore *rs, struct image *img, const GhostFileEntry *e, const char *path)
-{
-	_cleanup_close_ int fd = -EBADF;
-	mode_t mode = e->mode & 07777;
-	int r = 0;
-
-	if (S_ISREG(e->mode))
-		fd = sys_open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
-	else if (S_ISDIR(e->mode))
-		r = SYS_CALL(mkdir(path, mode));
-	else if (S_ISLNK(e->mode) && e->symlnk_target)
-		r = SYS_CALL(symlink(e->symlnk_target, path));
-	else if (S_ISFIFO(e->mode) || S_ISCHR(e->mode) || S_ISBLK(e->mode) || S_ISSOCK(e->mode))
-		r = SYS_CALL(mknod(path, e->mode, e->has_rdev ? e->rdev : 0));
-	else
-		return fail(rs->failure, -EOPNOTSUPP, "a deleted file of mode %#o cannot be made", e->mode);
-	if (fd == -EBADF && r == 0)
-		fd = sys_open(path, S_ISDIR(e->mode) ? O_RDONLY | O_DIRECTORY : O_PATH | O_NOFOLLOW, 0);
-	r = r < 0 ? r : fd;
-	if (r >= 0)
-		r = SYS_CALL(fchownat(AT_FDCWD, path, e->uid, e->gid, AT_SYMLINK_NOFOLLOW));
-	if (r >= 0 && !S_ISLNK(e->mode))
-		r = SYS_CALL(fchmodat(AT_FDCWD, path, mode, 0)); /* chown clears setuid */
-	if (r < 0)
-		return fail(rs->failure, r, "cannot make deleted file '%s'", path);
-	if (S_ISREG(e->mode)) {
-		r = fill_ghost(rs, img, e, fd);
-		if (r < 0)
-			return r;
-		set_ghost_times(fd, e);
-	}
-	return TAKE_FD(fd);
-}
-
-/* A name that could not be removed stays covered: the guard tries again. */
-static void remove_name(struct restore *rs, const char *path, mode_t mode)
-{
-	int r = sys_unlinkat(AT_FDCWD, path, S_ISDIR(mode) ? AT_REMOVEDIR : 0);
-
-	if (r == 0 || r == -ENOENT)
-		guard_uncover(rs->guard, path);
-}
-
-/* The name to use for a moment: its own if that is free, else one beside it. */
-static const char *free_name(struct restore *rs, const char *name, uint32_t id)
-{
+	char path[64], other[NAME_MAX + 1];
+	const char *name = dir->name;
 	struct stat st;
+	int cover, r;
 
-	if (sys_fstatat(AT_FDCWD, name, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT)
-		return name;
-	return arena_printf(&rs->arena, "%s.snapmgr-%d-%x", name, getpid(), id);
-}
-
-/* The directory of a deleted file may be gone too: makes what is missing. Return: length of the first one's path, or 0. */
-static size_t make_missing_parents(struct restore *rs, const char *path)
-{
-	size_t first = 0;
-
-	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		char parent[PATH_MAX];
-		struct stat st;
-
-		(void)snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
-		if (sys_fstatat(AT_FDCWD, parent, &st, 0) != -ENOENT)
-			continue;
-		guard_cover(rs->guard, parent, GUARD_MOMENTARY);
-		if (SYS_CALL(mkdir(parent, 0700)) < 0)
-			guard_uncover(rs->guard, parent);
-		else if (first == 0)
-			first = slash - path;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", from);
+	r = sys_fstat(from, &st);
+	for (int try = 0; r == 0 && try < 2; try++) {
+		cover = guard_cover(rs->guard, dir->fd, name, GUARD_MOMENTARY, dir->alone, &st);
+		r = SYS_CALL(linkat(AT_FDCWD, path, dir->fd, name, AT_SYMLINK_FOLLOW));
+		if (r == 0)
+			return ghost_open_named(rs, dir, name, &st, cover, flags, NULL);
+		guard_uncover(rs->guard, cover);
+		(void)snprintf(other, sizeof(other), "%.200s.snapmgr-%d-%x", dir->name, getpid(), reg->id);
+		name = other;
+		r = r == -EEXIST && try == 0 ? 0 : r;
 	}
-	return first;
-}
-
-static void remove_made_parents(struct restore *rs, const char *path, size_t first)
-{
-	char parent[PATH_MAX];
-
-	(void)snprintf(parent, sizeof(parent), "%s", path);
-	for (char *slash; first && (slash = strrchr(parent, '/')) && (size_t)(slash - parent) >= first;) {
-		*slash = '\0';
-		remove_name(rs, parent, S_IFDIR);
-	}
-}
-
-static int open_named_once(struct restore *rs, const char *path, int flags)
-{
-	int fd = sys_open(path, flags, 0);
-
-	return fd < 0 ? fail(rs->failure, fd, "cannot open deleted file '%s'", path) : fd;
-}
-
-/* First opening: makes the ghost under a name, opens it, removes the name. */
-static int make_ghost(struct restore *rs, const RegFileEntry *reg, uint32_t ghost_id, int flags)
-{
-	_cleanup_(image_freep) struct image *img = NULL;
-	struct ghost_made *made = arena_new(&rs->arena, struct ghost_made);
-	const char *path = free_name(rs, reg->name, ghost_id);
-	ProtobufCMessage *msg;
-	const GhostFileEntry *e;
-	size_t first_parent;
-	int fd, r;
-
-	if (!made || !path)
-		return fail(rs->failure, -ENOMEM, "no memory for a deleted file");
-	r = image_open(rs->dir_fd, IMAGE_GHOST_FILE, ghost_id, rs->failure, &img);
-	if (r < 0)
-		return fail(rs->failure, r == -ENOENT ? -EBADMSG : r, "there is no ghost file %u", ghost_id);
-	r = image_get_in(img, &ghost_file_entry__descriptor, &rs->arena, &msg);
-	if (r <= 0)
-		return fail(rs->failure, -EBADMSG, "ghost file %u is empty", ghost_id);
-	e = (GhostFileEntry *)msg;
-
-	first_parent = make_missing_parents(rs, path);
-	guard_cover(rs->guard, path, GUARD_MOMENTARY);
-	made->fd = make_ghost_at(rs, img, e, path);
-	if (made->fd < 0) {
-		if (made->fd == -EEXIST)
-			guard_uncover(rs->guard, path);
-		else
-			remove_name(rs, path, e->mode);
-		remove_made_parents(rs, path, first_parent);
-		return made->fd;
-	}
-	made->id = ghost_id;
-	made->mode = e->mode;
-	made->next = rs->ghosts;
-	rs->ghosts = made;
-	fd = open_named_once(rs, path, flags);
-	remove_name(rs, path, e->mode);
-	remove_made_parents(rs, path, first_parent);
-	return fd;
-}
-
-static int open_ghost(struct restore *rs, const RegFileEntry *reg, uint32_t ghost_id, int flags)
-{
-	for (struct ghost_made *g = rs->ghosts; g; g = g->next) {
-		char path[64];
-
-		if (g->id != ghost_id)
-			continue;
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", g->fd);
-		return open_named_once(rs, path, flags & ~O_NOFOLLOW);
-	}
-	return make_ghost(rs, reg, ghost_id, flags);
+	return fail(rs->failure, r, "cannot give a file its old name '%s'", reg->name);
 }
 
 /* The file has another name: give it the old one for the moment of opening. */
-static int open_linked(struct restore *rs, const RegFileEntry *reg, uint32_t link_id, int flags)
+static int open_linked(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task,
+		       uint32_t link_id, int flags)
 {
-	const char *other = fd_file_path(rs, link_id), *path;
-	int fd, r;
+	_cleanup_(restore_dir_done) struct restore_dir dir = RESTORE_DIR_NONE;
+	const struct file *other = files_find(rs, link_id);
+	_cleanup_close_ int from = -EBADF;
+	struct restore_path p;
+	int r;
 
-	if (!other)
+	if (!other || !other->entry->reg)
 		return fail(rs->failure, -EBADMSG, "its other name (file %u) is not in the images", link_id);
-	path = free_name(rs, reg->name, link_id);
-	if (!path)
-		return fail(rs->failure, -ENOMEM, "no memory for a name");
-	guard_cover(rs->guard, path, GUARD_MOMENTARY);
-	r = SYS_CALL(linkat(AT_FDCWD, other, AT_FDCWD, path, 0));
-	if (r < 0) {
-		guard_uncover(rs->guard, path);
-		return fail(rs->failure, r, "cannot link '%s' to '%s'", other, path);
-	}
-	fd = open_named_once(rs, path, flags);
-	remove_name(rs, path, S_IFREG);
-	return fd;
+	/* The other name is of our making; the identity is that of the record for which it was made. */
+	p = path_of(other->entry->reg, file, task);
+	if (!p.identity)
+		p.identity = reg->snapmgr_identity;
+	from = restore_open(rs, &p, O_PATH | O_NOFOLLOW);
+	if (from < 0)
+		return from;
+	p = path_of(reg, file, task);
+	p.identity = reg->snapmgr_dir_identity;
+	r = restore_open_dir(rs, &p, &dir);
+	if (r < 0)
+		return fail(rs->failure, r, "there is no directory for '%s'", reg->name);
+	return open_as_named(rs, &dir, reg, from, flags);
 }
 
 static int compare_with_record(struct restore *rs, const RegFileEntry *reg, int fd)
@@ -759,11 +462,39 @@ void fd_file_restore_done(struct restore *rs)
 	rs->stand_ins = NULL;
 }
 
-int fd_file_open_id(struct restore *rs, uint32_t id, int flags)
+/* Files of processes: those of the tree and of the dead are ours to open; for others the task needs the right itself. */
+static bool is_of_a_stranger(const struct restore *rs, const RegFileEntry *reg)
 {
-	struct file *file = files_find(rs, id);
-	const RegFileEntry *reg = file ? file->entry->reg : NULL;
+	pid_t pid = process_of(reg->name);
+
+	return pid && !restore_find_task(rs, pid) && !is_of_a_dead_process(rs, reg);
+}
+
+static int open_by_path(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task,
+			int flags)
+{
+	struct restore_path p = path_of(reg, file, task);
 	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	r = is_of_a_dead_process(rs, reg) ? need_stand_in(rs, process_of(reg->name)) : 0;
+	if (r < 0)
+		return r;
+	if (reg->name[0] != '/')
+		return fail(rs->failure, -EOPNOTSUPP, "'%s' is not a path", reg->name);
+	p.own_rights = is_of_a_stranger(rs, reg);
+	fd = restore_open(rs, &p, flags);
+	if (fd < 0)
+		return fd;
+	r = compare_with_record(rs, reg, fd);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int fd_file_open_id(struct restore *rs, uint32_t id, const struct rtask *task, int flags)
+{
+	const struct file *file = files_find(rs, id);
+	const RegFileEntry *reg = file ? file->entry->reg : NULL;
+	struct restore_path p;
 	const struct remap *m;
 	int r;
 
@@ -773,22 +504,16 @@ int fd_file_open_id(struct restore *rs, uint32_t id, int flags)
 	if (r < 0)
 		return r;
 	m = find_remap(rs, id);
-	if (m && m->type == REMAP_TYPE__GHOST)
-		return open_ghost(rs, reg, m->remap_id, flags);
+	if (m && m->type == REMAP_TYPE__GHOST) {
+		p = path_of(reg, file, task);
+		p.identity = reg->snapmgr_dir_identity;
+		return ghost_open(rs, &p, m->remap_id, flags);
+	}
 	if (m && m->type == REMAP_TYPE__LINKED)
-		return open_linked(rs, reg, m->remap_id, flags);
+		return open_linked(rs, reg, file, task, m->remap_id, flags);
 	if (m && m->type != REMAP_TYPE__PROCFS)
 		return fail(rs->failure, -EBADMSG, "'%s' has a remap of unknown type %u", reg->name, m->type);
-	r = is_of_a_dead_process(rs, reg) ? need_stand_in(rs, process_of(reg->name)) : 0;
-	if (r < 0)
-		return r;
-	if (reg->name[0] != '/')
-		return fail(rs->failure, -EOPNOTSUPP, "'%s' is not a path", reg->name);
-	fd = sys_open(reg->name, flags, 0);
-	if (fd < 0)
-		return fail(rs->failure, fd, "cannot open '%s'", reg->name);
-	r = compare_with_record(rs, reg, fd);
-	return r < 0 ? r : TAKE_FD(fd);
+	return open_by_path(rs, reg, file, task, flags);
 }
 
 /* Files of /proc that belong to a task of the tree are there when that is; some when it has its descriptors. */
@@ -909,7 +634,7 @@ static int file_open(struct restore *rs, struct file *file)
 		return MIN(file->fd, 0);
 	if (must_wait(rs, reg))
 		return -EAGAIN;
-	file->fd = fd_file_open_id(rs, file->id, open_flags(reg));
+	file->fd = fd_file_open_id(rs, file->id, /* task= */ NULL, open_flags(reg));
 	if (file->fd < 0)
 		return file->fd;
 	if (reg->pos == UINT64_MAX || reg->pos == 0 || (reg->flags & O_PATH))
@@ -922,16 +647,27 @@ static int file_open(struct restore *rs, struct file *file)
 }
 
 /* Names given by --link-remap have served. */
+static void remove_link_remap(struct restore *rs, const struct remap *m)
+{
+	_cleanup_(place_found_done) struct place_found found = PLACE_FOUND_NONE;
+	const struct file *of = files_find(rs, m->orig_id);
+	const char *path = fd_file_path(rs, m->remap_id);
+	const struct place at = { rs->root_fd, path };
+	struct stat st;
+
+	/* Only if it is a name of the file that we have open. */
+	if (path && of && of->fd >= 0 && sys_fstat(of->fd, &st) == 0 &&
+	    place_find(&at, PLACE_NO_FOLLOW, /* links_of= */ 0, NULL, &found) == 0)
+		(void)place_unlink_at(found.dir_fd, found.name, st.st_dev, st.st_ino);
+}
+
 static int file_restore_finish(struct restore *rs)
 {
 	for (const struct remap *m = rs->remaps; m; m = m->next) {
-		const char *path = m->type == REMAP_TYPE__LINKED ? fd_file_path(rs, m->remap_id) : NULL;
-
-		if (path)
-			(void)sys_unlinkat(AT_FDCWD, path, 0); /* another record may have had it, ignoring */
+		if (m->type == REMAP_TYPE__LINKED)
+			remove_link_remap(rs, m);
 	}
-	for (struct ghost_made *g = rs->ghosts; g; g = g->next)
-		g->fd = close_fd(g->fd);
+	ghost_restore_done(rs);
 	fd_file_restore_done(rs);
 	return 0;
 }

@@ -205,7 +205,7 @@ static int inotify_open(struct restore *rs, struct file *file)
 }
 
 /* A path that leads to the watched inode whatever its name is. */
-static int target_path(struct restore *rs, const InotifyWdEntry *wd, int *ret_fd,
+static int target_path(struct restore *rs, const struct file *of, const InotifyWdEntry *wd, int *ret_fd,
 		       char path[static 32])
 {
 	const struct fsnotify_inode inode = { wd->s_dev, wd->i_ino, wd->f_handle };
@@ -218,7 +218,7 @@ static int target_path(struct restore *rs, const InotifyWdEntry *wd, int *ret_fd
 		(void)snprintf(path, 32, "/proc/self/fd/%d", file->fd);
 		return 0;
 	}
-	fd = fsnotify_open(rs, &inode);
+	fd = fsnotify_open(rs, of, &inode);
 	if (fd < 0)
 		return fd;
 	*ret_fd = fd;
@@ -226,7 +226,7 @@ static int target_path(struct restore *rs, const InotifyWdEntry *wd, int *ret_fd
 	return 0;
 }
 
-static int add_watch(struct restore *rs, int fd, const InotifyWdEntry *wd)
+static int add_watch(struct restore *rs, const struct file *of, const InotifyWdEntry *wd)
 {
 	FAILURE_SCOPE(rs->failure, "wd %u", wd->wd);
 	_cleanup_close_ int target = -EBADF;
@@ -234,13 +234,13 @@ static int add_watch(struct restore *rs, int fd, const InotifyWdEntry *wd)
 	char path[32];
 	int r;
 
-	r = target_path(rs, wd, &target, path);
+	r = target_path(rs, of, wd, &target, path);
 	if (r < 0)
 		return r;
-	r = SYS_CALL(ioctl(fd, INOTIFY_SETNEXTWD, number));
+	r = SYS_CALL(ioctl(of->fd, INOTIFY_SETNEXTWD, number));
 	if (r < 0)
 		return fail(rs->failure, r, "cannot choose the number of a watch");
-	r = SYS_CALL(inotify_add_watch(fd, path, wd->mask & SETTABLE_MASK));
+	r = SYS_CALL(inotify_add_watch(of->fd, path, wd->mask & SETTABLE_MASK));
 	if (r < 0)
 		return fail(rs->failure, r, "cannot watch '%s'",
 			    wd->f_handle->path ? wd->f_handle->path : path);
@@ -261,7 +261,7 @@ static int inotify_restore_finish(struct restore *rs)
 		if (file->kind != &fd_kind_inotify || file->fd < 0)
 			continue;
 		for (size_t k = 0; k < record->n_wd; k++) {
-			r = add_watch(rs, file->fd, record->wd[k]);
+			r = add_watch(rs, file, record->wd[k]);
 			if (r < 0)
 				return r;
 		}

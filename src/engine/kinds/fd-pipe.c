@@ -367,6 +367,14 @@ static int fifo_preflight(struct restore *rs, struct file *file)
 	return fd_file_preflight(rs, e->has_regf_id ? e->regf_id : e->id, O_RDWR);
 }
 
+/* The record of the path is in nobody's table: those who have the fifo have it. */
+static int open_fifo(struct restore *rs, const struct file *file, const FifoEntry *e)
+{
+	const struct rtask *task = file->n_users > 0 ? file->users[0].task : NULL;
+
+	return fd_file_open_id(rs, e->has_regf_id ? e->regf_id : e->id, task, O_RDWR | O_NONBLOCK);
+}
+
 static int fifo_open(struct restore *rs, struct file *file)
 {
 	const FifoEntry *e = file->entry->fifo;
@@ -382,8 +390,7 @@ static int fifo_open(struct restore *rs, struct file *file)
 			return fail(rs->failure, -ENOMEM, "no memory for a fifo");
 		p->id = e->pipe_id;
 		p->ends[1] = -EBADF;
-		p->ends[0] = fd_file_open_id(rs, e->has_regf_id ? e->regf_id : e->id,
-					     O_RDWR | O_NONBLOCK);
+		p->ends[0] = open_fifo(rs, file, e);
 		if (p->ends[0] < 0)
 			return p->ends[0];
 		p->next = rs->fifos;

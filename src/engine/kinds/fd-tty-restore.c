@@ -17,6 +17,7 @@
 #include "engine/kinds/kind.h"
 #include "engine/kinds/pty-queue.h"
 #include "engine/preflight.h"
+#include "engine/restore-open.h"
 
 #include "tty.pb-c.h"
 
@@ -180,8 +181,9 @@ static const char *tty_path(const struct restore *rs, const TtyFileEntry *record
  * A new pty with number @index if that is free. The kernel hands out the lowest free one: those
  * below are taken for a moment.
  */
-static int open_master(struct restore *rs, const char *path, int flags, uint32_t index)
+static int open_master(struct restore *rs, const char *path, const struct file *file, int flags, uint32_t index)
 {
+	const struct restore_path p = { .path = path, .file = file, .type = S_IFCHR };
 	_cleanup_free_ int *held = calloc(PTMX_TRIES, sizeof(*held));
 	unsigned number = 0;
 	int fd = -EBADF, n = 0, r = 0;
@@ -189,7 +191,7 @@ static int open_master(struct restore *rs, const char *path, int flags, uint32_t
 	if (!held)
 		return fail(rs->failure, -ENOMEM, "cannot open a terminal");
 	while (n < PTMX_TRIES) {
-		fd = sys_open(path, flags, 0);
+		fd = restore_open(rs, &p, flags);
 		r = fd < 0 ? fd : (int)SYS_CALL(ioctl(fd, TIOCGPTN, &number));
 		if (r < 0 || number >= index)
 			break;
@@ -249,7 +251,7 @@ static int open_slaves(struct restore *rs, const TtyInfoEntry *info, int master)
 static int open_hung_up(struct restore *rs, const TtyInfoEntry *info)
 {
 	_cleanup_close_ int master =
-		open_master(rs, "/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC, info->pty->index);
+		open_master(rs, "/dev/ptmx", NULL, O_RDWR | O_NOCTTY | O_CLOEXEC, info->pty->index);
 	int r;
 
 	if (master < 0)
@@ -273,8 +275,7 @@ static int open_pty(struct restore *rs, struct file *file, const TtyInfoEntry *i
 		r = master->fd < 0 ? files_open_one(rs, master) : 0;
 		return r < 0 ? r : open_slaves(rs, info, master->fd);
 	}
-	fd = open_master(rs, tty_path(rs, record, "/dev/ptmx"), open_flags(record->flags),
-			 info->pty->index);
+	fd = open_master(rs, tty_path(rs, record, "/dev/ptmx"), file, open_flags(record->flags), info->pty->index);
 	if (fd < 0)
 		return fd;
 	r = unlock(fd);
@@ -365,24 +366,16 @@ static int open_in_task(struct restore *rs, struct file *file)
 }
 
 /* A device of the machine, by its name. */
-static int open_device(struct restore *rs, const TtyFileEntry *record, const TtyInfoEntry *info)
+static int open_device(struct restore *rs, const struct file *file, const TtyInfoEntry *info)
 {
-	_cleanup_close_ int fd = -EBADF;
-	const char *path = tty_path(rs, record, NULL);
-	struct stat st;
-	int r;
+	const TtyFileEntry *record = file->entry->tty;
+	const struct restore_path p = {
+		.path = tty_path(rs, record, NULL), .file = file, .type = S_IFCHR, .device = info->rdev
+	};
 
-	if (!path)
+	if (!p.path)
 		return fail(rs->failure, -EBADMSG, "terminal %u has no path", info->id);
-	fd = sys_open(path, open_flags(record->flags), 0);
-	if (fd < 0)
-		return fail(rs->failure, fd, "cannot open '%s'", path);
-	r = sys_fstat(fd, &st);
-	if (r < 0)
-		return fail(rs->failure, r, "cannot look at '%s'", path);
-	if ((uint32_t)st.st_rdev != info->rdev)
-		return fail(rs->failure, -ENODEV, "'%s' is another device now", path);
-	return TAKE_FD(fd);
+	return restore_open(rs, &p, open_flags(record->flags));
 }
 
 /* A device must be the same; of pseudo terminals there is always another one. */
@@ -416,7 +409,7 @@ int tty_open_file(struct restore *rs, struct file *file)
 		return open_in_task(rs, file);
 	if (is_foreign(rs, info))
 		return open_foreign(rs, file, info);
-	fd = open_device(rs, file->entry->tty, info);
+	fd = open_device(rs, file, info);
 	if (fd < 0)
 		return fd;
 	file->fd = fd;

@@ -10,14 +10,16 @@
 #include "engine/kinds/fd-unix.h"
 
 #include <limits.h>
-#include <stdlib.h>
+#include <linux/fs.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "basic/sys.h"
 #include "engine/far.h"
 #include "engine/guard.h"
+#include "engine/identity.h"
 #include "engine/kinds/sk-opts.h"
+#include "engine/restore-open.h"
 
 #ifndef SIOCUNIXFILE
 #define SIOCUNIXFILE 0x89e0 /* SIOCPROTOPRIVATE; Linux 4.20 */
@@ -66,6 +68,27 @@ static bool path_is(struct dump *d, const struct task *task, const char *dir, co
 
 	(void)snprintf(path, sizeof(path), "%s/%s", dir ?: "", name);
 	return far_stat_below(d, task, path, &found) == 0 && found.st_dev == st->st_dev && found.st_ino == st->st_ino;
+}
+
+/* Which directory a name is in, for the restore: restore-open.h. */
+static int put_dir_identity(struct dump *d, const struct task *task, const char *dir, const char *name, UnixSkEntry *e)
+{
+	char root[PATH_MAX], path[2 * PATH_MAX + UNIX_NAME_MAX + 2];
+	_cleanup_close_ int near = -EBADF;
+	struct reach *reach = NULL;
+	int fd, r;
+
+	r = sys_readlinkat(task->proc_fd, "root", root, sizeof(root));
+	if (r < 0)
+		return fail(d->failure, r, "cannot find the root directory of the task");
+	(void)snprintf(path, sizeof(path), "%s%s/%s", dir || strcmp(root, "/") == 0 ? "" : root, dir ?: "", name);
+	*(strrchr(path, '/') + 1) = '\0';
+	fd = far_open(d, path, O_DIRECTORY, 0, &reach);
+	if (fd < 0)
+		return fd == -ETIMEDOUT ? fd : 0; /* others change the way just now: it has none, ignoring */
+	near = reach ? -EBADF : fd;
+	r = identity_take(reach, fd, &d->arena, &e->snapmgr_dir_identity);
+	return r < 0 ? fail(d->failure, r, "cannot tell which directory '%s' is in", name) : 0;
 }
 
 /* The directory a relative name was bound in: that of the inode's path, else where the task is now. */
@@ -129,8 +152,9 @@ static int path_dump(struct dump *d, const struct fd_view *view, const char *nam
 	if (!path_is(d, view->task, e->name_dir, name, &st)) {
 		e->has_deleted = 1;
 		e->deleted = 1;
+		return d->failure->error;
 	}
-	return d->failure->error;
+	return d->failure->error ? d->failure->error : put_dir_identity(d, view->task, e->name_dir, name, e);
 }
 
 int unix_name_dump(struct dump *d, const struct fd_view *view, UnixSkEntry *e)
@@ -197,65 +221,113 @@ static int scratch_dirs(char *path, bool undo)
 	return 0;
 }
 
-/* The child's part of a hidden bind. Return: 0 or a positive errno for the exit status. */
-static int bind_hidden_child(int fd, const char *scratch, const UnixSkEntry *e)
+/* Gives the file of a bound socket its owner and mode, by the inode. */
+static int set_perms(int fd, const FilePermsEntry *perms)
 {
-	int tmp = sys_open("/tmp", O_RDONLY | O_DIRECTORY, 0); /* goes with the child */
+	_cleanup_close_ int inode = perms ? (int)SYS_CALL(ioctl(fd, SIOCUNIXFILE)) : -EBADF;
+	char path[32];
+	int r;
+
+	if (!perms)
+		return 0;
+	if (inode < 0)
+		return inode;
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", inode);
+	r = (int)SYS_CALL(fchownat(inode, "", perms->uid, perms->gid, AT_EMPTY_PATH));
+	return r < 0 ? r : (int)SYS_CALL(chmod(path, perms->mode & 07777));
+}
+
+/* A name to be bound in a scratch root, and where the inode goes then; dir_fd < 0: it is removed. */
+struct hidden_bind {
+	int fd;
+	const UnixSkEntry *e;
+	const struct scratch *scratch;
+	int dir_fd;
+	const char *name;
+};
+
+/* Moves what was bound into place: with its owner and mode already, by one call. */
+static int move_out(const struct hidden_bind *b, const char *path)
+{
+	return SYS_CALL(syscall(SYS_renameat2, AT_FDCWD, path, b->dir_fd, b->name, RENAME_NOREPLACE));
+}
+
+/* The child's part. Return: 0 or a positive errno for the exit status. */
+static int bind_hidden_child(const struct hidden_bind *b)
+{
+	const FilePermsEntry *perms = b->e->file_perms;
 	char path[UNIX_NAME_MAX + 1] = "";
 	int r;
 
-	r = (int)SYS_CALL(chroot(scratch));
+	r = (int)SYS_CALL(fchdir(b->scratch->fd));
 	if (r == 0)
-		r = (int)SYS_CALL(chdir("/"));
+		r = (int)SYS_CALL(chroot("."));
 	if (r < 0)
 		return -r;
-	memcpy(path, e->name.data, e->name.len);
+	memcpy(path, b->e->name.data, b->e->name.len);
 	r = scratch_dirs(path, /* undo= */ false);
 	if (r == 0)
-		r = bind_raw(fd, e);
-	if (r == 0 && e->file_perms) {
-		(void)SYS_CALL(chown(path, e->file_perms->uid, e->file_perms->gid));
-		(void)SYS_CALL(chmod(path, e->file_perms->mode & 07777));
-	}
+		r = bind_raw(b->fd, b->e);
+	/* Nobody but us is in this root: by the path. */
+	if (r == 0 && perms)
+		r = (int)SYS_CALL(chown(path, perms->uid, perms->gid));
+	if (r == 0 && perms)
+		r = (int)SYS_CALL(chmod(path, perms->mode & 07777));
+	if (r == 0 && b->dir_fd >= 0)
+		r = move_out(b, path);
 	(void)sys_unlinkat(AT_FDCWD, path, 0);
 	(void)scratch_dirs(path, /* undo= */ true);
-	(void)sys_unlinkat(tmp, strrchr(scratch, '/') + 1, AT_REMOVEDIR); /* the restorer may have died, ignoring */
 	return -r;
+}
+
+static int bind_in_scratch(struct restore *rs, const struct hidden_bind *b)
+{
+	pid_t pid;
+	int status = 0, r;
+
+	pid = (pid_t)SYS_CALL(fork());
+	if (pid == 0) {
+		guard_leave(rs->guard);
+		_exit(bind_hidden_child(b));
+	}
+	if (pid < 0)
+		return (int)pid;
+	r = (int)SYS_CALL(waitpid(pid, &status, 0));
+	if (r < 0)
+		return r;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
 }
 
 static int bind_hidden(struct restore *rs, int fd, const UnixSkEntry *e)
 {
-	char scratch[] = "/tmp/snapmgr-XXXXXX";
-	pid_t pid;
-	int status = 0, r;
+	_cleanup_close_ int tmp = sys_open("/tmp", O_PATH | O_DIRECTORY, 0);
+	struct scratch scratch = SCRATCH_NONE;
+	struct hidden_bind b = { .fd = fd, .e = e, .scratch = &scratch, .dir_fd = -EBADF };
+	int r;
 
-	if (!mkdtemp(scratch))
-		return fail(rs->failure, -errno, "cannot make a scratch directory in /tmp");
-	if (rs->guard)
-		guard_cover(rs->guard, scratch, GUARD_MOMENTARY);
-	guard_cover(rs->guard, scratch, GUARD_MOMENTARY);
-	pid = (pid_t)SYS_CALL(fork());
-	if (pid == 0) {
-		guard_leave(rs->guard);
-		_exit(bind_hidden_child(fd, scratch, e));
-	}
-	if (pid < 0) {
-		r = (int)pid;
-	} else {
-		r = (int)SYS_CALL(waitpid(pid, &status, 0));
-		if (r > 0)
-			r = WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
-	}
-	(void)sys_unlinkat(AT_FDCWD, scratch, AT_REMOVEDIR);
-	guard_uncover(rs->guard, scratch);
+	if (tmp < 0)
+		return fail(rs->failure, tmp, "cannot open /tmp");
+	r = scratch_make(rs, tmp, /* alone= */ false, &scratch);
+	if (r < 0)
+		return r;
+	r = bind_in_scratch(rs, &b);
+	scratch_done(rs, &scratch);
 	return r;
 }
 
+/* sun_path of a name in a held directory. */
+static void address_at(int dir_fd, const char *name, struct sockaddr_un *sun, socklen_t *ret_size)
+{
+	*sun = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	*ret_size = (socklen_t)(PATH_OFFSET + 1 +
+				snprintf(sun->sun_path, sizeof(sun->sun_path), "/proc/self/fd/%d/%.80s", dir_fd, name));
+}
+
 /*
- * Does a live socket hold the file at @path? A socket of another type is refused with EPROTOTYPE where there is one, and
+ * Does a live socket hold the name? A socket of another type is refused with EPROTOTYPE where there is one, and
  * with ECONNREFUSED where nobody is left; it never connects.
  */
-static bool path_is_live(struct restore *rs, const UnixSkEntry *e)
+static bool name_is_live(struct restore *rs, const UnixSkEntry *e, const struct restore_dir *dir)
 {
 	_cleanup_close_ int probe = -EBADF;
 	struct sockaddr_un sun;
@@ -265,87 +337,121 @@ static bool path_is_live(struct restore *rs, const UnixSkEntry *e)
 		       (e->type == SOCK_DGRAM ? SOCK_SEQPACKET : SOCK_DGRAM) | SOCK_NONBLOCK, 0);
 	if (probe < 0)
 		return true;
-	address_set(&sun, &size, e);
+	address_at(dir->fd, dir->name, &sun, &size);
 	return SYS_CALL(connect(probe, (struct sockaddr *)&sun, size)) != -ECONNREFUSED;
 }
 
 /* What a former life of the socket left behind makes room; anything else stays and is an error. */
-static int path_make_room(struct restore *rs, const UnixSkEntry *e, const char *path)
+static int make_room(struct restore *rs, const UnixSkEntry *e, const struct restore_dir *dir, const char *path)
 {
 	struct stat st;
 	int r;
 
-	r = sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW);
+	r = sys_fstatat(dir->fd, dir->name, &st, AT_SYMLINK_NOFOLLOW);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
 		return fail(rs->failure, r, "cannot look at '%s'", path);
 	if (!S_ISSOCK(st.st_mode))
 		return fail(rs->failure, -EEXIST, "'%s' is now something else than a socket", path);
-	if (path_is_live(rs, e))
+	if (e->file_perms && !dir->alone && st.st_uid != e->file_perms->uid && st.st_uid != geteuid())
+		return fail(rs->failure, -EEXIST, "'%s' is now a socket of user %u", path, st.st_uid);
+	if (name_is_live(rs, e, dir))
 		return fail(rs->failure, -EADDRINUSE, "'%s' belongs to a running socket", path);
-	r = sys_unlinkat(AT_FDCWD, path, 0);
+	r = place_unlink_at(dir->fd, dir->name, st.st_dev, st.st_ino);
 	if (r < 0)
 		return fail(rs->failure, r, "cannot remove the stale socket '%s'", path);
 	return 0;
 }
 
-/* A socket without its owner would be left behind, should the restore not come to its end. */
-static void path_cover(struct restore *rs, const UnixSkEntry *e, const char *path)
+/* Binds where the kernel would look it up itself: nobody can make the path lead elsewhere, or there is no way to go. */
+static int bind_straight(struct restore *rs, int fd, const UnixSkEntry *e, const struct restore_dir *dir)
 {
-	char whole[PATH_MAX];
-	bool relative = path[0] != '/' && e->name_dir;
-	int n = snprintf(whole, sizeof(whole), "%s%s%s", relative ? e->name_dir : "",
-			 relative ? "/" : "", path);
+	int cover = guard_cover(rs->guard, dir->fd, dir->name, GUARD_UNTIL_COMMIT, dir->alone, NULL), r;
+	struct stat st;
 
-	if (rs->guard && n < (int)sizeof(whole) && whole[0] == '/')
-		guard_cover(rs->guard, whole, GUARD_UNTIL_COMMIT);
+	r = bind_raw(fd, e);
+	if (r < 0) {
+		guard_uncover(rs->guard, cover);
+		return r;
+	}
+	if (sys_fstatat(dir->fd, dir->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISSOCK(st.st_mode))
+		guard_made(rs->guard, cover, &st);
+	return set_perms(fd, e->file_perms);
 }
 
-/* In the right directory already. */
-static int bind_path(struct restore *rs, int fd, const UnixSkEntry *e)
+/* A name without a slash, in the directory that is held. */
+static int bind_relative(struct restore *rs, int fd, const UnixSkEntry *e, const struct restore_dir *dir)
 {
-	char path[UNIX_NAME_MAX + 1] = "";
-	const FilePermsEntry *perms = e->file_perms;
-	int r;
+	_cleanup_close_ int home = sys_open(".", O_PATH | O_DIRECTORY, 0);
+	int r, back;
 
-	memcpy(path, e->name.data, e->name.len);
-	r = path_make_room(rs, e, path);
+	if (home < 0)
+		return home;
+	r = (int)SYS_CALL(fchdir(dir->fd));
 	if (r < 0)
 		return r;
-	path_cover(rs, e, path);
-	r = bind_raw(fd, e);
+	r = bind_straight(rs, fd, e, dir);
+	back = (int)SYS_CALL(fchdir(home));
+	return r < 0 ? r : back;
+}
+
+/* Others can change the way: bound in a directory of ours beside its place, and moved there. */
+static int bind_aside(struct restore *rs, int fd, const UnixSkEntry *e, const struct restore_dir *dir)
+{
+	struct scratch scratch = SCRATCH_NONE;
+	struct hidden_bind b = { .fd = fd, .e = e, .scratch = &scratch, .dir_fd = dir->fd, .name = dir->name };
+	_cleanup_close_ int inode = -EBADF;
+	struct stat st;
+	int r;
+
+	r = scratch_make(rs, dir->fd, dir->alone, &scratch);
 	if (r < 0)
-		return fail(rs->failure, r, "cannot bind '%s'", path);
-	if (!perms)
-		return 0;
-	r = (int)SYS_CALL(lchown(path, perms->uid, perms->gid));
-	if (r == 0)
-		r = (int)SYS_CALL(chmod(path, perms->mode & 07777));
+		return r;
+	r = bind_in_scratch(rs, &b);
+	scratch_done(rs, &scratch);
 	if (r < 0)
-		return fail(rs->failure, r, "cannot give '%s' its owner and mode", path);
+		return r;
+	inode = (int)SYS_CALL(ioctl(fd, SIOCUNIXFILE));
+	if (inode >= 0 && sys_fstat(inode, &st) == 0)
+		(void)guard_cover(rs->guard, dir->fd, dir->name, GUARD_UNTIL_COMMIT, dir->alone, &st);
 	return 0;
+}
+
+/* The root directory of those who have it: an absolute name begins there. "" for our own. */
+static const char *root_of(const struct restore *rs, const struct file *file)
+{
+	const struct rtask *task = file && file->n_users > 0 ? file->users[0].task : NULL;
+	const char *root = task && task->fs ? fd_file_path(rs, task->fs->root_id) : NULL;
+
+	return root && strcmp(root, "/") != 0 ? root : "";
 }
 
 static int bind_real(struct restore *rs, int fd, const UnixSkEntry *e)
 {
-	_cleanup_close_ int home = -EBADF;
-	int r, back;
+	_cleanup_(restore_dir_done) struct restore_dir dir = RESTORE_DIR_NONE;
+	char name[UNIX_NAME_MAX + 1] = "", path[PATH_MAX + UNIX_NAME_MAX + 2];
+	struct restore_path p = { .path = path,
+				  .identity = e->snapmgr_dir_identity,
+				  .file = files_find(rs, e->id) };
+	const char *root = root_of(rs, p.file);
+	int r;
 
-	if (!e->name_dir || e->name.data[0] == '/')
-		return bind_path(rs, fd, e);
-
-	home = sys_open(".", O_PATH | O_DIRECTORY, 0);
-	if (home < 0)
-		return fail(rs->failure, home, "cannot remember the working directory");
-	r = (int)SYS_CALL(chdir(e->name_dir));
+	memcpy(name, e->name.data, e->name.len);
+	if (name[0] != '/' && (!e->name_dir || e->name_dir[0] != '/'))
+		return fail(rs->failure, -EOPNOTSUPP, "'%s' was bound in a directory that is unknown", name);
+	(void)snprintf(path, sizeof(path), "%s%s%s", name[0] == '/' ? root : e->name_dir, name[0] == '/' ? "" : "/", name);
+	r = restore_open_dir(rs, &p, &dir);
+	if (r == -ENOENT)
+		return fail(rs->failure, r, "there is no directory for '%s'", path);
+	if (r == 0)
+		r = make_room(rs, e, &dir, path);
 	if (r < 0)
-		return fail(rs->failure, r, "cannot enter '%s', where it was bound", e->name_dir);
-	r = bind_path(rs, fd, e);
-	back = (int)SYS_CALL(fchdir(home));
-	if (back < 0)
-		return fail(rs->failure, back, "cannot return to the working directory");
-	return r;
+		return r;
+	r = strchr(name, '/') == NULL		? bind_relative(rs, fd, e, &dir) :
+	    dir.alone && name[0] == '/' && !*root ? bind_straight(rs, fd, e, &dir) :
+						  bind_aside(rs, fd, e, &dir);
+	return r < 0 ? fail(rs->failure, r, "cannot bind '%s'", path) : 0;
 }
 
 int unix_name_restore(struct restore *rs, int fd, const UnixSkEntry *e, enum unix_bind how)

@@ -13,8 +13,10 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "basic/text.h"
 #include "engine/kinds/sk-opts.h"
 #include "engine/kinds/sk-queue.h"
+#include "engine/restore-open.h"
 
 struct unix_sock {
 	struct file *file;
@@ -546,17 +548,42 @@ static int widen(struct restore *rs, struct unix_restore *u)
 static int journal_greet(struct restore *rs, const struct unix_sock *s)
 {
 	const CoreEntry *core = rs->tasks[0]->core;
-	char text[64];
+	char text[128], name[64];
 	int n, r;
 
-	n = snprintf(text, sizeof(text), "%.32s\n\n30\n1\n0\n0\n0\n", core->tc ? core->tc->comm : "");
+	/* A task gives itself its name; a line end in it would be a line of the greeting. */
+	(void)text_format(name, sizeof(name), "%.32s", core->tc ? core->tc->comm : "");
+	n = snprintf(text, sizeof(text), "%s\n\n30\n1\n0\n0\n0\n", name);
 	r = sys_write_full(s->file->fd, text, (size_t)n);
 	return r < 0 ? fail(rs->failure, r, "cannot greet the journal") : 0;
 }
 
-static int connect_external(struct restore *rs, struct unix_sock *s)
+/*
+ * To a socket outside of the tree. Its path may lead to another one by now: root connects only where nobody but root can have
+ * changed it; else the task must have the right to (restore-open.h).
+ */
+static int connect_by_name(struct restore *rs, const struct file *file, const UnixSkEntry *peer)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct restore_path p = { .path = sun.sun_path, .file = file, .type = S_IFSOCK };
+	socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + peer->name.len);
+	_cleanup_close_ int inode = -EBADF;
+
+	memcpy(sun.sun_path, peer->name.data, MIN(peer->name.len, sizeof(sun.sun_path)));
+	if (sun.sun_path[0] == '\0')
+		return (int)SYS_CALL(connect(file->fd, (struct sockaddr *)&sun, size));
+	if (sun.sun_path[0] != '/' || memchr(sun.sun_path, '\0', sizeof(sun.sun_path)) == NULL)
+		return fail(rs->failure, -EOPNOTSUPP, "the name of its peer is no absolute path");
+	inode = restore_open(rs, &p, O_PATH);
+	if (inode < 0)
+		return inode;
+	size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+			   snprintf(sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d", inode));
+	return (int)SYS_CALL(connect(file->fd, (struct sockaddr *)&sun, size));
+}
+
+static int connect_external(struct restore *rs, struct unix_sock *s)
+{
 	const UnixSkEntry *p = s->peer->e;
 	char text[UNIX_NAME_MAX + 1];
 	int r;
@@ -565,9 +592,7 @@ static int connect_external(struct restore *rs, struct unix_sock *s)
 		return fail(rs->failure, -EOPNOTSUPP,
 			    "its peer %s is outside of the tree; --ext-unix-sk connects to it again",
 			    unix_name_text(p->name.data, p->name.len, text));
-	memcpy(sun.sun_path, p->name.data, p->name.len);
-	r = (int)SYS_CALL(connect(s->file->fd, (struct sockaddr *)&sun,
-				  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + p->name.len)));
+	r = connect_by_name(rs, s->file, p);
 	if (r < 0)
 		return fail(rs->failure, r, "cannot connect to %s again",
 			    unix_name_text(p->name.data, p->name.len, text));

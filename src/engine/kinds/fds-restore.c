@@ -17,6 +17,7 @@
 #include "engine/kinds/kind.h"
 #include "engine/memory/vma.h"
 #include "engine/preflight.h"
+#include "engine/restore-open.h"
 
 enum {
 	NUMBER_MAX = 1 << 20,
@@ -137,6 +138,7 @@ static int load_records(struct restore *rs)
 		return fail(rs->failure, -EBADMSG, "there is no files.img");
 	if (r < 0)
 		return r;
+	restore_judge_images(rs, image_fd(img));
 	while ((r = image_get_in(img, &file_entry__descriptor, &rs->arena, &msg)) > 0) {
 		r = add_record(rs, (FileEntry *)msg);
 		if (r < 0)
@@ -330,7 +332,8 @@ int files_open_mapped(struct restore *rs, uint64_t id, uint32_t mode)
 		char path[64];
 
 		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
-		r = sys_open(path, O_RDWR, 0);
+		/* A file by its path again, with the rights that are due to it; what has none is the tree's own. */
+		r = file->entry->reg ? fd_file_open_id(rs, file->id, NULL, O_RDWR) : sys_open(path, O_RDWR, 0);
 		if (r < 0)
 			return fail(rs->failure, r, "cannot open file %" PRIu64 " for a mapping that is written",
 				    id);

@@ -11,6 +11,7 @@
 #include "basic/sys.h"
 #include "engine/far.h"
 #include "engine/kinds/kind.h"
+#include "engine/restore-open.h"
 
 enum {
 	HANDLE_WORDS = 16, /* as many as CRIU has in its images */
@@ -243,22 +244,53 @@ uint32_t fsnotify_find_open(struct dump *d, const struct fsnotify_inode *inode)
 
 /* ---- restore ---- */
 
-int fsnotify_open(struct restore *rs, const struct fsnotify_inode *inode)
+/* Is it the inode that was watched? By handle; devices count within one boot. */
+static bool is_watched(const struct restore *rs, const struct fsnotify_inode *inode, int fd, const struct stat *st)
+{
+	const FhEntry *h = inode->handle;
+
+	return rs->trusts_images && (!rs->same_boot || on_device(st, inode->s_dev)) && st->st_ino == inode->ino &&
+	       h->n_handle * 8 >= h->bytes && identity_has_handle(fd, (int)h->type, h->handle, h->bytes);
+}
+
+/* By the path. -ENOENT: it leads to another file, which others than root can have put there. */
+static int open_by_path(const struct restore *rs, const struct fsnotify_inode *inode)
+{
+	_cleanup_(place_found_done) struct place_found found = PLACE_FOUND_NONE;
+	const struct place at = { rs->root_fd, inode->handle->path };
+	int r;
+
+	if (!at.path || at.path[0] != '/')
+		return -ENOENT;
+	r = place_find(&at, PLACE_NO_FOLLOW, PLACE_LINKS_OF_ALL, NULL, &found);
+	if (r < 0)
+		return r;
+	return found.guarded || is_watched(rs, inode, found.fd, &found.st) ? TAKE_FD(found.fd) : -ENOENT;
+}
+
+/* By the handle, which leads to nothing but what was watched, if the images are ours and the device is the same. */
+static int open_by_handle(const struct restore *rs, const struct fsnotify_inode *inode)
 {
 	_cleanup_close_ int device = -EBADF;
-	const char *path = inode->handle->path;
+
+	if (!rs->trusts_images)
+		return -ENOENT;
+	device = open_device(NULL, getpid(), inode->s_dev);
+	return device < 0 ? device : open_handle(NULL, device, inode);
+}
+
+int fsnotify_open(struct restore *rs, const struct file *file, const struct fsnotify_inode *inode)
+{
+	struct restore_path p = { .path = inode->handle->path, .file = file, .own_rights = true };
 	int fd;
 
-	if (path && *path) {
-		fd = sys_open(path, O_PATH | O_NOFOLLOW, 0);
-		if (fd >= 0)
-			return fd;
-	}
-	device = open_device(NULL, getpid(), inode->s_dev);
-	fd = device < 0 ? device : open_handle(NULL, device, inode);
+	fd = open_by_path(rs, inode);
 	if (fd < 0)
-		return fail(rs->failure, fd,
-			    "cannot find what was watched: '%s' (inode %" PRIu64 ")",
-			    path ? path : "", inode->ino);
-	return fd;
+		fd = open_by_handle(rs, inode);
+	if (fd >= 0)
+		return fd;
+	/* To watch is to read. */
+	if (p.path && p.path[0] == '/')
+		return restore_open(rs, &p, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+	return fail(rs->failure, fd, "cannot find inode %" PRIu64 ", which was watched", inode->ino);
 }

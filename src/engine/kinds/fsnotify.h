@@ -13,6 +13,8 @@
 
 #include "fh.pb-c.h"
 
+struct file;
+
 /* Where a watched inode is found. */
 struct fsnotify_inode {
 	uint32_t s_dev; /* in the kernel's own form: major << 20 | minor */
@@ -60,5 +62,5 @@ int fsnotify_find_path(struct dump *d, const struct task *task, struct fsnotify_
  */
 uint32_t fsnotify_find_open(struct dump *d, const struct fsnotify_inode *inode);
 
-/* An O_PATH descriptor of the watched inode, the caller's; or -errno after fail(). */
-int fsnotify_open(struct restore *rs, const struct fsnotify_inode *inode);
+/* A descriptor of the watched inode, the caller's; or -errno after fail(). @file: whose watch it is */
+int fsnotify_open(struct restore *rs, const struct file *file, const struct fsnotify_inode *inode);

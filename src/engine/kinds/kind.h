@@ -223,10 +223,11 @@ void files_restore_done(struct restore *rs);
 int files_max_number(const struct restore *rs);
 
 /*
- * Regular file helpers (fd-file.c). Opens the REG record @id (ghosts included) with @flags. Return: a descriptor that the
- * caller owns, or -errno.
+ * Regular file helpers (fd-file.c). Opens the REG record @id (ghosts included) with @flags. Whose rights count where those of
+ * root do not: @task's; NULL: of those who have the record as a descriptor, or, where nobody has, of all (restore-open.h).
+ * Return: a descriptor that the caller owns, or -errno.
  */
-int fd_file_open_id(struct restore *rs, uint32_t id, int flags);
+int fd_file_open_id(struct restore *rs, uint32_t id, const struct rtask *task, int flags);
 /* Would fd_file_open_id() give @id to somebody who reads and writes as @flags say? Adds obstacles. */
 int fd_file_preflight(struct restore *rs, uint32_t id, uint32_t flags) _must_check_;
 /* Ends what was there for the opening of files only. */
