@@ -288,7 +288,10 @@ static int put_path(struct dump *d, struct task *task, const char *link, int fla
 	if (fd == -ESRCH || fd == -ENOENT) /* the directory of a process that is gone */
 		fd = reach_open(reach, path, flags | O_PATH);
 	if (fd < 0)
-		return fail(d->failure, fd, "cannot open its %s", link);
+		return fail(d->failure, fd,
+			    fd == -ETIMEDOUT ? "its %s is on a file system that did not answer within --timeout" :
+					       "cannot open its %s",
+			    link);
 	ours = reach ? -EBADF : fd;
 	return files_put_mapped(d, task, reach, fd, 0, ret_id);
 }

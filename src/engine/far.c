@@ -216,7 +216,7 @@ static struct reach *reach_on(struct dump *d, const char *link, const struct mou
 		find_server(d);
 	if (may_be_fuse(m) && d->far->server) {
 		(void)fail(d->failure, -EOPNOTSUPP,
-			   "'%s' is on a file system of type %s, and task %d of the tree may be its FUSE server (fd %d is "
+			   "%s is on a file system of type %s, and task %d of the tree may be its FUSE server (fd %d is "
 			   "/dev/fuse): a frozen server does not answer; run the server outside of the tree",
 			   link, type_of(m), d->far->server, d->far->server_fd);
 		return NULL;
@@ -231,7 +231,7 @@ struct reach *far_reach(struct dump *d, const char *link, int mnt_id)
 
 struct reach *far_reach_device(struct dump *d, dev_t dev)
 {
-	return reach_on(d, "a mapped file", mounts_find_device(&d->far->mounts, dev));
+	return reach_on(d, "its file", mounts_find_device(&d->far->mounts, dev));
 }
 
 /* To open such a link with O_PATH asks FUSE nothing; network file systems look at what a jump leads to (d_weak_revalidate). */

@@ -209,13 +209,13 @@ static void bind_there(void)
 	NEED(sock >= 0 && bind(sock, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(sock, 1) == 0);
 }
 
-/* The name of an open file leads elsewhere by now. */
+/* The kernel tells the name that an open file had before it lost it; by now that leads into the file system. */
 static void mislead(void)
 {
 	NEED(open("there/f", O_RDWR | O_CREAT, 0666) >= 0);
-	NEED(rename("there", "moved") == 0 && symlink("mount", "there") == 0);
-	/* d_path follows the rename: so the directory is put back under another file's name. */
-	NEED(rename("moved/f", "moved/g") == 0 && unlink("there") == 0 && symlink("mount", "moved/f") == 0);
+	NEED(link("there/f", "there/other") == 0 && unlink("there/f") == 0);
+	NEED(rename("there", "there (deleted)") == 0 && mkdir("there", 0755) == 0);
+	NEED(symlink("../mount/f", "there/f") == 0 && symlink("../mount/f", "there (deleted)/f") == 0);
 }
 
 static void map(bool shared, int file)

@@ -529,7 +529,8 @@ static int open_mapped(struct dump *d, struct task *task, struct vma *v, struct 
 	if (fd == -EACCES || fd == -EROFS || fd == -ETXTBSY)
 		fd = reach_open(reach, path, O_RDONLY | O_NONBLOCK);
 	if (fd == -ETIMEDOUT)
-		return far_fail(d, fd, "a mapped file", -1);
+		return fail(d->failure, fd, "its file is on a file system that did not answer within --timeout (%u s)",
+			    d->options->timeout_sec);
 	if (fd < 0)
 		return fail(d->failure, fd, "cannot open the mapped file");
 	*ret_fd = fd;
