@@ -194,7 +194,7 @@ int cgroup_restore_load(struct restore *rs)
 			restore_note(rs, "its cgroup namespace is not restored: --manage-cgroups=ignore");
 		return 0;
 	}
-	r = image_read_one_in(rs->dir_fd, IMAGE_CGROUP, 0, &cgroup_entry__descriptor, &rs->arena, rs->failure,
+	r = image_read_one_in(&rs->set, IMAGE_CGROUP, 0, &cgroup_entry__descriptor, &rs->arena, rs->failure,
 			      &msg);
 	if (r == -ENOENT)
 		return 0;

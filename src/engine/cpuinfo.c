@@ -232,10 +232,11 @@ static int compare(const CpuinfoEntry *msg, uint32_t caps, struct failure *f)
 
 int cpuinfo_check(int images_dir_fd, uint32_t caps, struct failure *f)
 {
+	const struct image_set set = IMAGE_SET_UNCHECKED(images_dir_fd);
 	ProtobufCMessage *msg;
 	int r;
 
-	r = image_read_one(images_dir_fd, IMAGE_CPUINFO, /* key= */ 0, &cpuinfo_entry__descriptor,
+	r = image_read_one(&set, IMAGE_CPUINFO, /* key= */ 0, &cpuinfo_entry__descriptor,
 			   f, &msg);
 	if (r == -ENOENT)
 		return fail(f, r, "there is no cpuinfo.img");

@@ -193,7 +193,7 @@ int engine_dedup(const struct engine_options *options, const struct engine_conte
 	int r;
 
 	*stats = (struct engine_stats){};
-	r = setchain_open(&d.sc, options->images_dir_fd, failure);
+	r = setchain_open(&d.sc, options->images_dir_fd, /* checks= */ NULL, failure);
 	if (r == 0) {
 		r = dir_list(options->images_dir_fd, NAMES_MAX, &names);
 		if (r < 0)

@@ -43,6 +43,9 @@ struct merge {
 	const struct log *log;
 	struct failure *failure;
 	struct engine_stats *stats;
+	struct set_checks checks;
+	struct image_set set; /* level 0 */
+	struct region_reader reader;
 	struct set_chain sc;
 	size_t n_folded; /* levels that become the new set, from 0 */
 	int into;
@@ -59,7 +62,7 @@ struct writer {
 	struct image *pagemap, *pages;
 	uint64_t start, end; /* range under construction */
 	uint32_t flags;
-	int from; /* run of data that is not copied yet */
+	const struct page_file *from; /* run of data that is not copied yet */
 	uint64_t from_offset, run_size;
 	uint8_t *buffer; /* small runs that are not written yet; COPY_BYTES */
 	size_t used;
@@ -113,10 +116,28 @@ static int put_small(struct writer *w)
 {
 	int r = w->run_size > COPY_BYTES - w->used ? flush_buffer(w) : 0;
 
-	if (r == 0)
-		r = sys_pread_full(w->from, w->buffer + w->used, w->run_size, (off_t)w->from_offset);
+	if (r < 0)
+		return r;
+	r = region_read_full(&w->m->reader, w->from, w->from_offset, w->run_size, w->buffer + w->used);
 	w->used += w->run_size;
-	return r;
+	return r < 0 ? page_file_fail(w->from, w->from_offset, r, w->m->failure) : 0;
+}
+
+/*
+ * The new set is hashed as it is: what is copied into it must be the stored bytes, or damage would become good. Read for this
+ * alone where the kernel copies.
+ */
+static int check_bytes(struct merge *m, const struct page_file *file, uint64_t offset, uint64_t size)
+{
+	for (uint64_t end = offset + size; file->hashes && offset < end;) {
+		const uint8_t *bytes;
+		ssize_t n = region_read(&m->reader, file, offset, end - offset, &bytes);
+
+		if (n < 0)
+			return page_file_fail(file, offset, n, m->failure);
+		offset += n;
+	}
+	return 0;
 }
 
 static int put_run(struct writer *w)
@@ -128,9 +149,11 @@ static int put_run(struct writer *w)
 	if (w->run_size <= SMALL_BYTES) {
 		r = put_small(w);
 	} else {
-		r = flush_buffer(w);
+		r = check_bytes(w->m, w->from, w->from_offset, w->run_size);
 		if (r == 0)
-			r = copy_data(w->from, w->from_offset, image_fd(w->pages), w->run_size);
+			r = flush_buffer(w);
+		if (r == 0)
+			r = copy_data(w->from->fd, w->from_offset, image_fd(w->pages), w->run_size);
 	}
 	w->m->stats->pages_written += w->run_size / PAGE;
 	w->run_size = 0;
@@ -169,11 +192,11 @@ static int put_place(void *userdata, const struct page_place *p)
 		w->m->stats->pages_skipped_parent += p->size / PAGE;
 		return 0;
 	}
-	if (p->fd != w->from || p->offset != w->from_offset + w->run_size) {
+	if (p->file != w->from || p->offset != w->from_offset + w->run_size) {
 		r = put_run(w);
 		if (r < 0)
 			return r;
-		w->from = p->fd;
+		w->from = p->file;
 		w->from_offset = p->offset;
 	}
 	w->run_size += p->size;
@@ -184,7 +207,7 @@ static int write_pagemap(struct merge *m, struct page_walk *pw, enum image_id id
 {
 	_cleanup_(image_freep) struct image *pagemap = NULL, *pages = NULL;
 	_cleanup_free_ uint8_t *buffer = malloc(COPY_BYTES);
-	struct writer w = { .m = m, .from = -EBADF, .buffer = buffer };
+	struct writer w = { .m = m, .buffer = buffer };
 	PagemapHead head = PAGEMAP_HEAD__INIT;
 	struct stat st;
 	char name[64];
@@ -314,11 +337,34 @@ static int copy_file(struct merge *m, const char *name, const char *as, bool clo
 	return r < 0 ? r : copy_data(from, 0, to, (uint64_t)st.st_size);
 }
 
+/* As check_bytes() does of pages: no file goes into the new set that is not the stored one. */
+static int check_file(struct merge *m, const char *name)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct page_file file = { .checked = m->set.checked };
+	struct stat st;
+	int r;
+
+	if (image_set_find(&m->set, name, &file.hashes) < 0 || !file.hashes)
+		return 0; /* not stored with the set, like the note of a tracker */
+	file.fd = fd = sys_openat(m->set.dir_fd, name, O_RDONLY | O_NOFOLLOW, 0);
+	r = fd < 0 ? fd : sys_fstat(fd, &st);
+	if (r < 0)
+		return fail(m->failure, r, "cannot look at %s", name);
+	if ((uint64_t)st.st_size != file.hashes->size)
+		return checked_set_damaged(m->set.checked, m->failure, "%s has %" PRIu64 " bytes, had %" PRIu64, name,
+					   (uint64_t)st.st_size, file.hashes->size);
+	return check_bytes(m, &file, 0, file.hashes->size);
+}
+
 /* Only what nobody opens for writing may be shared by a link. */
 static int take_over_file(struct merge *m, const char *name, const char *as, bool may_link)
 {
-	int r = -EOPNOTSUPP;
+	int r = check_file(m, name);
 
+	if (r < 0)
+		return r;
+	r = -EOPNOTSUPP;
 	if (!m->no_clone) {
 		r = copy_file(m, name, as, /* clone= */ true);
 		m->no_clone = r < 0;
@@ -377,7 +423,9 @@ static int open_levels(struct merge *m, int dir_fd)
 	bool parent_seen = false;
 	int r;
 
-	r = setchain_open(&m->sc, dir_fd, m->failure);
+	r = image_set_open(&m->checks, dir_fd, m->failure, &m->set);
+	if (r == 0)
+		r = setchain_open(&m->sc, dir_fd, &m->checks, m->failure);
 	if (r < 0)
 		return r;
 	for (m->n_folded = 1; (r = setchain_next(&m->sc)) > 0; m->n_folded++) {
@@ -531,9 +579,13 @@ int engine_merge(const struct engine_options *options, const struct engine_conte
 	if (options->into_dir_fd < 0)
 		return fail(failure, -EINVAL, "no directory to merge into given");
 	*stats = (struct engine_stats){};
+	if (region_reader_init(&m.reader) < 0)
+		return fail(failure, -ENOMEM, "no memory for a copy buffer");
 	r = merge_set(&m, options->images_dir_fd);
 	dir_names_done(&m.names);
 	setchain_done(&m.sc);
+	set_checks_done(&m.checks);
+	region_reader_done(&m.reader);
 	stats->total_usec = clock_monotonic_usec() - start;
 	return r;
 }

@@ -171,6 +171,7 @@ int engine_preflight(const struct engine_options *options, const struct engine_c
 	r = look(&rs);
 	files_restore_done(&rs);
 	cgroup_restore_done(&rs, /* failed= */ false);
+	set_checks_done(&rs.checks);
 	arena_done(&rs.arena);
 	if (r < 0 && !failure->error)
 		r = fail(failure, r, "cannot look");

@@ -30,7 +30,7 @@ static int load_inventory(struct restore *rs)
 	ProtobufCMessage *msg;
 	int r;
 
-	r = image_read_one_in(rs->dir_fd, IMAGE_INVENTORY, 0, &inventory_entry__descriptor, &rs->arena,
+	r = image_read_one_in(&rs->set, IMAGE_INVENTORY, 0, &inventory_entry__descriptor, &rs->arena,
 			      rs->failure, &msg);
 	if (r == -ENOENT)
 		return fail(rs->failure, -EBADMSG, "there is no inventory.img: the set is not whole");
@@ -51,7 +51,7 @@ static int load_one(struct restore *rs, enum image_id id, pid_t pid, const Proto
 	ProtobufCMessage *msg;
 	int r;
 
-	r = image_read_one_in(rs->dir_fd, id, pid, type, &rs->arena, rs->failure, &msg);
+	r = image_read_one_in(&rs->set, id, pid, type, &rs->arena, rs->failure, &msg);
 	if (r == -ENOENT)
 		return fail(rs->failure, -EBADMSG, "it has no %s image", what);
 	if (r == 0)
@@ -206,7 +206,7 @@ static int load_pstree(struct restore *rs)
 	ProtobufCMessage *msg;
 	int r;
 
-	r = image_open(rs->dir_fd, IMAGE_PSTREE, 0, rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_PSTREE, 0, rs->failure, &img);
 	if (r == -ENOENT)
 		return fail(rs->failure, -EBADMSG, "there is no pstree.img");
 	if (r < 0)
@@ -227,6 +227,8 @@ int restore_load(struct restore *rs)
 {
 	int r;
 
-	r = load_inventory(rs);
+	r = image_set_open(&rs->checks, rs->dir_fd, rs->failure, &rs->set);
+	if (r == 0)
+		r = load_inventory(rs);
 	return r < 0 ? r : load_pstree(rs);
 }

@@ -287,6 +287,7 @@ static void restore_done(struct restore *rs)
 	pidns_done(&rs->pidns);
 	guard_free(rs->guard);
 	free(rs->remote);
+	set_checks_done(&rs->checks);
 	arena_done(&rs->arena);
 }
 

@@ -86,6 +86,8 @@ struct restore {
 	struct engine_stats *stats;
 	struct arena arena; /* everything read from the images lives here */
 	int dir_fd;	    /* image directory; options' */
+	struct set_checks checks; /* the hashes of the set and of those that it continues */
+	struct image_set set;	  /* dir_fd, checked by them: since restore_load() */
 	const InventoryEntry *inventory;
 	int root_fd;		   /* "/" of every path in the images */
 	struct place_cache places; /* restore-open.c */

@@ -57,7 +57,7 @@ static int verify_chain(struct verify *v)
 {
 	int r;
 
-	r = setchain_open(&v->sc, v->options.images_dir_fd, v->failure);
+	r = setchain_open(&v->sc, v->options.images_dir_fd, &v->rs.checks, v->failure);
 	do
 		r = r < 0 ? r : setchain_next(&v->sc);
 	while (r > 0);
@@ -73,7 +73,7 @@ static int verify_image(struct verify *v, const char *name)
 
 	for (int id = 0; id < N_IMAGE_IDS; id++) {
 		if (image_is_named(id, name, &key))
-			return image_check(v->options.images_dir_fd, id, key, v->failure);
+			return image_check(&v->rs.set, id, key, v->failure);
 	}
 	if (n > 4 && strcmp(name + n - 4, ".img") == 0)
 		log_warn(v->log, "image %s is of no kind that is known here, ignoring", name);
@@ -93,6 +93,9 @@ static int verify_images(struct verify *v)
 {
 	int r;
 
+	r = image_set_open(&v->rs.checks, v->options.images_dir_fd, v->failure, &v->rs.set);
+	if (r < 0)
+		return r;
 	r = dir_list(v->options.images_dir_fd, NAMES_MAX, &v->names);
 	if (r < 0)
 		return fail(v->failure, r, "cannot list the set");
@@ -173,7 +176,7 @@ static int check_place(void *userdata, const struct page_place *p)
 	if (!(p->flags & PE_PRESENT))
 		return fail(c->v->failure, -EBADMSG, "the page at %#" PRIx64 " is not in the set", p->vaddr);
 	c->n_pages += p->size / PAGE;
-	c->hole_bytes += count_holes(p->fd, p->offset, p->offset + p->size);
+	c->hole_bytes += count_holes(p->file->fd, p->offset, p->offset + p->size);
 	c->v->stats->pages_skipped_parent += p->level > 0 ? p->size / PAGE : 0;
 	if (p->level < c->v->parent_first)
 		c->v->stats->pages_own += p->size / PAGE;
@@ -265,6 +268,7 @@ int engine_verify(const struct engine_options *options, const struct engine_cont
 	dir_names_done(&v.names);
 	setchain_done(&v.sc);
 	files_restore_done(&v.rs);
+	set_checks_done(&v.rs.checks);
 	arena_done(&v.rs.arena);
 	return r;
 }

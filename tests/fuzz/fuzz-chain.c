@@ -95,7 +95,7 @@ static int add_place(void *userdata, const struct page_place *p)
 	for (uint64_t at = 0; at < p->size; at += PAGE) {
 		uint64_t stamp;
 
-		HOLD(sys_pread_full(p->fd, &stamp, sizeof(stamp), (off_t)(p->offset + at)) == 0);
+		HOLD(sys_pread_full(p->file->fd, &stamp, sizeof(stamp), (off_t)(p->offset + at)) == 0);
 		s->hash = mix(mix(s->hash, p->vaddr + at), stamp);
 	}
 	return 0;
@@ -110,7 +110,7 @@ static int sum_of(int dir_fd, size_t n_levels, uint64_t *ret)
 	struct sum sum = { .hash = 1 };
 	int r;
 
-	r = setchain_open(&sc, dir_fd, &failure);
+	r = setchain_open(&sc, dir_fd, NULL, &failure);
 	if (r == 0)
 		r = pagewalk_new(&sc, n_levels, IMAGE_PAGEMAP, 42, &pw);
 	if (r == 0)

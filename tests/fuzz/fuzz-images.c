@@ -21,7 +21,7 @@ struct image_file {
 	size_t size;
 };
 
-struct image_set {
+struct seed_set {
 	struct image_file files[FILES_MAX];
 	size_t n;
 };
@@ -40,7 +40,7 @@ static bool is_name(const char *name, size_t n)
 }
 
 /* Return: where the next image starts. */
-static const uint8_t *unpack_one(struct image_set *set, const uint8_t *at, const uint8_t *end)
+static const uint8_t *unpack_one(struct seed_set *set, const uint8_t *at, const uint8_t *end)
 {
 	const uint8_t *line = memchr(at, '\n', (size_t)(end - at)), *next;
 	struct image_file *file = &set->files[set->n];
@@ -58,7 +58,7 @@ static const uint8_t *unpack_one(struct image_set *set, const uint8_t *at, const
 	return next;
 }
 
-static void unpack(struct image_set *set, const uint8_t *data, size_t size)
+static void unpack(struct seed_set *set, const uint8_t *data, size_t size)
 {
 	const uint8_t *end = data + size;
 
@@ -67,7 +67,7 @@ static void unpack(struct image_set *set, const uint8_t *data, size_t size)
 		at = unpack_one(set, at + 2, end);
 }
 
-static bool has(const struct image_set *set, const char *name)
+static bool has(const struct seed_set *set, const char *name)
 {
 	for (size_t i = 0; i < set->n; i++) {
 		if (strcmp(set->files[i].name, name) == 0)
@@ -113,6 +113,7 @@ static void load(int dir_fd)
 		close_fd(rs.tasks[i]->mem_fd);
 	files_restore_done(&rs);
 	shmem_restore_done(rs.shmem);
+	set_checks_done(&rs.checks);
 	arena_done(&rs.arena);
 	failure_clear(&failure);
 	options.images_dir_fd = dir_fd;
@@ -128,7 +129,7 @@ static void load(int dir_fd)
  */
 struct fixture {
 	int dir_fd;
-	struct image_set whole;
+	struct seed_set whole;
 };
 
 static void fixture_init(struct fixture *f, const uint8_t *data, size_t size)
@@ -148,7 +149,7 @@ static void fixture_init(struct fixture *f, const uint8_t *data, size_t size)
 void fuzz_one(const uint8_t *data, size_t size)
 {
 	static struct fixture f = { .dir_fd = -EBADF };
-	static struct image_set set;
+	static struct seed_set set;
 
 	if (f.dir_fd < 0)
 		fixture_init(&f, data, size);

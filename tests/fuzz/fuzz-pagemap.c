@@ -39,13 +39,13 @@ static int open_set(const char *path)
 	return fd;
 }
 
-static int look(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+static int look(void *userdata, uint64_t vaddr, const struct page_file *file, uint64_t offset, uint64_t size)
 {
 	struct visits *v = userdata;
 	struct stat st;
 
 	HOLD(size > 0 && vaddr >= v->end && vaddr + size > vaddr);
-	HOLD(sys_fstat(fd, &st) == 0 && size <= (uint64_t)st.st_size && offset <= (uint64_t)st.st_size - size);
+	HOLD(sys_fstat(file->fd, &st) == 0 && size <= (uint64_t)st.st_size && offset <= (uint64_t)st.st_size - size);
 	v->end = vaddr + size;
 	return v->n++ < VISITS_MAX ? 0 : -E2BIG;
 }
@@ -65,6 +65,6 @@ void fuzz_one(const uint8_t *data, size_t size)
 		HOLD(r == 0 || r == -EEXIST);
 	}
 	write_file(set, "pagemap-42.img", data, size);
-	r = pages_walk(set, IMAGE_PAGEMAP, 42, &failure, look, &visits);
+	r = pages_walk(&IMAGE_SET_UNCHECKED(set), IMAGE_PAGEMAP, 42, &failure, look, &visits);
 	HOLD(r == 0 || r == -E2BIG || failure.text[0]);
 }

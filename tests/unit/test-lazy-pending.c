@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/memory/lazy-pending.h"
+#include "engine/memory/region-read.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,15 +9,18 @@
 
 #define PAGE 4096ull
 
+/* By their numbers. */
+static const struct page_file files[5];
+
 /* Pages 10 to 19 from file 3, 20 to 29 from file 4. */
 static void make(struct pending *p)
 {
 	*p = (struct pending){};
-	assert_int_equal(pending_append(p, &(struct pending_piece){ 10 * PAGE, 10 * PAGE, 100 * PAGE, 3 }), 0);
-	assert_int_equal(pending_append(p, &(struct pending_piece){ 20 * PAGE, 10 * PAGE, 0, 4 }), 0);
+	assert_int_equal(pending_append(p, &(struct pending_piece){ 10 * PAGE, 10 * PAGE, 100 * PAGE, &files[3] }), 0);
+	assert_int_equal(pending_append(p, &(struct pending_piece){ 20 * PAGE, 10 * PAGE, 0, &files[4] }), 0);
 }
 
-/* Page @page comes from page @from of file @fd; 0: it does not come. */
+/* Page @page comes from page @from of file number @fd; 0: it does not come. */
 static void expect(const struct pending *p, uint64_t page, int fd, uint64_t from)
 {
 	const struct pending_piece *is = pending_find(p, page * PAGE);
@@ -26,7 +30,7 @@ static void expect(const struct pending *p, uint64_t page, int fd, uint64_t from
 		return;
 	}
 	assert_non_null(is);
-	assert_int_equal(is->fd, fd);
+	assert_ptr_equal(is->file, &files[fd]);
 	assert_int_equal(is->offset + (page * PAGE - is->vaddr), from * PAGE);
 }
 

@@ -129,11 +129,12 @@ static bool is_free(const struct rtask *task, uint64_t start, uint64_t end)
 struct old_code {
 	struct restore *rs;
 	const VmaEntry *vma;
+	struct region_reader reader;
 	uint8_t *bytes;
 	uint64_t found;
 };
 
-static int collect_old(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+static int collect_old(void *userdata, uint64_t vaddr, const struct page_file *file, uint64_t offset, uint64_t size)
 {
 	struct old_code *old = userdata;
 	uint64_t from = MAX(vaddr, old->vma->start), to = MIN(vaddr + size, old->vma->end);
@@ -141,9 +142,9 @@ static int collect_old(void *userdata, uint64_t vaddr, int fd, uint64_t offset, 
 
 	if (from >= to)
 		return 0;
-	r = sys_pread_full(fd, old->bytes + (from - old->vma->start), to - from, offset + (from - vaddr));
+	r = region_read_full(&old->reader, file, offset + (from - vaddr), to - from, old->bytes + (from - old->vma->start));
 	old->found += to - from;
-	return r < 0 ? fail(old->rs->failure, r, "cannot read the image's vdso") : 0;
+	return r < 0 ? page_file_fail(file, offset, r, old->rs->failure) : 0;
 }
 
 /* The old code from the pages image. NULL with 0: the set has none. */
@@ -156,9 +157,10 @@ static int read_old(struct restore *rs, struct rtask *task, const VmaEntry *vma,
 	if (size > VDSO_BYTES_MAX)
 		return fail(rs->failure, -EBADMSG, "the image's vdso has %" PRIu64 " bytes", size);
 	old.bytes = arena_alloc(&rs->arena, size);
-	if (!old.bytes)
+	if (!old.bytes || region_reader_init(&old.reader) < 0)
 		return fail(rs->failure, -ENOMEM, "no memory for the vdso");
-	r = pages_walk(rs->dir_fd, IMAGE_PAGEMAP, task->entry->pid, rs->failure, collect_old, &old);
+	r = pages_walk(&rs->set, IMAGE_PAGEMAP, task->entry->pid, rs->failure, collect_old, &old);
+	region_reader_done(&old.reader);
 	if (r < 0)
 		return r;
 	*ret = old.found == size ? old.bytes : NULL;

@@ -192,7 +192,7 @@ static int check_records(struct image *img, enum image_id id, const char *name, 
 	return 0;
 }
 
-int image_check(int dir_fd, enum image_id id, uint64_t key, struct failure *f)
+int image_check(const struct image_set *set, enum image_id id, uint64_t key, struct failure *f)
 {
 	_cleanup_(image_freep) struct image *img = NULL;
 	char name[64];
@@ -200,7 +200,7 @@ int image_check(int dir_fd, enum image_id id, uint64_t key, struct failure *f)
 
 	if (!layouts[id].type)
 		return 0;
-	r = image_open(dir_fd, id, key, f, &img);
+	r = image_open(set, id, key, f, &img);
 	if (r < 0)
 		return fail(f, r, "cannot open image %s", image_name(id, key, name));
 	return check_records(img, id, image_name(id, key, name), f);

@@ -12,4 +12,4 @@
  *
  * Return: 0, or -errno with fail() (-EBADMSG: damaged).
  */
-int image_check(int dir_fd, enum image_id id, uint64_t key, struct failure *f) _must_check_;
+int image_check(const struct image_set *set, enum image_id id, uint64_t key, struct failure *f) _must_check_;

@@ -11,7 +11,7 @@
 #include "basic/sys.h"
 
 enum {
-	BUFFER_BYTES = 128 * 1024,
+	WRITE_BYTES = 128 * 1024,
 };
 
 #define MAGIC_COMMON  0x54564319u
@@ -65,9 +65,12 @@ struct image {
 	struct failure *failure;
 	char name[64];
 	uint64_t size, pos; /* reading */
+	uint64_t filled;    /* reading: where the buffer ends in the file */
+	struct checked_set *checked;
+	const struct hashed_file *hashes; /* NULL: not checked */
 	size_t used;	    /* writing: bytes in buffer; reading: bytes valid in it */
 	size_t taken;	    /* reading: of them, consumed */
-	uint8_t buffer[BUFFER_BYTES];
+	uint8_t buffer[HASH_REGION_BYTES]; /* reading: one region */
 };
 
 const char *image_name(enum image_id id, uint64_t key, char buf[static 64])
@@ -117,7 +120,9 @@ static int image_new(const char *name, struct failure *f, struct image **ret)
 		return fail(f, -ENOMEM, "no memory for an image buffer");
 	img->fd = -EBADF;
 	img->failure = f;
-	img->size = img->pos = 0;
+	img->size = img->pos = img->filled = 0;
+	img->checked = NULL;
+	img->hashes = NULL;
 	img->used = img->taken = 0;
 	(void)snprintf(img->name, sizeof(img->name), "%s", name);
 	*ret = img;
@@ -172,12 +177,12 @@ int image_put_raw(struct image *img, const void *data, size_t size)
 {
 	int r;
 
-	if (size > sizeof(img->buffer) - img->used) {
+	if (size > WRITE_BYTES - img->used) {
 		r = image_flush(img);
 		if (r < 0)
 			return r;
 	}
-	if (size > sizeof(img->buffer)) {
+	if (size > WRITE_BYTES) {
 		r = sys_write_full(img->fd, data, size);
 		if (r < 0)
 			return fail(img->failure, r, "cannot write image %s", img->name);
@@ -214,10 +219,36 @@ int image_finish(struct image *img)
 	return r;
 }
 
-int image_open(int dir_fd, enum image_id id, uint64_t key, struct failure *f, struct image **ret)
+/* The file, which is there or not as the list of the set says, and as long. */
+static int open_listed(struct image *img, const struct image_set *set)
+{
+	struct stat st;
+	int r, listed;
+
+	listed = image_set_find(set, img->name, &img->hashes);
+	img->checked = set->checked;
+	img->fd = sys_openat(set->dir_fd, img->name, O_RDONLY | O_NOFOLLOW, 0);
+	if (img->fd == -ENOENT)
+		return img->hashes ? checked_set_damaged(set->checked, img->failure, "%s is missing", img->name) : -ENOENT;
+	if (img->fd < 0)
+		return fail(img->failure, img->fd, "cannot open image %s", img->name);
+	r = sys_fstat(img->fd, &st);
+	if (r < 0)
+		return fail(img->failure, r, "cannot stat image %s", img->name);
+	if (!S_ISREG(st.st_mode))
+		return fail(img->failure, -EBADMSG, "image %s is not a regular file", img->name);
+	img->size = st.st_size;
+	if (listed < 0)
+		return checked_set_damaged(set->checked, img->failure, "%s was not stored with it", img->name);
+	if (img->hashes && img->hashes->size != img->size)
+		return checked_set_damaged(set->checked, img->failure, "%s has %" PRIu64 " bytes, had %" PRIu64, img->name,
+					   img->size, img->hashes->size);
+	return 0;
+}
+
+int image_open(const struct image_set *set, enum image_id id, uint64_t key, struct failure *f, struct image **ret)
 {
 	_cleanup_(image_freep) struct image *img = NULL;
-	struct stat st;
 	uint32_t magic;
 	char name[64];
 	int r;
@@ -225,17 +256,9 @@ int image_open(int dir_fd, enum image_id id, uint64_t key, struct failure *f, st
 	r = image_new(image_name(id, key, name), f, &img);
 	if (r < 0)
 		return r;
-	img->fd = sys_openat(dir_fd, img->name, O_RDONLY | O_NOFOLLOW, 0);
-	if (img->fd == -ENOENT)
-		return -ENOENT;
-	if (img->fd < 0)
-		return fail(f, img->fd, "cannot open image %s", img->name);
-	r = sys_fstat(img->fd, &st);
+	r = open_listed(img, set);
 	if (r < 0)
-		return fail(f, r, "cannot stat image %s", img->name);
-	if (!S_ISREG(st.st_mode))
-		return fail(f, -EBADMSG, "image %s is not a regular file", img->name);
-	img->size = st.st_size;
+		return r;
 
 	if (kinds[id].magic) {
 		r = image_get_raw(img, &magic, sizeof(magic));
@@ -260,6 +283,24 @@ uint64_t image_left(const struct image *img)
 	return img->size - img->pos;
 }
 
+/* The next region of the file into the buffer. */
+static int fill_buffer(struct image *img)
+{
+	size_t want = MIN(img->size - img->filled, sizeof(img->buffer));
+	uint64_t region = img->filled / HASH_REGION_BYTES;
+	int r;
+
+	r = sys_read_full(img->fd, img->buffer, want);
+	if (r < 0)
+		return fail(img->failure, r == -ENODATA ? -EBADMSG : r, "cannot read image %s", img->name);
+	if (img->hashes && !hashed_file_holds(img->hashes, region, img->buffer, want))
+		return checked_set_damaged_region(img->checked, img->hashes, region, img->failure);
+	img->filled += want;
+	img->taken = 0;
+	img->used = want;
+	return 0;
+}
+
 int image_get_raw(struct image *img, void *data, size_t size)
 {
 	uint8_t *to = data;
@@ -272,14 +313,9 @@ int image_get_raw(struct image *img, void *data, size_t size)
 		size_t n;
 
 		if (img->taken == img->used) {
-			size_t want = MIN(img->size - (img->pos - size), sizeof(img->buffer));
-
-			r = sys_read_full(img->fd, img->buffer, want);
+			r = fill_buffer(img);
 			if (r < 0)
-				return fail(img->failure, r == -ENODATA ? -EBADMSG : r,
-					    "cannot read image %s", img->name);
-			img->taken = 0;
-			img->used = want;
+				return r;
 		}
 		n = MIN(size, img->used - img->taken);
 		memcpy(to, img->buffer + img->taken, n);
@@ -356,6 +392,11 @@ int image_fd(const struct image *img)
 	return img->fd;
 }
 
+const struct hashed_file *image_hashes(const struct image *img)
+{
+	return img->hashes;
+}
+
 int image_write_one(int dir_fd, enum image_id id, uint64_t key, const ProtobufCMessage *msg,
 		    struct failure *f)
 {
@@ -394,13 +435,13 @@ int image_commit_one(int dir_fd, enum image_id id, const ProtobufCMessage *msg, 
 	return r < 0 ? fail(f, r, "cannot name image %s", name) : 0;
 }
 
-int image_read_one(int dir_fd, enum image_id id, uint64_t key, const ProtobufCMessageDescriptor *type,
+int image_read_one(const struct image_set *set, enum image_id id, uint64_t key, const ProtobufCMessageDescriptor *type,
 		   struct failure *f, ProtobufCMessage **ret)
 {
 	_cleanup_(image_freep) struct image *img = NULL;
 	int r;
 
-	r = image_open(dir_fd, id, key, f, &img);
+	r = image_open(set, id, key, f, &img);
 	if (r < 0)
 		return r;
 	r = image_get(img, type, ret);
@@ -409,14 +450,14 @@ int image_read_one(int dir_fd, enum image_id id, uint64_t key, const ProtobufCMe
 	return MIN(r, 0);
 }
 
-int image_read_one_in(int dir_fd, enum image_id id, uint64_t key,
+int image_read_one_in(const struct image_set *set, enum image_id id, uint64_t key,
 		      const ProtobufCMessageDescriptor *type, struct arena *a, struct failure *f,
 		      ProtobufCMessage **ret)
 {
 	_cleanup_(image_freep) struct image *img = NULL;
 	int r;
 
-	r = image_open(dir_fd, id, key, f, &img);
+	r = image_open(set, id, key, f, &img);
 	if (r < 0)
 		return r;
 	r = image_get_in(img, type, a, ret);

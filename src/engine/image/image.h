@@ -9,7 +9,8 @@
  * byte order. Raw images (pages) have no magic and no records.
  *
  * Errors     Writers and readers have called fail() when they return an error. A reader never believes a
- *            length: records are bounded by IMAGE_RECORD_MAX and by the file.
+ *            length: records are bounded by IMAGE_RECORD_MAX and by the file. Of a set with hashes it takes no byte
+ *            before the region around it is seen to be the stored one.
  */
 
 #include <protobuf-c/protobuf-c.h>
@@ -18,6 +19,7 @@
 
 #include "basic/arena.h"
 #include "basic/failure.h"
+#include "engine/image/set-checks.h"
 
 enum image_id {
 	IMAGE_INVENTORY,
@@ -78,7 +80,7 @@ int image_put_raw(struct image *img, const void *data, size_t size) _must_check_
 int image_finish(struct image *img) _must_check_;
 
 /* image_open() - open for reading and check the magics. -ENOENT, without fail(), when there is none. */
-int image_open(int dir_fd, enum image_id id, uint64_t key, struct failure *f, struct image **ret)
+int image_open(const struct image_set *set, enum image_id id, uint64_t key, struct failure *f, struct image **ret)
 	_must_check_;
 /*
  * image_get() - next record
@@ -94,6 +96,8 @@ uint64_t image_left(const struct image *img); /* bytes behind the read position 
 
 /* The descriptor, positioned anywhere; stays the image's. For raw images. */
 int image_fd(const struct image *img);
+/* What is known of the file; NULL: the set is not checked. Lives as long as the set's checks. */
+const struct hashed_file *image_hashes(const struct image *img);
 
 struct image *image_free(struct image *img); /* closes; a half-written one stays half-written */
 DEFINE_CLEANUP(struct image *, image_free)
@@ -104,13 +108,13 @@ int image_commit_one(int dir_fd, enum image_id id, const ProtobufCMessage *msg, 
 /* One-record images. Missing is -ENOENT without fail(). */
 int image_write_one(int dir_fd, enum image_id id, uint64_t key, const ProtobufCMessage *msg,
 		    struct failure *f) _must_check_;
-int image_read_one(int dir_fd, enum image_id id, uint64_t key, const ProtobufCMessageDescriptor *type,
+int image_read_one(const struct image_set *set, enum image_id id, uint64_t key, const ProtobufCMessageDescriptor *type,
 		   struct failure *f, ProtobufCMessage **ret) _must_check_;
 
 /* Adapts an arena for the unpackers of protobuf-c: messages then live as long as the arena. */
 ProtobufCAllocator image_allocator(struct arena *a);
 int image_get_in(struct image *img, const ProtobufCMessageDescriptor *type, struct arena *a,
 		 ProtobufCMessage **ret) _must_check_;
-int image_read_one_in(int dir_fd, enum image_id id, uint64_t key,
+int image_read_one_in(const struct image_set *set, enum image_id id, uint64_t key,
 		      const ProtobufCMessageDescriptor *type, struct arena *a, struct failure *f,
 		      ProtobufCMessage **ret) _must_check_;

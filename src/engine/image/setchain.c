@@ -104,11 +104,11 @@ static int add_level(struct set_chain *sc, const char *path, int dir_fd_take)
 	return 0;
 }
 
-int setchain_open(struct set_chain *sc, int dir_fd, struct failure *f)
+int setchain_open(struct set_chain *sc, int dir_fd, struct set_checks *checks, struct failure *f)
 {
 	int fd;
 
-	*sc = (struct set_chain){ .failure = f };
+	*sc = (struct set_chain){ .failure = f, .checks = checks };
 	fd = sys_dup(dir_fd);
 	if (fd < 0)
 		return fail(f, fd, "cannot use the image directory");

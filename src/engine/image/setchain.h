@@ -16,6 +16,7 @@
 
 #include "basic/arena.h"
 #include "basic/failure.h"
+#include "engine/image/set-checks.h"
 
 struct set_level {
 	int dir_fd;
@@ -26,14 +27,15 @@ struct set_level {
 
 struct set_chain {
 	struct failure *failure;
+	struct set_checks *checks; /* by which its levels are checked; NULL: they are not */
 	struct arena arena;
 	struct set_level *levels;
 	size_t n;
 	bool ended; /* the last level has no parent */
 };
 
-/* Level 0. @dir_fd stays the caller's. setchain_done() in any case. */
-int setchain_open(struct set_chain *sc, int dir_fd, struct failure *f) _must_check_;
+/* Level 0. @dir_fd stays the caller's, as do the checks; NULL: none. setchain_done() in any case. */
+int setchain_open(struct set_chain *sc, int dir_fd, struct set_checks *checks, struct failure *f) _must_check_;
 void setchain_done(struct set_chain *sc);
 
 /* One level more. Return: 1, 0 the chain ends where it is, or -errno: every parent must be a whole set. */

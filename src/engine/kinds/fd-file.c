@@ -256,7 +256,7 @@ static int load_remaps(struct restore *rs)
 	if (rs->remaps_loaded)
 		return 0;
 	rs->remaps_loaded = true;
-	r = image_open(rs->dir_fd, IMAGE_REMAP_FPATH, 0, rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_REMAP_FPATH, 0, rs->failure, &img);
 	if (r == -ENOENT)
 		return 0;
 	while (r >= 0) {

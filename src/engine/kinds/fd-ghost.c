@@ -494,7 +494,7 @@ static int make_ghost(struct making *m, const struct restore_path *p, uint32_t i
 	ProtobufCMessage *msg;
 	int r;
 
-	r = image_open(rs->dir_fd, IMAGE_GHOST_FILE, id, rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_GHOST_FILE, id, rs->failure, &img);
 	if (r < 0)
 		return fail(rs->failure, r == -ENOENT ? -EBADMSG : r, "there is no ghost file %u",
 			    id);

@@ -223,7 +223,7 @@ static int load_inodes(struct restore *rs)
 	if (!m)
 		return fail(rs->failure, -ENOMEM, "cannot list memfds");
 	rs->memfd = m;
-	r = image_open(rs->dir_fd, IMAGE_MEMFD_INODE, 0, rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_MEMFD_INODE, 0, rs->failure, &img);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)

@@ -163,7 +163,7 @@ static int load_data(struct restore *rs, enum image_id image)
 	_cleanup_(image_freep) struct image *img = NULL;
 	int r;
 
-	r = image_open(rs->dir_fd, image, 0, rs->failure, &img);
+	r = image_open(&rs->set, image, 0, rs->failure, &img);
 	if (r == -ENOENT)
 		return 0;
 	while (r >= 0) {

@@ -360,7 +360,7 @@ int tcp_stream_load(struct restore *rs, const InetSkEntry *e, struct tcp_stream 
 
 	if (!s)
 		return fail(rs->failure, -ENOMEM, "out of memory");
-	r = image_open(rs->dir_fd, IMAGE_TCP_STREAM, e->ino, rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_TCP_STREAM, e->ino, rs->failure, &img);
 	if (r < 0)
 		return r;
 	r = image_get_in(img, &tcp_stream_entry__descriptor, &rs->arena, &msg);

@@ -104,7 +104,7 @@ static int load(struct restore *rs, enum image_id id, const ProtobufCMessageDesc
 	_cleanup_(image_freep) struct image *img = NULL;
 	int r;
 
-	r = image_open(rs->dir_fd, id, 0, rs->failure, &img);
+	r = image_open(&rs->set, id, 0, rs->failure, &img);
 	if (r == -ENOENT)
 		return 0;
 	while (r >= 0) {

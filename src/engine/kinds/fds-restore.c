@@ -133,7 +133,7 @@ static int load_records(struct restore *rs)
 	ProtobufCMessage *msg;
 	int r;
 
-	r = image_open(rs->dir_fd, IMAGE_FILES, 0, rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_FILES, 0, rs->failure, &img);
 	if (r == -ENOENT)
 		return fail(rs->failure, -EBADMSG, "there is no files.img");
 	if (r < 0)
@@ -173,7 +173,7 @@ static int load_table(struct restore *rs, struct rtask *task)
 	_cleanup_(image_freep) struct image *img = NULL;
 	int r;
 
-	r = image_open(rs->dir_fd, IMAGE_FDINFO, task->ids->files_id, rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_FDINFO, task->ids->files_id, rs->failure, &img);
 	if (r == -ENOENT)
 		return 0; /* no descriptors at all */
 	if (r < 0)

@@ -386,7 +386,7 @@ static int load_segments(struct restore *rs)
 	s = rs->sysv = arena_new(&rs->arena, struct sysv_restore);
 	if (!s)
 		return fail(rs->failure, -ENOMEM, "cannot list SysV segments");
-	r = image_open(rs->dir_fd, IMAGE_IPCNS_SHM, ns_key(rs), rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_IPCNS_SHM, ns_key(rs), rs->failure, &img);
 	if (r == -ENOENT)
 		return 0;
 	while (r >= 0) {
@@ -797,7 +797,7 @@ static int sysv_restore_finish(struct restore *rs)
 	r = finish_segments(rs);
 	if (r < 0)
 		return r;
-	r = image_open(rs->dir_fd, IMAGE_IPCNS_SEM, ns_key(rs), rs->failure, &sem);
+	r = image_open(&rs->set, IMAGE_IPCNS_SEM, ns_key(rs), rs->failure, &sem);
 	while (r >= 0) {
 		r = image_get_in(sem, &ipc_sem_entry__descriptor, &rs->arena, &msg);
 		if (r <= 0)
@@ -806,7 +806,7 @@ static int sysv_restore_finish(struct restore *rs)
 	}
 	if (r < 0 && r != -ENOENT)
 		return r;
-	r = image_open(rs->dir_fd, IMAGE_IPCNS_MSG, ns_key(rs), rs->failure, &queues);
+	r = image_open(&rs->set, IMAGE_IPCNS_MSG, ns_key(rs), rs->failure, &queues);
 	while (r >= 0) {
 		r = image_get_in(queues, &ipc_msg_entry__descriptor, &rs->arena, &msg);
 		if (r <= 0)

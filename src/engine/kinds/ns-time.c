@@ -145,7 +145,7 @@ int ns_time_prepare(struct restore *rs, const struct rtask *root)
 	TimensEntry *e;
 	int r;
 
-	r = image_read_one_in(rs->dir_fd, IMAGE_TIMENS, own ? ids->time_ns_id : 0,
+	r = image_read_one_in(&rs->set, IMAGE_TIMENS, own ? ids->time_ns_id : 0,
 			      &timens_entry__descriptor, &rs->arena, rs->failure, &msg);
 	if (r == -ENOENT && !own)
 		return 0;

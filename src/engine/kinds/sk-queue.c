@@ -444,7 +444,7 @@ int sk_packets_load(struct restore *rs, struct sk_packets *packets)
 
 	if (packets->loaded)
 		return 0;
-	r = image_open(rs->dir_fd, IMAGE_SK_QUEUES, 0, rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_SK_QUEUES, 0, rs->failure, &img);
 	if (r == -ENOENT) {
 		packets->loaded = true;
 		return 0;

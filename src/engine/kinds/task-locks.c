@@ -291,7 +291,7 @@ static int locks_restore_finish(struct restore *rs)
 	_cleanup_(image_freep) struct image *img = NULL;
 	int r;
 
-	r = image_open(rs->dir_fd, IMAGE_FILE_LOCKS, 0, rs->failure, &img);
+	r = image_open(&rs->set, IMAGE_FILE_LOCKS, 0, rs->failure, &img);
 	if (r == -ENOENT)
 		return 0;
 	while (r >= 0) {

@@ -132,7 +132,7 @@ static int load_filters(struct restore *rs)
 
 	if (rs->seccomp)
 		return 0;
-	r = image_read_one_in(rs->dir_fd, IMAGE_SECCOMP, 0, &seccomp_entry__descriptor, &rs->arena, rs->failure,
+	r = image_read_one_in(&rs->set, IMAGE_SECCOMP, 0, &seccomp_entry__descriptor, &rs->arena, rs->failure,
 			      &msg);
 	if (r == -ENOENT)
 		return fail(rs->failure, -EBADMSG, "there is no seccomp.img");

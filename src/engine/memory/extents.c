@@ -3,29 +3,29 @@
 
 #include "basic/sys.h"
 
-static int collect(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+static int collect(void *userdata, uint64_t vaddr, const struct page_file *file, uint64_t offset, uint64_t size)
 {
 	struct page_extents *x = userdata;
 	struct page_extent *last = x->n ? &x->items[x->n - 1] : NULL;
 
-	if (last && last->fd == fd && last->vaddr + last->size == vaddr && last->offset + last->size == offset) {
+	if (last && last->file == file && last->vaddr + last->size == vaddr && last->offset + last->size == offset) {
 		last->size += size;
 		return 0;
 	}
 	if (arena_grow(&x->chain.arena, &x->items, x->n) < 0)
 		return fail(x->chain.failure, -ENOMEM, "no memory for a pagemap");
-	x->items[x->n++] = (struct page_extent){ vaddr, size, offset, fd };
+	x->items[x->n++] = (struct page_extent){ vaddr, size, offset, file };
 	return 0;
 }
 
-int page_extents_load(struct page_extents *x, int dir_fd, enum image_id id, uint64_t key, struct failure *f)
+int page_extents_load(struct page_extents *x, const struct image_set *set, enum image_id id, uint64_t key, struct failure *f)
 {
 	int fd, r;
 
 	*x = (struct page_extents){
-		.chain = { .failure = f, .id = id, .key = key, .visit = collect, .userdata = x },
+		.chain = { .failure = f, .checks = set->checks, .id = id, .key = key, .visit = collect, .userdata = x },
 	};
-	fd = sys_dup(dir_fd);
+	fd = sys_dup(set->dir_fd);
 	if (fd < 0)
 		return fail(f, fd, "cannot use the image directory");
 	r = page_level_open(&x->chain, fd, &x->top);
@@ -70,6 +70,6 @@ bool page_extents_clip(const struct page_extents *x, size_t i, uint64_t start, u
 	to = MIN(e->vaddr + e->size, end);
 	if (from >= to)
 		return false;
-	*ret = (struct page_extent){ from, to - from, e->offset + (from - e->vaddr), e->fd };
+	*ret = (struct page_extent){ from, to - from, e->offset + (from - e->vaddr), e->file };
 	return true;
 }

@@ -10,8 +10,8 @@
 #include "engine/memory/pages.h"
 
 struct page_extent {
-	uint64_t vaddr, size, offset; /* bytes; offset in fd */
-	int fd;
+	uint64_t vaddr, size, offset; /* bytes; offset in file */
+	const struct page_file *file;
 };
 
 struct page_extents {
@@ -27,7 +27,7 @@ struct page_extents {
  *
  * Return: 0; -ENOENT, without fail(), when there is no such pagemap; -errno after fail().
  */
-int page_extents_load(struct page_extents *x, int dir_fd, enum image_id id, uint64_t key,
+int page_extents_load(struct page_extents *x, const struct image_set *set, enum image_id id, uint64_t key,
 		      struct failure *f) _must_check_;
 void page_extents_done(struct page_extents *x); /* also of a zeroed one */
 

@@ -2,10 +2,9 @@
 #pragma once
 
 /*
- * fill - contents of pages files into the memory of a stopped process, from outside, by several threads at once
+ * fill - contents of pages files into the memory of a stopped process or our own, from outside, by several threads at once
  *
- * For much memory. A few pages are read by the process itself in a remote call (pages-restore.c): that costs less than
- * to get ready for this.
+ * Every byte is seen to be the stored one before it gets there, where its file has hashes (region-read.h).
  */
 
 #include <stddef.h>
@@ -13,6 +12,7 @@
 #include <sys/types.h>
 
 #include "basic/failure.h"
+#include "engine/memory/region-read.h"
 
 enum {
 	FILL_BLOCK = 2 << 20, /* a piece lies in one aligned block of this size: a huge page */
@@ -26,12 +26,12 @@ enum fill_how {
 };
 
 struct fill_piece {
-	uint64_t vaddr, size, offset; /* bytes; offset in fd */
-	int fd;
+	uint64_t vaddr, size, offset; /* bytes; offset in file */
+	const struct page_file *file;
 	enum fill_how how;
 	bool done;
 	/* to compare with: */
-	int other_fd;
+	const struct page_file *other;
 	uint64_t other_offset;
 	bool *differs; /* for each page */
 };
@@ -39,6 +39,9 @@ struct fill_piece {
 /*
  * fill_memory() - fill those that are not done yet
  *
- * Return: 0; 1: but for pieces of FILL_HUGE, to be filled otherwise; -errno after fail(); -ESTALE: the process is gone.
+ * Pieces are filled in the order of their files, not of memory.
+ *
+ * Return: 0; 1: but for pieces of FILL_HUGE, to be filled otherwise; -errno after fail(); -ESTALE: the process is gone;
+ * -EBADMSG: a file is damaged.
  */
 int fill_memory(pid_t pid, int uffd, struct fill_piece *pieces, size_t n, struct failure *f) _must_check_;

@@ -85,7 +85,7 @@ const struct pending_piece *pending_find(const struct pending *p, uint64_t vaddr
 
 static struct pending_piece part_of(const struct pending_piece *p, uint64_t start, uint64_t end)
 {
-	return (struct pending_piece){ start, end - start, p->offset + (start - p->vaddr), p->fd };
+	return (struct pending_piece){ start, end - start, p->offset + (start - p->vaddr), p->file };
 }
 
 /* Makes sure that a piece begins or ends at @vaddr, if one reaches over it. */

@@ -11,9 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct page_file;
+
 struct pending_piece {
-	uint64_t vaddr, size, offset; /* bytes; offset in fd */
-	int fd;
+	uint64_t vaddr, size, offset; /* bytes; offset in file */
+	const struct page_file *file;
 };
 
 /* Zero-initialised is empty. */

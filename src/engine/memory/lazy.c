@@ -149,7 +149,8 @@ struct server {
 	struct pollfd *fds; /* of each */
 	size_t n;
 	int watcher; /* socket */
-	uint8_t *buffer;
+	const struct log *log;
+	struct region_reader touched, background; /* of the pages that are waited for, and of the others */
 };
 
 /* A server that cannot go on ends, and the watcher ends the tree. */
@@ -191,17 +192,33 @@ static void wake(const struct space *sp, uint64_t page)
 	(void)SYS_CALL(ioctl(sp->uffd, UFFDIO_WAKE, &range));
 }
 
-/*
- * Puts what is pending in [@start, @end) of one piece into place. Return: 0; -EAGAIN: there are messages to be read first.
- */
-static int bring(struct server *s, struct space *sp, const struct pending_piece *piece, uint64_t start, uint64_t end)
+/* The tree cannot have what it is about to touch: it ends, and the log says why. */
+static _noreturn_ void end_tree(const struct server *s, const struct page_file *file, uint64_t offset, int error)
 {
-	uint64_t size = end - start, done = 0;
+	struct failure f = {};
 
-	must(sys_pread_full(piece->fd, s->buffer, size, piece->offset + (start - piece->vaddr)));
+	(void)page_file_fail(file, offset, error, &f);
+	log_error(s->log, "lazy pages: %s; the tree is ended", f.text);
+	give_up();
+}
+
+/*
+ * Puts what is pending from @start on, up to @end at most, of one piece into place.
+ * Return: 0; -EAGAIN: there are messages to be read first.
+ */
+static int bring(struct server *s, struct space *sp, struct region_reader *rr, const struct pending_piece *piece,
+		 uint64_t start, uint64_t end)
+{
+	uint64_t size, done = 0, offset = piece->offset + (start - piece->vaddr);
+	const uint8_t *bytes;
+	ssize_t n = region_read(rr, piece->file, offset, end - start, &bytes);
+
+	if (n < 0)
+		end_tree(s, piece->file, offset, n);
+	size = n;
 	while (done < size) {
 		struct uffdio_copy c = {
-			.dst = start + done, .src = (uintptr_t)s->buffer + done, .len = size - done
+			.dst = start + done, .src = (uintptr_t)bytes + done, .len = size - done
 		};
 		int r = SYS_CALL(ioctl(sp->uffd, UFFDIO_COPY, &c));
 
@@ -232,6 +249,14 @@ static int bring(struct server *s, struct space *sp, const struct pending_piece 
 	return 0;
 }
 
+/* @start, or where the region that holds @vaddr begins: what is brought at once lies in one region of the file. */
+static uint64_t region_start(const struct pending_piece *piece, uint64_t start, uint64_t vaddr)
+{
+	uint64_t offset = piece->offset + (vaddr - piece->vaddr), into = offset % HASH_REGION_BYTES;
+
+	return vaddr - start > into ? vaddr - into : start;
+}
+
 /* Return: 0: it is there; -EAGAIN: later. */
 static int serve_fault(struct server *s, struct space *sp, uint64_t page)
 {
@@ -241,7 +266,8 @@ static int serve_fault(struct server *s, struct space *sp, uint64_t page)
 	int r;
 
 	if (piece)
-		return bring(s, sp, piece, MAX(start, piece->vaddr), MIN(end, piece->vaddr + piece->size));
+		return bring(s, sp, &s->touched, piece, region_start(piece, MAX(start, piece->vaddr), page),
+			     MIN(end, piece->vaddr + piece->size));
 	r = SYS_CALL(ioctl(sp->uffd, UFFDIO_ZEROPAGE, &zero));
 	if (r == -EAGAIN)
 		return r;
@@ -307,12 +333,13 @@ static void serve_faults(struct server *s, struct space *sp)
 static bool fill_some(struct server *s, struct space *sp)
 {
 	const struct pending_piece *last = sp->pending.n ? &sp->pending.items[sp->pending.n - 1] : NULL;
-	uint64_t end;
+	uint64_t start, end;
 
 	if (!last)
 		return sp->n_faults > 0;
 	end = last->vaddr + last->size;
-	(void)bring(s, sp, last, end - MIN(last->size, (uint64_t)CHUNK_BYTES), end);
+	start = end - MIN(last->size, (uint64_t)CHUNK_BYTES);
+	(void)bring(s, sp, &s->background, last, region_start(last, start, end - IMAGE_PAGE), end);
 	return true;
 }
 
@@ -348,16 +375,16 @@ static void add_pending(struct space *sp, const struct lazy_task *lt)
 		for (size_t k = page_extents_search(&lt->extents, v->start);
 		     page_extents_clip(&lt->extents, k, v->start, v->end, &e); k++)
 			must(pending_append(&sp->pending,
-					    &(struct pending_piece){ e.vaddr, e.size, e.offset, e.fd }));
+					    &(struct pending_piece){ e.vaddr, e.size, e.offset, e.file }));
 	}
 }
 
-static _noreturn_ void run_server(const struct lazy_state *lazy, int watcher)
+static _noreturn_ void run_server(const struct lazy_state *lazy, const struct log *log, int watcher)
 {
-	struct server s = { .watcher = watcher, .buffer = malloc(CHUNK_BYTES) };
+	struct server s = { .watcher = watcher, .log = log };
 
-	if (!s.buffer)
-		give_up();
+	must(region_reader_init(&s.touched));
+	must(region_reader_init(&s.background));
 	for (size_t i = 0; i < lazy->n; i++)
 		add_pending(add_space(&s, lazy->tasks[i]->uffd), lazy->tasks[i]);
 	serve(&s);
@@ -407,9 +434,9 @@ static void wait_for_end(int sock)
 }
 
 /* Nothing of the restorer's stays open but what is needed. */
-static void close_others(const struct lazy_state *lazy, const int socks[2])
+static void close_others(const struct lazy_state *lazy, const struct log *log, const int socks[2])
 {
-	size_t n = 0, max = 2;
+	size_t n = 0, max = 3;
 	int *keep;
 
 	for (size_t i = 0; i < lazy->n; i++)
@@ -419,19 +446,21 @@ static void close_others(const struct lazy_state *lazy, const int socks[2])
 		give_up();
 	keep[n++] = socks[0];
 	keep[n++] = socks[1];
+	if (log && log->fd >= 0)
+		keep[n++] = log->fd;
 	for (size_t i = 0; i < lazy->n; i++) {
 		const struct page_extents *x = &lazy->tasks[i]->extents;
 
 		keep[n++] = lazy->tasks[i]->uffd;
 		keep[n++] = lazy->tasks[i]->pidfd;
 		for (size_t k = 0; k < x->n; k++)
-			keep[n++] = x->items[k].fd;
+			keep[n++] = x->items[k].file->fd;
 	}
 	fdpass_keep_only(keep, n);
 	free(keep);
 }
 
-static _noreturn_ void watch(const struct lazy_state *lazy, const int socks[2])
+static _noreturn_ void watch(const struct lazy_state *lazy, const struct log *log, const int socks[2])
 {
 	pid_t server;
 	int status;
@@ -440,12 +469,12 @@ static _noreturn_ void watch(const struct lazy_state *lazy, const int socks[2])
 	(void)SYS_CALL(chdir("/"));
 	(void)sys_fault_disarm(); /* that of the restorer is to be tested */
 	(void)SYS_CALL(prctl(PR_SET_NAME, "snapmgr-lazy-w"));
-	close_others(lazy, socks);
+	close_others(lazy, log, socks);
 	server = SYS_CALL(fork());
 	if (server == 0) {
 		(void)SYS_CALL(prctl(PR_SET_NAME, "snapmgr-lazy"));
 		close_fd(socks[0]);
-		run_server(lazy, socks[1]);
+		run_server(lazy, log, socks[1]);
 	}
 	close_fd(socks[1]);
 	wait_for_end(socks[0]);
@@ -465,7 +494,7 @@ int lazy_start(struct restore *rs)
 		return fail(rs->failure, r, "cannot make a socket pair");
 	r = sys_fork_apart();
 	if (r == 0)
-		watch(rs->lazy, socks);
+		watch(rs->lazy, rs->log, socks);
 	close_fd(socks[0]);
 	close_fd(socks[1]);
 	return r < 0 ? fail(rs->failure, r, "cannot start the server of lazy pages") : 0;

@@ -34,7 +34,7 @@ int pages_load_task(struct restore *rs, const struct rtask *task, struct page_ex
 {
 	int r;
 
-	r = page_extents_load(x, rs->dir_fd, IMAGE_PAGEMAP, task->entry->pid, rs->failure);
+	r = page_extents_load(x, &rs->set, IMAGE_PAGEMAP, task->entry->pid, rs->failure);
 	if (r == -ENOENT)
 		return fail(rs->failure, -EBADMSG, "there is no pagemap of task %u", task->entry->pid);
 	if (r < 0)

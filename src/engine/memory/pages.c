@@ -108,7 +108,7 @@ void page_level_close(struct page_level *l)
 {
 	for (; l; l = l->parent) {
 		close_fd(l->dir_fd);
-		close_fd(l->pages_fd);
+		close_fd(l->file.fd);
 	}
 }
 
@@ -145,7 +145,9 @@ static int level_load(struct page_chain *c, struct page_level *l)
 	uint64_t offset = 0;
 	int r;
 
-	r = image_open(l->dir_fd, c->id, c->key, c->failure, &pagemap);
+	r = image_set_open(c->checks, l->dir_fd, c->failure, &l->set);
+	if (r == 0)
+		r = image_open(&l->set, c->id, c->key, c->failure, &pagemap);
 	if (r < 0)
 		return r;
 	r = image_get_in(pagemap, &pagemap_head__descriptor, &c->arena, &msg);
@@ -154,13 +156,13 @@ static int level_load(struct page_chain *c, struct page_level *l)
 	if (r < 0)
 		return r;
 	l->pages_id = ((PagemapHead *)msg)->pages_id;
-	r = image_open(l->dir_fd, IMAGE_PAGES, l->pages_id, c->failure, &pages);
+	r = image_open(&l->set, IMAGE_PAGES, l->pages_id, c->failure, &pages);
 	if (r < 0)
 		return fail(c->failure, r, "pagemap %" PRIu64 " has no pages file", c->key);
 	l->pages_size = image_left(pages);
-	l->pages_fd = sys_dup(image_fd(pages));
-	if (l->pages_fd < 0)
-		return fail(c->failure, l->pages_fd, "cannot keep a pages file open");
+	l->file = (struct page_file){ sys_dup(image_fd(pages)), l->set.checked, image_hashes(pages) };
+	if (l->file.fd < 0)
+		return fail(c->failure, l->file.fd, "cannot keep a pages file open");
 
 	while ((r = image_get(pagemap, &pagemap_entry__descriptor, &msg)) > 0) {
 		r = level_add_range(c, l, (PagemapEntry *)msg, &offset);
@@ -181,7 +183,7 @@ int page_level_open(struct page_chain *c, int dir_fd_take, struct page_level **r
 		return fail(c->failure, -ENOMEM, "no memory for a pagemap");
 	}
 	l->dir_fd = dir_fd_take;
-	l->pages_fd = -EBADF;
+	l->file.fd = -EBADF;
 	r = level_load(c, l);
 	if (r < 0) {
 		page_level_close(l);
@@ -241,7 +243,7 @@ static int level_visit(struct page_chain *c, struct page_level *l, uint64_t star
 			break;
 		at = to;
 		if (pr->flags & PE_PRESENT) {
-			r = c->visit(c->userdata, from, l->pages_fd, pr->offset + (from - pr->vaddr),
+			r = c->visit(c->userdata, from, &l->file, pr->offset + (from - pr->vaddr),
 				     to - from);
 		} else if (pr->flags & PE_PARENT) {
 			r = level_parent(c, l);
@@ -278,13 +280,13 @@ static ssize_t read_cached(int fd, void *to, size_t size, off_t offset)
 	return n == -EOPNOTSUPP ? SYS_CALL(pread(fd, to, size, offset)) : n;
 }
 
-static int read_visit(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+static int read_visit(void *userdata, uint64_t vaddr, const struct page_file *file, uint64_t offset, uint64_t size)
 {
 	struct page_reading *pr = userdata;
 
 	for (uint64_t done = 0, n_pages; done < size; done += n_pages * PAGE) {
 		size_t at = vaddr + done - pr->start;
-		ssize_t n = read_cached(fd, pr->to + at, size - done, offset + done);
+		ssize_t n = read_cached(file->fd, pr->to + at, size - done, offset + done);
 
 		n_pages = n < PAGE ? 1 : n / PAGE;
 		if (n >= PAGE)
@@ -303,16 +305,16 @@ int page_level_read(struct page_chain *c, struct page_level *l, uint64_t start, 
 	return page_level_visit(c, l, start, start + n_pages * PAGE);
 }
 
-int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pages_visit_fn *visit,
+int pages_walk(const struct image_set *set, enum image_id id, uint64_t key, struct failure *f, pages_visit_fn *visit,
 	       void *userdata)
 {
 	struct page_chain c = {
-		.failure = f, .id = id, .key = key, .visit = visit, .userdata = userdata
+		.failure = f, .checks = set->checks, .id = id, .key = key, .visit = visit, .userdata = userdata
 	};
 	struct page_level *top = NULL;
 	int fd, r;
 
-	fd = sys_dup(dir_fd);
+	fd = sys_dup(set->dir_fd);
 	if (fd < 0)
 		return fail(f, fd, "cannot use the image directory");
 	r = page_level_open(&c, fd, &top);

@@ -10,6 +10,7 @@
 
 #include "engine/dump.h"
 #include "engine/image/image.h"
+#include "engine/memory/region-read.h"
 #include "engine/restore.h"
 
 enum {
@@ -41,10 +42,10 @@ int pages_writer_close(struct pages_writer *w) _must_check_;
 void pages_writer_done(struct pages_writer *w); /* after a failure */
 
 /*
- * Called for each stored range in ascending order: @size bytes at @offset of the pages file @fd hold the memory
- * at @vaddr.
+ * Called for each stored range in ascending order: @size bytes at @offset of the pages file @file hold the memory
+ * at @vaddr. The file is its level's.
  */
-typedef int pages_visit_fn(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size);
+typedef int pages_visit_fn(void *userdata, uint64_t vaddr, const struct page_file *file, uint64_t offset, uint64_t size);
 
 struct page_range {
 	uint64_t vaddr, size, offset;
@@ -53,7 +54,9 @@ struct page_range {
 
 /* One level of a chain: a pagemap, its pages file, and behind it the parent's, opened when needed. */
 struct page_level {
-	int dir_fd, pages_fd;
+	int dir_fd;
+	struct image_set set; /* in dir_fd */
+	struct page_file file;
 	uint64_t pages_size;
 	uint32_t pages_id;
 	struct page_range *ranges;
@@ -64,6 +67,7 @@ struct page_level {
 struct page_chain {
 	struct arena arena;
 	struct failure *failure;
+	struct set_checks *checks; /* by which its sets are checked; NULL: they are not */
 	enum image_id id;
 	uint64_t key;
 	size_t depth;
@@ -93,7 +97,7 @@ int page_level_read(struct page_chain *c, struct page_level *l, uint64_t start, 
 size_t page_level_search(const struct page_level *l, uint64_t vaddr);
 
 /* Walks a pagemap through the parent chain. -ENOENT, without fail(), when there is no such pagemap. */
-int pages_walk(int dir_fd, enum image_id id, uint64_t key, struct failure *f, pages_visit_fn *visit,
+int pages_walk(const struct image_set *set, enum image_id id, uint64_t key, struct failure *f, pages_visit_fn *visit,
 	       void *userdata) _must_check_;
 
 /* Reads all private memory of a task into place. */

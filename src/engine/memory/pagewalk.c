@@ -44,7 +44,7 @@ int pagewalk_new(struct set_chain *sc, size_t n_levels, enum image_id id, uint64
 		return fail(sc->failure, -ENOMEM, "no memory for a pagemap");
 	pw->sc = sc;
 	pw->n_levels = n_levels;
-	pw->chain = (struct page_chain){ .failure = sc->failure, .id = id, .key = key };
+	pw->chain = (struct page_chain){ .failure = sc->failure, .checks = sc->checks, .id = id, .key = key };
 	image_name(id, key, pw->name);
 	r = load_level(pw, 0);
 	if (r < 0)
@@ -113,13 +113,13 @@ static int visit_range(struct page_walk *pw, size_t level, const struct page_ran
 		       uint32_t lazy)
 {
 	struct page_place p = {
-		.vaddr = from, .size = to - from, .flags = lazy, .level = level, .fd = -EBADF
+		.vaddr = from, .size = to - from, .flags = lazy, .level = level
 	};
 	int r;
 
 	if (pr->flags & PE_PRESENT) {
 		p.flags |= PE_PRESENT;
-		p.fd = pw->levels[level]->pages_fd;
+		p.file = &pw->levels[level]->file;
 		p.offset = pr->offset + (from - pr->vaddr);
 	} else if (pr->flags & PE_PARENT) {
 		if (level + 1 < pw->n_levels) {

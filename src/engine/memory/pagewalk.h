@@ -20,7 +20,7 @@ struct page_place {
 	uint64_t vaddr, size;
 	uint32_t flags; /* PE_PRESENT: below; PE_PARENT: behind the last level; else neither. With PE_LAZY as in level 0. */
 	size_t level;
-	int fd; /* of the pages file; -EBADF unless PE_PRESENT */
+	const struct page_file *file; /* NULL unless PE_PRESENT */
 	uint64_t offset;
 };
 

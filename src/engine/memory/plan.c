@@ -7,7 +7,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "basic/sys.h"
 #include "engine/memory/fill.h"
@@ -15,9 +14,7 @@
 #include "engine/memory/vma.h"
 
 enum {
-	OUTSIDE_BYTES = 4 << 20, /* more is filled from outside */
-	READ_MAX_BYTES = 1 << 30,
-	IOV_PER_READ = 512,
+	UFFD_BYTES = 4 << 20, /* less is not worth a userfaultfd */
 	THP_TEXT_MAX = 4096,
 };
 
@@ -73,7 +70,7 @@ static int add_extent(struct plan *p, const struct page_extent *e, uint64_t run_
 
 		if (from < to)
 			r = add_item(p,
-				     &(struct page_extent){ from, to - from, e->offset + (from - e->vaddr), e->fd },
+				     &(struct page_extent){ from, to - from, e->offset + (from - e->vaddr), e->file },
 				     parts[i].huge);
 	}
 	return r;
@@ -143,144 +140,7 @@ static bool area_has_huge(const struct plan *p, size_t i)
 	return false;
 }
 
-/* ---- read by the task itself ---- */
-
-struct reader {
-	struct plan *p;
-	struct sent_file {
-		int fd, number; /* ours, and the task's */
-	} *sent;
-	size_t n_sent;
-	struct iovec iov[IOV_PER_READ]; /* of the read under construction */
-	size_t n_iov;
-	int number;
-	uint64_t offset, size;
-	uint64_t expect[REMOTE_TABLE_CALLS]; /* of each call of the list; 0: it is no read */
-};
-
-static int run_reads(struct reader *rd)
-{
-	struct remote *rm = rd->p->task->remote;
-	size_t n = rm->n_calls;
-	int r;
-
-	r = remote_run(rm);
-	for (size_t i = 0; r == 0 && i < n; i++) {
-		if (rd->expect[i] && (uint64_t)rm->calls[i].ret != rd->expect[i])
-			r = fail(rd->p->rs->failure, -EIO, "read %" PRId64 " of %" PRIu64 " bytes of pages",
-				 rm->calls[i].ret, rd->expect[i]);
-	}
-	memset(rd->expect, 0, sizeof(rd->expect));
-	return r;
-}
-
-/* The read under construction goes to the list. */
-static int end_read(struct reader *rd)
-{
-	struct remote *rm = rd->p->task->remote;
-	size_t bytes = rd->n_iov * sizeof(rd->iov[0]);
-	int call, r;
-
-	if (rd->n_iov == 0)
-		return 0;
-	r = remote_fits(rm, 1, bytes) ? 0 : run_reads(rd);
-	if (r < 0)
-		return r;
-	call = remote_add(rm, "cannot read pages", SYS_preadv, rd->number, remote_push(rm, rd->iov, bytes),
-			  rd->n_iov, rd->offset, 0, 0);
-	rd->expect[call] = rd->size;
-	rd->n_iov = rd->size = 0;
-	return 0;
-}
-
-/* The number of a pages file in the task, which gets each file of the chain once. */
-static int pages_number(struct reader *rd, int fd)
-{
-	struct plan *p = rd->p;
-	int number, r;
-
-	for (size_t i = 0; i < rd->n_sent; i++) {
-		if (rd->sent[i].fd == fd)
-			return rd->sent[i].number;
-	}
-	r = end_read(rd);
-	if (r == 0)
-		r = run_reads(rd);
-	if (r < 0)
-		return r;
-	if (arena_grow(&p->arena, &rd->sent, rd->n_sent) < 0)
-		return fail(p->rs->failure, -ENOMEM, "no memory for the chain of sets");
-	number = restore_send_fd(p->rs, p->task, fd);
-	if (number >= 0)
-		rd->sent[rd->n_sent++] = (struct sent_file){ fd, number };
-	return number;
-}
-
-/* What lies in one file in a row is one read, wherever it goes in memory. */
-static int add_read(struct reader *rd, const struct page_extent *e)
-{
-	int number = pages_number(rd, e->fd), r = 0;
-
-	if (number < 0)
-		return number;
-	if (rd->n_iov == IOV_PER_READ || number != rd->number || e->offset != rd->offset + rd->size ||
-	    rd->size + e->size > READ_MAX_BYTES)
-		r = end_read(rd);
-	if (r < 0)
-		return r;
-	if (rd->n_iov == 0) {
-		rd->number = number;
-		rd->offset = e->offset;
-	}
-	rd->iov[rd->n_iov++] = (struct iovec){ PTR(e->vaddr), e->size };
-	rd->size += e->size;
-	return 0;
-}
-
-static int close_sent(struct reader *rd)
-{
-	struct remote *rm = rd->p->task->remote;
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < rd->n_sent; i++) {
-		r = remote_reserve(rm, 1, 0);
-		if (r == 0)
-			remote_add(rm, "cannot close a descriptor", SYS_close, rd->sent[i].number, 0, 0, 0, 0, 0);
-	}
-	return r < 0 ? r : remote_run(rm);
-}
-
-static int read_inside(struct plan *p)
-{
-	_cleanup_free_ struct reader *rd = calloc(1, sizeof(*rd));
-	int r = rd ? remote_run(p->task->remote) : fail(p->rs->failure, -ENOMEM, "no memory for a list of reads");
-
-	if (r < 0)
-		return r;
-	rd->p = p;
-	for (size_t i = 0; r == 0 && i < p->n; i++) {
-		if (i == 0 || p->items[i].area != p->items[i - 1].area) {
-			/* What must run before is not to be run by others than run_reads(). */
-			r = remote_fits(p->task->remote, 2, 0) ? 0 : run_reads(rd);
-			if (r == 0)
-				r = prepare_area(p, &p->areas[p->items[i].area], true, area_has_huge(p, i));
-		}
-		for (uint64_t at = 0; r == 0 && at < p->items[i].from.size; at += READ_MAX_BYTES) {
-			struct page_extent e = p->items[i].from;
-
-			r = add_read(rd, &(struct page_extent){ e.vaddr + at,
-								MIN(e.size - at, (uint64_t)READ_MAX_BYTES),
-								e.offset + at, e.fd });
-		}
-	}
-	if (r == 0)
-		r = end_read(rd);
-	if (r == 0)
-		r = run_reads(rd);
-	return r < 0 ? r : close_sent(rd);
-}
-
-/* ---- filled from outside ---- */
+/* ---- the pages ---- */
 
 static bool enlist(int uffd, const struct plan_area *a)
 {
@@ -301,18 +161,19 @@ struct pieces {
 	size_t n;
 };
 
-/* Pieces of one block each, so that two threads are seldom in the same page table. */
+/* Pieces of one block each, so that two threads are seldom in the same page table, and in one window of the file. */
 static int add_pieces(struct plan *p, const struct plan_item *item, enum fill_how how, struct pieces *to)
 {
 	const struct page_extent *e = &item->from;
 
 	for (uint64_t at = 0, size; at < e->size; at += size) {
 		size = MIN(e->size - at, FILL_BLOCK - (e->vaddr + at) % FILL_BLOCK);
+		size = MIN(size, FILL_BLOCK - (e->offset + at) % FILL_BLOCK);
 		if (arena_grow(&p->arena, &to->items, to->n) < 0 || arena_grow(&p->arena, &to->areas, to->n) < 0)
 			return fail(p->rs->failure, -ENOMEM, "no memory for a list of pages");
 		to->areas[to->n] = item->area;
 		to->items[to->n++] = (struct fill_piece){
-			.vaddr = e->vaddr + at, .size = size, .offset = e->offset + at, .fd = e->fd, .how = how
+			.vaddr = e->vaddr + at, .size = size, .offset = e->offset + at, .file = e->file, .how = how
 		};
 	}
 	return 0;
@@ -351,15 +212,19 @@ static void give_up_huge(const struct plan *p, int uffd, struct pieces *to)
 	}
 }
 
-static int fill_outside(struct plan *p)
+int plan_run(struct plan *p)
 {
 	_cleanup_close_ int uffd = -EBADF; /* what is registered is so no more when it closes */
 	pid_t pid = p->task->pid;
 	_cleanup_close_ int pidfd = sys_pidfd_open(pid, 0);
 	struct pieces to = {};
-	int r;
+	int r = 0;
 
-	r = uffd_make(p->task->remote, pidfd, UFFD_USER_MODE_ONLY, 0, &uffd);
+	p->rs->stats->pages_restored += p->bytes / IMAGE_PAGE;
+	if (p->n == 0)
+		return 0;
+	if (p->bytes >= UFFD_BYTES)
+		r = uffd_make(p->task->remote, pidfd, UFFD_USER_MODE_ONLY, 0, &uffd);
 	if (r == 0)
 		r = make_pieces(p, uffd, &to);
 	if (r == 0)
@@ -371,12 +236,4 @@ static int fill_outside(struct plan *p)
 		r = fill_memory(pid, uffd, to.items, to.n, p->rs->failure);
 	}
 	return r;
-}
-
-int plan_run(struct plan *p)
-{
-	p->rs->stats->pages_restored += p->bytes / IMAGE_PAGE;
-	if (p->n == 0)
-		return 0;
-	return p->bytes >= OUTSIDE_BYTES ? fill_outside(p) : read_inside(p);
 }

@@ -4,8 +4,7 @@
 /*
  * plan - what of a new task's memory is to be filled, and from where; then doing it
  *
- * Pages are read straight into place: little by the task itself in remote calls, much from outside by several
- * threads (fill.h).
+ * Pages are put into place from outside, much by several threads (fill.h).
  */
 
 #include "engine/memory/extents.h"

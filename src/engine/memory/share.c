@@ -349,9 +349,9 @@ static int add_compare(struct comparison *c, size_t held, uint64_t start, uint64
 			.vaddr = at,
 			.size = to - at,
 			.how = FILL_COMPARE,
-			.fd = a->fd,
+			.file = a->file,
 			.offset = a->offset + (at - a->vaddr),
-			.other_fd = b->fd,
+			.other = b->file,
 			.other_offset = b->offset + (at - b->vaddr),
 			.differs = arena_alloc(&c->arena, (to - at) / IMAGE_PAGE * sizeof(bool)),
 		};

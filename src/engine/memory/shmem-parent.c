@@ -34,7 +34,7 @@ struct prefetch {
  * All is asked for first and waited for afterwards, so that the disk sees one long queue. Of one request the kernel takes no
  * more than its read-ahead.
  */
-static int prefetch_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+static int prefetch_range(void *userdata, uint64_t vaddr, const struct page_file *file, uint64_t offset, uint64_t size)
 {
 	struct prefetch *p = userdata;
 	uint8_t byte;
@@ -46,20 +46,21 @@ static int prefetch_range(void *userdata, uint64_t vaddr, int fd, uint64_t offse
 	for (uint64_t at = 0, n; at < size; at += n) {
 		n = MIN(size - at, (uint64_t)PIECE_BYTES);
 		if (p->touch)
-			(void)SYS_CALL(pread(fd, &byte, 1, offset + at + n - 1));
+			(void)SYS_CALL(pread(file->fd, &byte, 1, offset + at + n - 1));
 		else
-			(void)posix_fadvise(fd, offset + at, n, POSIX_FADV_WILLNEED);
+			(void)posix_fadvise(file->fd, offset + at, n, POSIX_FADV_WILLNEED);
 	}
 	return 0;
 }
 
 static int prefetch_object(struct dump *d, uint64_t key, void *userdata)
 {
+	const struct image_set set = IMAGE_SET_UNCHECKED(d->parent_fd);
 	struct prefetch *p = userdata;
 
 	for (int pass = 0, r = 0; r >= 0 && pass < 2; pass++) {
 		p->touch = pass == 1;
-		r = pages_walk(d->parent_fd, IMAGE_PAGEMAP_SHMEM, key, NULL, prefetch_range, p);
+		r = pages_walk(&set, IMAGE_PAGEMAP_SHMEM, key, NULL, prefetch_range, p);
 	}
 	return 0;
 }

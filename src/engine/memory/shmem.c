@@ -21,7 +21,8 @@
 #include "engine/far.h"
 #include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
-#include "engine/memory/pages.h"
+#include "engine/memory/extents.h"
+#include "engine/memory/fill.h"
 #include "engine/memory/shmem-parent.h"
 #include "engine/memory/shmem-read.h"
 
@@ -444,26 +445,36 @@ int shmem_open(struct restore *rs, const VmaEntry *v)
 			      r;
 }
 
-struct filler {
-	struct restore *rs;
-	uint8_t *to;
-	uint64_t size;
-};
-
-static int fill_range(void *userdata, uint64_t vaddr, int fd, uint64_t offset, uint64_t size)
+/* Its contents to the mapping at @to of ours. A fault there is an error of the call, not a SIGBUS. */
+static int fill_mapping(struct restore *rs, const struct page_extents *x, uint8_t *to, uint64_t size)
 {
-	struct filler *fl = userdata;
-	int r;
+	_cleanup_(arena_done) struct arena a = {};
+	struct fill_piece *pieces = NULL;
+	size_t n = 0;
 
-	if (vaddr > fl->size || size > fl->size - vaddr)
-		return fail(fl->rs->failure, -EBADMSG, "its pagemap goes beyond its end");
-	r = sys_pread_full(fd, fl->to + vaddr, size, offset);
-	return r < 0 ? fail(fl->rs->failure, r, "cannot read its pages") : 0;
+	for (size_t i = 0; i < x->n; i++) {
+		const struct page_extent *e = &x->items[i];
+
+		if (e->vaddr > size || e->size > size - e->vaddr)
+			return fail(rs->failure, -EBADMSG, "its pagemap goes beyond its end");
+		for (uint64_t at = 0, part; at < e->size; at += part) {
+			part = MIN(e->size - at, FILL_BLOCK - (e->offset + at) % FILL_BLOCK);
+			if (arena_grow(&a, &pieces, n) < 0)
+				return fail(rs->failure, -ENOMEM, "no memory for a list of pages");
+			pieces[n++] = (struct fill_piece){ .vaddr = (uintptr_t)to + e->vaddr + at,
+							   .size = part,
+							   .offset = e->offset + at,
+							   .file = e->file,
+							   .how = FILL_FAULT };
+		}
+	}
+	return n > 0 ? fill_memory(getpid(), -EBADF, pieces, n, rs->failure) : 0;
 }
 
 int shmem_fill(struct restore *rs, uint64_t shmid, int fd)
 {
-	struct filler fl = { .rs = rs };
+	_cleanup_(page_extents_done) struct page_extents x = {};
+	uint64_t size;
 	struct stat st;
 	void *p;
 	int r;
@@ -474,14 +485,16 @@ int shmem_fill(struct restore *rs, uint64_t shmid, int fd)
 		return fail(rs->failure, r, "cannot stat it");
 	if (st.st_size == 0)
 		return 0;
-	fl.size = ((uint64_t)st.st_size + PAGE - 1) / PAGE * PAGE;
+	size = ((uint64_t)st.st_size + PAGE - 1) / PAGE * PAGE;
 	if ((uint64_t)st.st_blksize > PAGE) /* hugetlbfs maps whole huge pages only */
-		fl.size = st.st_size;
-	r = sys_mmap(NULL, fl.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0, &p);
+		size = st.st_size;
+	r = page_extents_load(&x, &rs->set, IMAGE_PAGEMAP_SHMEM, shmid, rs->failure);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	r = sys_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0, &p);
 	if (r < 0)
 		return fail(rs->failure, r, "cannot map it");
-	fl.to = p;
-	r = pages_walk(rs->dir_fd, IMAGE_PAGEMAP_SHMEM, shmid, rs->failure, fill_range, &fl);
-	(void)munmap(fl.to, fl.size);
-	return r == -ENOENT ? 0 : r;
+	r = fill_mapping(rs, &x, p, size);
+	(void)munmap(p, size);
+	return r;
 }

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/image/set-checks.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "basic/sys.h"
+
+/* Where the directory is, for people: its end says which generation it is. */
+static void name_set(struct checked_set *cs, int dir_fd)
+{
+	char link[64], path[PATH_MAX];
+	size_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
+	if (sys_readlinkat(AT_FDCWD, link, path, sizeof(path)) < 0)
+		(void)snprintf(path, sizeof(path), "?");
+	n = strlen(path);
+	memcpy(cs->path, n < sizeof(cs->path) ? path : path + n - sizeof(cs->path) + 1, MIN(n + 1, sizeof(cs->path)));
+}
+
+static int load(struct set_checks *checks, int dir_fd, const struct stat *st, struct failure *f, struct checked_set **ret)
+{
+	struct checked_set *cs = arena_new(&checks->arena, struct checked_set);
+	int r;
+
+	if (!cs || arena_grow(&checks->arena, &checks->sets, checks->n) < 0)
+		return fail(f, -ENOMEM, "no memory for hashes");
+	cs->checks = checks;
+	cs->dev = st->st_dev;
+	cs->ino = st->st_ino;
+	name_set(cs, dir_fd);
+	FAILURE_SCOPE(f, "set %s", cs->path);
+	r = region_hashes_read(dir_fd, f, &cs->hashes);
+	if (r == -EBADMSG)
+		checks->damaged = checks->damaged ?: cs;
+	if (r < 0 && r != -ENOENT)
+		return r;
+	cs->has_list = r == 0;
+	checks->sets[checks->n++] = *ret = cs;
+	return 0;
+}
+
+int image_set_open(struct set_checks *checks, int dir_fd, struct failure *f, struct image_set *ret)
+{
+	struct checked_set *cs = NULL;
+	struct stat st;
+	int r;
+
+	*ret = (struct image_set){ .dir_fd = dir_fd, .checks = checks };
+	if (!checks)
+		return 0;
+	r = sys_fstat(dir_fd, &st);
+	if (r < 0)
+		return fail(f, r, "cannot look at the image directory");
+	for (size_t i = 0; i < checks->n && !cs; i++) {
+		if (checks->sets[i]->dev == st.st_dev && checks->sets[i]->ino == st.st_ino)
+			cs = checks->sets[i];
+	}
+	if (!cs)
+		r = load(checks, dir_fd, &st, f, &cs);
+	if (r == 0 && cs->has_list)
+		ret->checked = cs;
+	return r;
+}
+
+void set_checks_done(struct set_checks *checks)
+{
+	for (size_t i = 0; i < checks->n; i++)
+		region_hashes_done(&checks->sets[i]->hashes);
+	arena_done(&checks->arena);
+	*checks = (struct set_checks){};
+}
+
+int image_set_find(const struct image_set *set, const char *name, const struct hashed_file **ret)
+{
+	*ret = set->checked ? region_hashes_find(&set->checked->hashes, name) : NULL;
+	return set->checked && !*ret ? -ENOENT : 0;
+}
+
+int checked_set_damaged(struct checked_set *cs, struct failure *f, const char *fmt, ...)
+{
+	char text[FAILURE_TEXT_MAX / 2];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (cs && !cs->checks->damaged)
+		cs->checks->damaged = cs;
+	return fail(f, -EBADMSG, "set %s is damaged: %s", cs ? cs->path : "?", text);
+}
+
+int checked_set_damaged_region(struct checked_set *cs, const struct hashed_file *hf, uint64_t region, struct failure *f)
+{
+	uint64_t start = region * HASH_REGION_BYTES;
+
+	return checked_set_damaged(cs, f, "%s: bytes %" PRIu64 " to %" PRIu64 " are not those that were stored", hf->name,
+				   start, start + hashed_file_region_bytes(hf, region) - 1);
+}
