@@ -379,6 +379,7 @@ void criu_answer_done(struct criu_answer *answer)
 {
 	free(answer->hook);
 	free(answer->text);
+	free(answer->damaged_set);
 	free(answer->stats.snapshot);
 	free(answer->stats.full_reason);
 	free(answer->stats.fallback);
@@ -492,6 +493,9 @@ static int take_result(const CriuResp *resp, struct criu_answer *a)
 		else
 			text = strerror(-a->error);
 		r = copy_text(text, &a->text);
+		if (r < 0)
+			return r;
+		r = copy_text(resp->snapmgr_damaged_set, &a->damaged_set);
 		if (r < 0)
 			return r;
 		/* What a criu copies from its log is a line. */

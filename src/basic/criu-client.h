@@ -171,6 +171,7 @@ struct criu_answer {
 	bool success;
 	int error;     /* negative errno, -EIO where the engine gave none; 0 on success */
 	char *text;    /* why it failed, one sentence; NULL on success */
+	char *damaged_set; /* the end of the directory of a set that is not what was stored; NULL: none was found */
 	bool restored; /* DUMP of ourselves: we are the restored copy */
 	struct criu_features features; /* FEATURE_CHECK */
 	int version[3];		       /* VERSION: major, minor, sublevel */

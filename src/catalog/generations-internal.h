@@ -68,13 +68,6 @@ int generations_check_manifest(const struct generation *g, const struct manifest
 			       struct failure *f) _must_check_;
 
 /*
- * The whole directory against its manifest, and that against the row. -EBADMSG also when there is
- * nothing.
- */
-int generations_examine(struct catalog *c, const struct generation *g, enum manifest_level level,
-			struct failure *f) _must_check_;
-
-/*
  * merges.c, for reconcile.c. A row that names two manifests: which of them lies there? The row says so afterwards.
  * @ret_what:	what was done, static; left alone when the row names one only; may be NULL
  */

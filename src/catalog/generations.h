@@ -202,6 +202,13 @@ int generations_set_verified(struct catalog *c, int64_t gen, enum manifest_level
 int generations_verify(struct catalog *c, int64_t gen, enum manifest_level level, uint64_t now_usec,
 		       struct failure *f) _must_check_;
 
+/*
+ * The whole directory against its manifest, and that against the row. -EBADMSG also when there is
+ * nothing.
+ */
+int generations_examine(struct catalog *c, const struct generation *g, enum manifest_level level,
+			struct failure *f) _must_check_;
+
 /* Notes how much of its own files and of its parent's own stands for memory of its tree. */
 int generations_set_needed(struct catalog *c, int64_t gen, uint64_t live_bytes, uint64_t borrowed_bytes,
 			   struct failure *f) _must_check_;

@@ -214,6 +214,23 @@ static int make_dir(int policy_fd, const char *policy, const char *name, struct 
 	return 0;
 }
 
+int store_open_log(struct store *s, const char *policy, struct failure *f, int *ret_dir_fd)
+{
+	_cleanup_close_ int policy_fd = -EBADF;
+	int r;
+
+	r = store_open_known(s, policy, f, &policy_fd);
+	if (r < 0)
+		return r;
+	r = open_dir(policy_fd, STORE_LOG);
+	if (r == -ENOENT)
+		return make_dir(policy_fd, policy, STORE_LOG, f, ret_dir_fd);
+	if (r < 0)
+		return fail(f, r, "%s/" STORE_LOG ": cannot be opened", policy);
+	*ret_dir_fd = r;
+	return 0;
+}
+
 int store_make(struct store *s, const char *policy, int64_t gen, struct failure *f, int *ret_dir_fd)
 {
 	char whole[STORE_NAME_MAX], partial[STORE_NAME_MAX];
@@ -379,6 +396,8 @@ static int store_each_of_policy(struct store *s, const char *policy, store_seen_
 		enum store_form form = STORE_WHOLE;
 		int64_t gen = -1;
 
+		if (strcmp(names.items[i], STORE_LOG) == 0)
+			continue;
 		(void)store_parse_name(names.items[i], &gen, &form);
 		r = seen(userdata, policy, names.items[i], gen, form);
 		if (r != 0)

@@ -8,6 +8,7 @@
  *	STORE/POLICY/GEN/		a generation: images and "manifest"; whole
  *	STORE/POLICY/GEN.partial/	one that is being written or being removed
  *	STORE/POLICY/GEN.merge/		what is to take the place of GEN, or has lost it
+ *	STORE/POLICY/log/		what engines say while they read generations: a sealed directory is not written to
  *
  * Directories are 0700, files 0600. Everything is reached by directory descriptors with O_NOFOLLOW;
  * names are checked before they become paths. The store knows directories only: what they mean, and
@@ -29,6 +30,8 @@ enum {
 
 /* The largest number of a generation. A name with a larger one is none of ours. */
 #define STORE_GEN_MAX INT64_C(999999999999)
+
+#define STORE_LOG "log"
 
 struct store;
 
@@ -72,6 +75,9 @@ int store_make_merge(struct store *s, const char *policy, int64_t gen, struct fa
  */
 int store_open_dir(struct store *s, const char *policy, int64_t gen, enum store_form form,
 		   struct failure *f, int *ret_dir_fd) _must_check_;
+
+/* POLICY/log; made when it is missing. */
+int store_open_log(struct store *s, const char *policy, struct failure *f, int *ret_dir_fd) _must_check_;
 
 /* GEN.partial becomes GEN; durable on return. Its content must have been synced before. */
 int store_publish(struct store *s, const char *policy, int64_t gen, struct failure *f) _must_check_;

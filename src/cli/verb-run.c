@@ -166,9 +166,17 @@ static int restore(struct run *r, int dir_fd, bool new_pid_ns, struct failure *f
 {
 	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_RESTORE);
 	_cleanup_(criu_client_freep) struct criu_client *engine = NULL;
+	_cleanup_close_ int log_fd = -EBADF;
 	int e;
 
+	/* As the daemon does: nothing is written into the generation. */
+	e = sys_mkdirat(dir_fd, "../log", 0700);
+	if (e == 0 || e == -EEXIST)
+		e = log_fd = sys_openat(dir_fd, "../log", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (e < 0)
+		return fail(failure, e, "cannot open the directory of the engine's log");
 	q.images_dir_fd = dir_fd;
+	q.work_dir_fd = log_fd;
 	q.log_file = "restore.log";
 	q.log_level = 4;
 	q.notify = true;

@@ -68,7 +68,8 @@ static int check_level(struct dedup *d, size_t level)
 	struct stat st;
 	int r;
 
-	if (sys_fstatat(l->dir_fd, "manifest", &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (sys_fstatat(l->dir_fd, "manifest", &st, AT_SYMLINK_NOFOLLOW) == 0 ||
+	    sys_fstatat(l->dir_fd, REGION_HASHES_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0) /* a round inside of one */
 		return fail(d->failure, -EBUSY, "set '%s' is a generation of snapmgr", l->path);
 	beside = sys_openat(d->sc.levels[0].dir_fd, "..", O_RDONLY | O_DIRECTORY, 0);
 	if (above < 0 || beside < 0)

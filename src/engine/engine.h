@@ -140,6 +140,8 @@ struct engine_context {
 	void *userdata;
 };
 
+enum { ENGINE_SET_PATH_MAX = 256 };
+
 /* What an operation measured; the same numbers go to stats-dump and stats-restore. */
 struct engine_stats {
 	uint64_t freezing_usec;
@@ -164,6 +166,7 @@ struct engine_stats {
 	uint32_t n_sets; /* verify: of the chain */
 	uint64_t pages_own;    /* verify: of pages_scanned, in the set itself, with the rounds of pre-copy inside it */
 	uint64_t pages_parent; /* verify: of pages_skipped_parent, in the parent itself and not behind it */
+	char damaged_set[ENGINE_SET_PATH_MAX]; /* the (end of the) directory of the first set found to be damaged; "": none */
 	uint64_t forecast_usec;	  /* of the time frozen, made before it; 0: none was made */
 	uint32_t pre_dump_rounds; /* of pre-copy */
 	uint64_t pre_dump_pages;  /* written by them */

@@ -584,6 +584,7 @@ int engine_merge(const struct engine_options *options, const struct engine_conte
 	r = merge_set(&m, options->images_dir_fd);
 	dir_names_done(&m.names);
 	setchain_done(&m.sc);
+	set_checks_tell(&m.checks, stats);
 	set_checks_done(&m.checks);
 	region_reader_done(&m.reader);
 	stats->total_usec = clock_monotonic_usec() - start;

@@ -5,6 +5,7 @@
 
 #include "basic/sys.h"
 #include "engine/control/regs-x86_64.h"
+#include "engine/image/setchain.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/vma.h"
 #include "engine/restore.h"
@@ -223,11 +224,28 @@ static int load_pstree(struct restore *rs)
 	return r;
 }
 
+/* Every set of the chain is checked as far as it is when it is opened, whether or not a page of it is wanted. */
+static int open_checks(struct restore *rs)
+{
+	struct set_chain sc;
+	struct image_set set;
+	int r;
+
+	r = image_set_open(&rs->checks, rs->dir_fd, rs->failure, &rs->set);
+	if (r < 0 || !rs->set.checked)
+		return r;
+	r = setchain_open(&sc, rs->dir_fd, /* checks= */ NULL, rs->failure);
+	while (r == 0 && (r = setchain_next(&sc)) > 0)
+		r = image_set_open(&rs->checks, sc.levels[sc.n - 1].dir_fd, rs->failure, &set);
+	setchain_done(&sc);
+	return r;
+}
+
 int restore_load(struct restore *rs)
 {
 	int r;
 
-	r = image_set_open(&rs->checks, rs->dir_fd, rs->failure, &rs->set);
+	r = open_checks(rs);
 	if (r == 0)
 		r = load_inventory(rs);
 	return r < 0 ? r : load_pstree(rs);

@@ -330,6 +330,7 @@ int engine_restore(const struct engine_options *options, const struct engine_con
 	if (r < 0 && !failure->error)
 		r = fail(failure, r, "cannot restore");
 	stats->total_usec = clock_monotonic_usec() - start;
+	set_checks_tell(&rs.checks, stats);
 	restore_done(&rs);
 	return r;
 }

@@ -41,6 +41,7 @@ struct rpc {
 	CriuDumpResp dump;
 	CriuRestoreResp restore;
 	SnapmgrStats stats;
+	char damaged_set[ENGINE_SET_PATH_MAX];
 	struct obstacles obstacles;
 	const struct engine_stats *counted; /* of the dump under way; NULL: none */
 };
@@ -285,6 +286,16 @@ static void put_stats(struct rpc *rpc, const struct engine_stats *s)
 	rpc->resp.snapmgr_stats = &rpc->stats;
 }
 
+/* Return: @r. */
+static int put_damage(struct rpc *rpc, const struct engine_stats *s, int r)
+{
+	if (r < 0 && s->damaged_set[0]) {
+		memcpy(rpc->damaged_set, s->damaged_set, sizeof(rpc->damaged_set));
+		rpc->resp.snapmgr_damaged_set = rpc->damaged_set;
+	}
+	return r;
+}
+
 static int serve_dump(struct rpc *rpc)
 {
 	struct engine_stats stats = {};
@@ -331,7 +342,7 @@ static int serve_restore(struct rpc *rpc)
 		return r;
 	r = face_restore(&rpc->face, &pid, &stats, &rpc->failure);
 	if (r < 0)
-		return r;
+		return put_damage(rpc, &stats, r);
 	rpc->restore.pid = pid;
 	put_stats(rpc, &stats);
 	return 0;
@@ -346,7 +357,7 @@ static int serve_merge(struct rpc *rpc)
 		r = engine_merge(&rpc->options.engine, &rpc->face.context, &stats, &rpc->failure);
 	if (r == 0)
 		put_stats(rpc, &stats);
-	return r;
+	return put_damage(rpc, &stats, r);
 }
 
 static int serve_verify(struct rpc *rpc)
@@ -358,7 +369,7 @@ static int serve_verify(struct rpc *rpc)
 		r = engine_verify(&rpc->options.engine, &rpc->face.context, &stats, &rpc->failure);
 	if (r == 0)
 		put_stats(rpc, &stats);
-	return r;
+	return put_damage(rpc, &stats, r);
 }
 
 /* The response borrows what rpc->obstacles owns. */

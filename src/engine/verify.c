@@ -268,6 +268,7 @@ int engine_verify(const struct engine_options *options, const struct engine_cont
 	dir_names_done(&v.names);
 	setchain_done(&v.sc);
 	files_restore_done(&v.rs);
+	set_checks_tell(&v.rs.checks, stats);
 	set_checks_done(&v.rs.checks);
 	arena_done(&v.rs.arena);
 	return r;

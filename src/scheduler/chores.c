@@ -19,6 +19,7 @@
 #include "catalog/merges.h"
 #include "catalog/runs.h"
 #include "scheduler/engine-run.h"
+#include "scheduler/damage.h"
 #include "scheduler/seal.h"
 
 enum { SMALL_BYTES = 16 << 20 }; /* is copied without a thought */
@@ -429,6 +430,16 @@ static void begin_verify(struct chores *ch)
 
 /* ---- both ---- */
 
+/* An engine that worked on generation @gen has found a damaged set: its row as it is, for a plan has another parent already. */
+static void note_damage(struct chores *ch, int64_t gen, const char *set)
+{
+	_cleanup_(generation_done) struct generation g = {};
+	struct failure ignored = {};
+
+	if (generations_get(ch->c->catalog, gen, &ignored, &g) == 0)
+		damage_note(ch->c, &g, set, ch->failure.text);
+}
+
 static void on_engine_done(void *userdata, const struct criu_answer *a, const struct failure *failure)
 {
 	struct chores *ch = userdata;
@@ -437,6 +448,8 @@ static void on_engine_done(void *userdata, const struct criu_answer *a, const st
 	ch->engine = NULL;
 	if (!good)
 		(void)failure_take(&ch->failure, failure->error, failure->text);
+	if (!good && a && a->damaged_set)
+		note_damage(ch, ch->merging ? ch->plan.gen : ch->g.gen, a->damaged_set);
 	if (!ch->merging) {
 		on_verified_pages(ch, good ? a : NULL);
 		return;

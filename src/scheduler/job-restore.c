@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "scheduler/damage.h"
 #include "scheduler/job-internal.h"
 
 enum {
@@ -36,23 +37,13 @@ static int open_generation(struct job *j)
 	if (r < 0)
 		return r;
 	r = manifest_read(j->dir_fd, &j->failure, &m, &hash);
-	if (r < 0)
-		return r;
-	if (strcmp(hash.hex, j->g.manifest.hex) != 0)
-		return fail(&j->failure, -EBADMSG, "its manifest is not the one that was written");
-	return manifest_verify(m, j->dir_fd, MANIFEST_QUICK, &j->failure);
-}
-
-static void mark_damaged(struct job *j)
-{
-	struct failure failure = {};
-
-	if (j->g.gen <= 0 || !generation_state_may_become(j->g.state, GENERATION_DAMAGED))
-		return;
-	if (generations_set_state(j->c->catalog, j->g.gen, GENERATION_DAMAGED, NULL,
-				  j->failure.text, now_usec(), &failure) < 0)
-		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->g.gen,
-		       "cannot mark it damaged: %s", failure.text);
+	if (r == 0 && strcmp(hash.hex, j->g.manifest.hex) != 0)
+		r = fail(&j->failure, -EBADMSG, "its manifest is not the one that was written");
+	if (r == 0)
+		r = manifest_verify(m, j->dir_fd, MANIFEST_QUICK, &j->failure);
+	if (r == -EBADMSG)
+		damage_note(j->c, &j->g, NULL, j->failure.text);
+	return r < 0 ? r : damage_look_below(j->c, &j->g, &j->failure);
 }
 
 void job_restore_begin(struct job *j)
@@ -62,8 +53,6 @@ void job_restore_begin(struct job *j)
 	job_set_phase(j, "checking the generation");
 	r = open_generation(j);
 	if (r < 0) {
-		if (r == -EBADMSG)
-			mark_damaged(j);
 		job_end_failed(j);
 		return;
 	}
@@ -225,6 +214,8 @@ static void on_restored(struct job *j, const struct criu_answer *a)
 					  .pid = a ? a->pid : 0 };
 	struct failure failure = {};
 
+	if (a && a->error == -EBADMSG)
+		damage_note(j->c, &j->g, a->damaged_set, j->failure.text);
 	if (!a || !a->success) {
 		if (!wants_new_pid_ns(j)) {
 			job_end_failed(j);
@@ -266,7 +257,10 @@ static void restore_make(struct job *j)
 	q.restore_sibling = true;
 	q.new_pid_ns = j->in_new_pid_ns;
 	q.shell_job = true; /* without effect on a tree that leads its session */
+	/* The directory of the generation is sealed: nothing is written there. */
+	j->log_fd = close_fd(j->log_fd);
 	q.log_file = "restore.log";
-	if (job_start_engine(j, &q, on_restored) < 0)
+	if (store_open_log(catalog_store(j->c->catalog), j->q.policy->name, &j->failure, &j->log_fd) < 0 ||
+	    (q.work_dir_fd = j->log_fd, job_start_engine(j, &q, on_restored)) < 0)
 		job_end_failed(j);
 }

@@ -100,6 +100,7 @@ static void drop_all(struct job *j)
 	j->timer = sd_event_source_unref(j->timer);
 	j->engine = engine_run_free(j->engine);
 	j->dir_fd = close_fd(j->dir_fd);
+	j->log_fd = close_fd(j->log_fd);
 	if (!j->generation_open)
 		return;
 	j->generation_open = false;
@@ -215,7 +216,7 @@ int job_start(const struct sched_context *c, const struct job_request *q, struct
 
 	if (!j)
 		return fail(f, -ENOMEM, "cannot start a job");
-	*j = (struct job){ .c = c, .dir_fd = -EBADF, .phase = "waiting" };
+	*j = (struct job){ .c = c, .dir_fd = -EBADF, .log_fd = -EBADF, .phase = "waiting" };
 	r = copy_request(j, q);
 	if (r < 0)
 		return fail(f, r, "cannot start a job");
@@ -253,7 +254,7 @@ static bool is_cause(const char *line)
  */
 static void read_log_error(struct job *j, const char *name, char *text, size_t size)
 {
-	_cleanup_close_ int fd = sys_openat(j->dir_fd, name, O_RDONLY | O_NOFOLLOW, 0);
+	_cleanup_close_ int fd = sys_openat(j->q.kind == JOB_RESTORE ? j->log_fd : j->dir_fd, name, O_RDONLY | O_NOFOLLOW, 0);
 	_cleanup_free_ char *tail = malloc(LOG_TAIL_BYTES + 1);
 	char *rest = NULL;
 	struct stat st;

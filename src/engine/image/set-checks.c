@@ -21,6 +21,54 @@ static void name_set(struct checked_set *cs, int dir_fd)
 	memcpy(cs->path, n < sizeof(cs->path) ? path : path + n - sizeof(cs->path) + 1, MIN(n + 1, sizeof(cs->path)));
 }
 
+/* A file of one region. A round that was absorbed lists files that were not taken over. */
+static int check_small_file(struct checked_set *cs, int dir_fd, const struct hashed_file *hf, uint8_t *buffer,
+			    struct failure *f)
+{
+	_cleanup_close_ int fd = sys_openat(dir_fd, hf->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	struct stat st;
+	int r;
+
+	if (fd == -ENOENT)
+		return 0;
+	r = fd < 0 ? fd : sys_fstat(fd, &st);
+	if (r < 0)
+		return fail(f, r, "cannot open %s", hf->name);
+	if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != hf->size)
+		return checked_set_damaged(cs, f, "%s is not of the %" PRIu64 " bytes that were stored", hf->name, hf->size);
+	r = sys_read_full(fd, buffer, hf->size);
+	if (r < 0 && r != -ENODATA)
+		return fail(f, r, "cannot read %s", hf->name);
+	return r == 0 && hashed_file_holds(hf, 0, buffer, hf->size) ? 0 : checked_set_damaged_region(cs, hf, 0, f);
+}
+
+/* Also those that the operation does not read: a set with a damaged file is not to be trusted with a tree. */
+static int check_small_files(struct checked_set *cs, int dir_fd, struct failure *f)
+{
+	_cleanup_free_ uint8_t *buffer = malloc(HASH_REGION_BYTES);
+	int r = 0;
+
+	if (!buffer)
+		return fail(f, -ENOMEM, "no memory to check a set");
+	for (size_t i = 0; r == 0 && i < cs->hashes.n; i++) {
+		const struct hashed_file *hf = &cs->hashes.files[i];
+
+		if (hf->size > 0 && hf->size <= HASH_REGION_BYTES)
+			r = check_small_file(cs, dir_fd, hf, buffer, f);
+	}
+	return r;
+}
+
+static int read_list(struct checked_set *cs, int dir_fd, struct failure *f)
+{
+	FAILURE_SCOPE(f, "set %s", cs->path);
+	int r = region_hashes_read(dir_fd, f, &cs->hashes);
+
+	if (r == -EBADMSG)
+		cs->checks->damaged = cs->checks->damaged ?: cs;
+	return r;
+}
+
 static int load(struct set_checks *checks, int dir_fd, const struct stat *st, struct failure *f, struct checked_set **ret)
 {
 	struct checked_set *cs = arena_new(&checks->arena, struct checked_set);
@@ -32,15 +80,12 @@ static int load(struct set_checks *checks, int dir_fd, const struct stat *st, st
 	cs->dev = st->st_dev;
 	cs->ino = st->st_ino;
 	name_set(cs, dir_fd);
-	FAILURE_SCOPE(f, "set %s", cs->path);
-	r = region_hashes_read(dir_fd, f, &cs->hashes);
-	if (r == -EBADMSG)
-		checks->damaged = checks->damaged ?: cs;
-	if (r < 0 && r != -ENOENT)
-		return r;
+	checks->sets[checks->n++] = *ret = cs; /* freed with the others, whatever comes */
+	r = read_list(cs, dir_fd, f);
+	if (r == -ENOENT)
+		return 0;
 	cs->has_list = r == 0;
-	checks->sets[checks->n++] = *ret = cs;
-	return 0;
+	return r < 0 ? r : check_small_files(cs, dir_fd, f);
 }
 
 int image_set_open(struct set_checks *checks, int dir_fd, struct failure *f, struct image_set *ret)
@@ -72,6 +117,12 @@ void set_checks_done(struct set_checks *checks)
 		region_hashes_done(&checks->sets[i]->hashes);
 	arena_done(&checks->arena);
 	*checks = (struct set_checks){};
+}
+
+void set_checks_tell(const struct set_checks *checks, struct engine_stats *stats)
+{
+	if (checks->damaged)
+		memcpy(stats->damaged_set, checks->damaged->path, sizeof(stats->damaged_set));
 }
 
 int image_set_find(const struct image_set *set, const char *name, const struct hashed_file **ret)

@@ -5,7 +5,8 @@
  * set-checks - are the bytes that an operation reads from image sets the stored ones?
  *
  * A set that was sealed by the daemon has a list of hashes (basic/region-hashes.h). The lists of all sets that one operation
- * reads are loaded once each, when the set is first opened, and kept until set_checks_done(). A set without a list, made on the
+ * reads are loaded once each, when the set is first opened, and kept until set_checks_done(). Files of one region are checked
+ * then, all that the set has; of larger ones each region when it is read. A set without a list, made on the
  * command line or by an older daemon, is read unchecked.
  *
  * Errors     0 or -errno, with fail(). Bytes that are not the stored ones are -EBADMSG; the failure names set, file and bytes.
@@ -17,8 +18,9 @@
 #include "basic/arena.h"
 #include "basic/failure.h"
 #include "basic/region-hashes.h"
+#include "engine/engine.h"
 
-enum { SET_PATH_MAX = 256 };
+enum { SET_PATH_MAX = ENGINE_SET_PATH_MAX };
 
 /* One set of the operation. */
 struct checked_set {
@@ -50,6 +52,8 @@ struct image_set {
 /* @checks: NULL: the set is not checked. */
 int image_set_open(struct set_checks *checks, int dir_fd, struct failure *f, struct image_set *ret) _must_check_;
 void set_checks_done(struct set_checks *checks);
+/* Which set is damaged, for who asked for the operation. */
+void set_checks_tell(const struct set_checks *checks, struct engine_stats *stats);
 
 /*
  * image_set_find() - what is known of a file of the set
