@@ -153,6 +153,13 @@ bool far_is_ours(const struct dump *d, int fd)
 	return self < 0 || far_is_descriptor(d, self, fd);
 }
 
+bool far_is_helpers(const struct dump *d, int fd)
+{
+	_cleanup_close_ int proc_fd = reach_proc(&d->far->reach);
+
+	return proc_fd < 0 || far_is_descriptor(d, proc_fd, fd);
+}
+
 /* ---- is the server one of the tree's? ---- */
 
 /* Only what is near may be copied to be looked at: /dev/fuse is. */

@@ -40,8 +40,9 @@ bool far_is_mount(const struct dump *d, int mnt_id, const char *link);
 bool far_is_device(const struct dump *d, dev_t dev);
 /* Is descriptor @number of the process that @proc_fd is the directory of? Asks no file system. */
 bool far_is_descriptor(const struct dump *d, int proc_fd, int number);
-/* The same of a descriptor of ours. */
+/* The same of a descriptor of ours, and of the helper's. */
 bool far_is_ours(const struct dump *d, int fd);
+bool far_is_helpers(const struct dump *d, int fd);
 
 /* The helper, started if need be. @link, @mnt_id: of the far file, for the sentence. NULL: refused, after fail(). */
 struct reach *far_reach(struct dump *d, const char *link, int mnt_id);

@@ -79,11 +79,19 @@ static int put_remap(struct dump *d, uint32_t orig_id, uint32_t remap_id, RemapT
 /* Gives the open file the name @path, by a descriptor of the directory: others may make the path lead elsewhere. */
 static int link_beside(struct dump *d, const struct fd_view *view, const char *path)
 {
-	_cleanup_close_ int dir = place_open_parent(path);
 	const char *name = strrchr(path, '/') + 1;
-	char from[64];
-	int r;
+	_cleanup_close_ int dir = -EBADF;
+	char from[64], parent[PATH_MAX];
+	struct reach *reach;
+	int found, r;
 
+	(void)snprintf(parent, sizeof(parent), "%.*s", (int)(name - path), path);
+	found = far_open(d, parent, O_DIRECTORY, RESOLVE_NO_SYMLINKS, &reach);
+	if (found < 0)
+		return fail(d->failure, found, "cannot go to where '%s' is to be", path);
+	if (reach && far_is_helpers(d, found))
+		return fail(d->failure, -ESTALE, "'%s' leads to a FUSE or network file system by now", parent);
+	dir = reach ? place_open_parent(path) : found;
 	if (dir < 0)
 		return fail(d->failure, dir, "cannot go to where '%s' is to be", path);
 	/* Left by a dump that was killed, a name of the same file; of another one it is said below, ignoring. */
