@@ -273,6 +273,27 @@ static int look(struct dump *d)
 
 /* ---- write ---- */
 
+/* The kernel gives a task back only an executable that could be executed (PR_SET_MM_EXE_FILE of prctl(2)). */
+static int check_exe(struct dump *d, struct reach *reach, int fd)
+{
+	struct statvfs fs;
+	struct stat st;
+	int r;
+
+	r = reach_fstat(reach, fd, &st);
+	if (r < 0)
+		return fail(d->failure, r, "cannot look at its executable");
+	if (!(st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)))
+		return fail(d->failure, -EOPNOTSUPP,
+			    "its executable cannot be executed any more (mode %#o), and the task could not be restored; give it "
+			    "its x bit again: chmod a+x", st.st_mode & 07777);
+	if (!reach && sys_fstatvfs(fd, &fs) == 0 && (fs.f_flag & ST_NOEXEC))
+		return fail(d->failure, -EOPNOTSUPP,
+			    "its executable is on a file system that is mounted with noexec now, and the task could not be "
+			    "restored; mount it with exec again");
+	return 0;
+}
+
 static int put_path(struct dump *d, struct task *task, const char *link, int flags, uint32_t *ret_id)
 {
 	_cleanup_close_ int ours = -EBADF;
@@ -293,7 +314,8 @@ static int put_path(struct dump *d, struct task *task, const char *link, int fla
 					       "cannot open its %s",
 			    link);
 	ours = reach ? -EBADF : fd;
-	return files_put_mapped(d, task, reach, fd, 0, ret_id);
+	r = strcmp(link, "exe") == 0 ? check_exe(d, reach, fd) : 0;
+	return r < 0 ? r : files_put_mapped(d, task, reach, fd, 0, ret_id);
 }
 
 static int write_fs(struct dump *d, struct task *task)

@@ -70,7 +70,8 @@ struct dump {
 	bool incremental;	  /* that is the parent set's: what was not written since is there */
 	struct tracker *tracking; /* for the next one */
 	uint32_t last_ghost_id;
-	struct ghost *ghosts; /* fd-file.c */
+	struct ghost *ghosts;	 /* fd-ghost.c */
+	struct link_made *links; /* fd-file.c */
 	struct pipe_seen *pipes; /* fd-pipe.c */
 	SeccompEntry *seccomp; /* task-seccomp.c: filters seen so far */
 	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */

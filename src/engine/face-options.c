@@ -509,7 +509,7 @@ static const struct option_row rows[] = {
 	TAKE_ROW("network-lock", 0, NEEDS_VALUE, DUMPS, take_network_lock,
 		 "iptables|nftables|skip  how traffic is held"),
 	SWITCH_ROW("link-remap", 0, true, BOTH, ENGINE(link_remap),
-		   "unlinked files that have other names get a new one"),
+		   "unlinked files that have other names get a name link_remap.N, for CRIU"),
 	TAKE_ROW("ghost-limit", 0, NEEDS_VALUE, ACTION_DUMP, take_ghost_limit,
 		 "SIZE[K|M|G]  largest unlinked file in the images (1M)"),
 	TAKE_ROW("timeout", 0, NEEDS_VALUE, DUMPS, take_timeout,

@@ -126,6 +126,47 @@ bool identity_has_handle(int fd, int type, const void *handle, size_t size)
 	       memcmp(now.h.f_handle, handle, size) == 0;
 }
 
+/* A descriptor on the file system: of the nearest directory above @path that is there, and on it. */
+static int open_file_system(const SnapmgrIdentity *id, const char *path, bool same_boot)
+{
+	char dir[PATH_MAX];
+	struct statx stx;
+
+	if (snprintf(dir, sizeof(dir), "%s", path) >= (int)sizeof(dir))
+		return -ENAMETOOLONG;
+	for (char *slash = strrchr(dir, '/'); slash; slash = strrchr(dir, '/')) {
+		int fd;
+
+		slash[slash == dir] = '\0'; /* "/" stays */
+		fd = sys_open(dir, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+		if (fd >= 0 && statx_of(NULL, fd, &stx) == 0 && same_file_system(id, fd, &stx, same_boot))
+			return fd;
+		close_fd(fd);
+		if (slash == dir)
+			break;
+	}
+	return -ENODEV;
+}
+
+int identity_open(const SnapmgrIdentity *id, const char *path, bool same_boot)
+{
+	_cleanup_close_ int mount = -EBADF, fd = -EBADF;
+	struct handle h = {};
+
+	if (!id->has_handle || !id->has_handle_type || id->handle.len == 0 || id->handle.len > sizeof(h.room))
+		return -ENODATA;
+	mount = open_file_system(id, path, same_boot);
+	if (mount < 0)
+		return mount;
+	h.h.handle_bytes = id->handle.len;
+	h.h.handle_type = id->handle_type;
+	memcpy(h.h.f_handle, id->handle.data, id->handle.len);
+	fd = SYS_CALL(open_by_handle_at(mount, &h.h, O_PATH | O_CLOEXEC));
+	if (fd < 0)
+		return fd;
+	return identity_is(id, fd, same_boot) ? TAKE_FD(fd) : -ESTALE;
+}
+
 bool identity_is(const SnapmgrIdentity *id, int fd, bool same_boot)
 {
 	struct statx now;

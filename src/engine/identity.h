@@ -38,6 +38,14 @@ int identity_take(struct reach *rc, int fd, struct arena *a, SnapmgrIdentity **r
 bool identity_is(const SnapmgrIdentity *id, int fd, bool same_boot);
 
 /*
+ * identity_open() - find the file by its handle, whatever its names are by now (open_by_handle_at(2))
+ * @path:	where it had a name: some directory on its way is on the same file system
+ *
+ * Return: an O_PATH descriptor, or -errno: -ESTALE when the file is gone, -ENODATA when the identity has no handle.
+ */
+int identity_open(const SnapmgrIdentity *id, const char *path, bool same_boot) _must_check_;
+
+/*
  * identity_has_handle() - has the file of @fd this handle?
  *
  * Of its file system: handles of two file systems may be the same.

@@ -19,6 +19,7 @@ int main(void)
 {
 	static unsigned char data[4 * PAGE];
 	int plain, sealed, gone, again;
+	const char *mapped;
 	unsigned char *shared, *private;
 	char path[64], text[16] = "";
 	struct stat st;
@@ -37,6 +38,8 @@ int main(void)
 	live_need(sealed >= 0 && write(sealed, "sealed text", 11) == 11, "memfd");
 	live_need(fcntl(sealed, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0,
 		  "seals");
+	/* For reading it can be mapped since Linux 6.7. */
+	mapped = mmap(NULL, 11, PROT_READ, MAP_SHARED, sealed, 0);
 
 	gone = memfd_create("live-mapped", MFD_CLOEXEC);
 	live_need(gone >= 0 && write(gone, data, sizeof(data)) == sizeof(data), "memfd");
@@ -62,6 +65,7 @@ int main(void)
 
 	live_same("seals", fcntl(sealed, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
 	live_same("seals of the plain one", fcntl(plain, F_GET_SEALS), F_SEAL_SEAL);
+	live_check(mapped == MAP_FAILED || memcmp(mapped, "sealed text", 11) == 0, "sealed content, mapped");
 	live_check(pread(sealed, text, 11, 0) == 11 && strcmp(text, "sealed text") == 0,
 		   "sealed content");
 	live_check(pwrite(sealed, "x", 1, 0) < 0 && errno == EPERM,

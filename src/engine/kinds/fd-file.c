@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
@@ -31,6 +32,7 @@
 #include "remap-file-path.pb-c.h"
 
 enum {
+	LINK_TRIES = 16,
 	MEMORY_MAJOR = 1,	    /* null, zero, full, random, urandom, kmsg */
 };
 
@@ -76,53 +78,106 @@ static int put_remap(struct dump *d, uint32_t orig_id, uint32_t remap_id, RemapT
 	return dump_put(d, IMAGE_REMAP_FPATH, &e.base);
 }
 
-/* Gives the open file the name @path, by a descriptor of the directory: others may make the path lead elsewhere. */
-static int link_beside(struct dump *d, const struct fd_view *view, const char *path)
+/* The directory that @name was in, which is ours to open: near, and reached by no link. */
+static int open_parent_near(struct dump *d, const char *name)
 {
-	const char *name = strrchr(path, '/') + 1;
-	_cleanup_close_ int dir = -EBADF;
-	char from[64], parent[PATH_MAX];
+	char parent[PATH_MAX];
 	struct reach *reach;
-	int found, r;
+	int dir;
 
-	(void)snprintf(parent, sizeof(parent), "%.*s", (int)(name - path), path);
-	found = far_open(d, parent, O_DIRECTORY, RESOLVE_NO_SYMLINKS, &reach);
-	if (found < 0)
-		return fail(d->failure, found, "cannot go to where '%s' is to be", path);
-	if (reach && far_is_helpers(d, found))
+	(void)snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(name, '/') + 1 - name), name);
+	dir = far_open(d, parent, O_DIRECTORY, RESOLVE_NO_SYMLINKS, &reach);
+	if (dir >= 0 && reach && far_is_helpers(d, dir))
 		return fail(d->failure, -ESTALE, "'%s' leads to a FUSE or network file system by now", parent);
-	dir = reach ? place_open_parent(path) : found;
-	if (dir < 0)
-		return fail(d->failure, dir, "cannot go to where '%s' is to be", path);
-	/* Left by a dump that was killed, a name of the same file; of another one it is said below, ignoring. */
-	(void)place_unlink_at(dir, name, view->st.st_dev, view->st.st_ino);
-	(void)snprintf(from, sizeof(from), "/proc/self/fd/%d", view->fd);
-	r = SYS_CALL(linkat(AT_FDCWD, from, dir, name, AT_SYMLINK_FOLLOW));
-	return r < 0 ? fail(d->failure, r, "cannot link '%s'", path) : 0;
+	if (dir >= 0 && reach)
+		dir = place_open_parent(name);
+	return dir < 0 ? fail(d->failure, dir, "cannot go to where '%s' was", name) : dir;
 }
 
-/* The file lives under other names only: gives it one next to its old place. */
-static int put_link_remap(struct dump *d, const struct fd_view *view, uint32_t id, const char *name)
+/*
+ * Gives the open file a name next to @name, by a descriptor of the directory: others may make the path lead elsewhere. Names of
+ * two sets must not meet, whatever program they are of: they end in a random number.
+ */
+static int link_beside(struct dump *d, const struct fd_view *view, const char *name, char **ret_path)
+{
+	_cleanup_close_ int dir = open_parent_near(d, name);
+	const char *slash = strrchr(name, '/');
+	char from[64];
+	int r = -EEXIST;
+
+	if (dir < 0)
+		return dir;
+	(void)snprintf(from, sizeof(from), "/proc/self/fd/%d", view->fd);
+	for (int try = 0; r == -EEXIST && try < LINK_TRIES; try++) {
+		uint32_t number = 0;
+
+		if (getrandom(&number, sizeof(number), 0) != sizeof(number))
+			return fail(d->failure, -EIO, "cannot choose a name");
+		*ret_path = arena_printf(&d->arena, "%.*s/link_remap.%u", (int)(slash - name), name, number & INT32_MAX);
+		if (!*ret_path)
+			return fail(d->failure, -ENOMEM, "no memory for a name");
+		r = SYS_CALL(linkat(AT_FDCWD, from, dir, strrchr(*ret_path, '/') + 1, AT_SYMLINK_FOLLOW));
+	}
+	return r < 0 ? fail(d->failure, r, "cannot link '%s'", *ret_path) : 0;
+}
+
+/* A name that was made, to be removed should the dump fail. */
+struct link_made {
+	const char *path;
+	dev_t dev;
+	ino_t ino;
+	struct link_made *next;
+};
+
+static int remember_link(struct dump *d, const struct fd_view *view, const char *path)
+{
+	struct link_made *l = arena_new(&d->arena, struct link_made);
+
+	if (!l)
+		return fail(d->failure, -ENOMEM, "no memory for a name");
+	*l = (struct link_made){ path, view->st.st_dev, view->st.st_ino, d->links };
+	d->links = l;
+	return 0;
+}
+
+/* What was made for a set that there is not. */
+static void file_dump_done(struct dump *d, bool ended)
+{
+	for (const struct link_made *l = d->failure->error ? d->links : NULL; l && !ended; l = l->next) {
+		_cleanup_close_ int dir = place_open_parent(l->path);
+
+		if (dir >= 0)
+			(void)place_unlink_at(dir, strrchr(l->path, '/') + 1, l->dev, l->ino);
+	}
+}
+
+/*
+ * The file lives under other names only. It is found again by its handle; where there is none, or CRIU is to restore the
+ * set, it gets a name next to its old place, which stays as long as the set.
+ */
+static int put_other_name(struct dump *d, const struct fd_view *view, uint32_t id, const char *name,
+			  const SnapmgrIdentity *identity)
 {
 	FileEntry fe = FILE_ENTRY__INIT;
 	RegFileEntry reg = REG_FILE_ENTRY__INIT;
 	FownEntry fown = FOWN_ENTRY__INIT;
-	const char *slash = strrchr(name, '/');
 	uint32_t link_id;
 	int r;
 
+	if (!d->options->link_remap && identity && identity->has_handle)
+		return put_remap(d, id, 0, REMAP_TYPE__SNAPMGR_HANDLE);
 	if (!d->options->link_remap)
 		return fail(d->failure, -EOPNOTSUPP,
-			    "'%s' was renamed or deleted but has other names; use --link-remap", name);
+			    "'%s' was renamed or deleted but has other names, and its file system gives no handle to find it "
+			    "by; use --link-remap", name);
 	if (view->reach)
 		return fail(d->failure, -EOPNOTSUPP,
 			    "'%s' was renamed or deleted, and --link-remap gives no names on a FUSE or network file system",
 			    name);
 	link_id = files_new_id(d);
-	reg.name = arena_printf(&d->arena, "%.*s/link_remap.%u", (int)(slash - name), name, link_id);
-	if (!reg.name)
-		return fail(d->failure, -ENOMEM, "no memory for a name");
-	r = link_beside(d, view, reg.name);
+	r = link_beside(d, view, name, &reg.name);
+	if (r == 0)
+		r = remember_link(d, view, reg.name);
 	if (r < 0)
 		return r;
 	reg.id = link_id;
@@ -160,9 +215,10 @@ static bool is_of_the_dead(struct dump *d, const struct fd_view *view, const cha
 	       now.st_ino != view->st.st_ino;
 }
 
-static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, char *name)
+/* @marked: the kernel says that the name is deleted; it is without the mark here */
+static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, const char *name, bool marked,
+		    const SnapmgrIdentity *identity)
 {
-	bool marked = strip_deleted(name);
 	struct stat now;
 	int r;
 
@@ -183,7 +239,7 @@ static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, cha
 		return 0; /* subvolumes: the device differs, the inode is the same */
 	if (S_ISDIR(view->st.st_mode) || !marked)
 		return fail(d->failure, -EOPNOTSUPP, "'%s' is not what is open under this name", name);
-	return put_link_remap(d, view, id, name);
+	return put_other_name(d, view, id, name, identity);
 }
 
 /* Which file it is, for the restore: restore-open.h. A ghost is made anew; what counts for it is its directory. */
@@ -215,15 +271,16 @@ int fd_file_put(struct dump *d, const struct fd_view *view, uint32_t id)
 {
 	RegFileEntry reg = REG_FILE_ENTRY__INIT;
 	FileEntry fe = FILE_ENTRY__INIT;
-	bool append_only = (view->flags & O_ACCMODE) == O_WRONLY && (view->flags & O_APPEND);
+	bool append_only = (view->flags & O_ACCMODE) == O_WRONLY && (view->flags & O_APPEND), marked;
 	int r;
 
 	reg.name = arena_strdup(&d->arena, view->link);
 	if (!reg.name)
 		return fail(d->failure, -ENOMEM, "no memory for a name");
-	r = put_name(d, view, id, reg.name);
+	marked = strip_deleted(reg.name);
+	r = put_identity(d, view, &reg);
 	if (r == 0)
-		r = put_identity(d, view, &reg);
+		r = put_name(d, view, id, reg.name, marked, reg.snapmgr_identity);
 	if (r < 0)
 		return r;
 	reg.id = id;
@@ -360,15 +417,28 @@ static int open_as_named(struct restore *rs, const struct restore_dir *dir, cons
 	return fail(rs->failure, r, "cannot give a file its old name '%s'", reg->name);
 }
 
-/* The file has another name: give it the old one for the moment of opening. */
+/* Opens @from, which has other names, under its old one. */
+static int open_under_old_name(struct restore *rs, const RegFileEntry *reg, const struct file *file,
+			       const struct rtask *task, int from, int flags)
+{
+	_cleanup_(restore_dir_done) struct restore_dir dir = RESTORE_DIR_NONE;
+	struct restore_path p = path_of(reg, file, task);
+	int r;
+
+	p.identity = reg->snapmgr_dir_identity;
+	r = restore_open_dir(rs, &p, &dir);
+	if (r < 0)
+		return fail(rs->failure, r, "there is no directory for '%s'", reg->name);
+	return open_as_named(rs, &dir, reg, from, flags);
+}
+
+/* The file has another name, which the dump gave it. */
 static int open_linked(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task,
 		       uint32_t link_id, int flags)
 {
-	_cleanup_(restore_dir_done) struct restore_dir dir = RESTORE_DIR_NONE;
 	const struct file *other = files_find(rs, link_id);
 	_cleanup_close_ int from = -EBADF;
 	struct restore_path p;
-	int r;
 
 	if (!other || !other->entry->reg)
 		return fail(rs->failure, -EBADMSG, "its other name (file %u) is not in the images", link_id);
@@ -379,12 +449,27 @@ static int open_linked(struct restore *rs, const RegFileEntry *reg, const struct
 	from = restore_open(rs, &p, O_PATH | O_NOFOLLOW);
 	if (from < 0)
 		return from;
-	p = path_of(reg, file, task);
-	p.identity = reg->snapmgr_dir_identity;
-	r = restore_open_dir(rs, &p, &dir);
-	if (r < 0)
-		return fail(rs->failure, r, "there is no directory for '%s'", reg->name);
-	return open_as_named(rs, &dir, reg, from, flags);
+	if (p.identity && rs->trusts_images && !identity_is(p.identity, from, rs->same_boot))
+		return fail(rs->failure, -ESTALE, "'%s', made by the dump for '%s', is another file now", p.path, reg->name);
+	return open_under_old_name(rs, reg, file, task, from, flags);
+}
+
+/* The file has other names, which nobody needs to know: by its handle. */
+static int open_by_identity(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task,
+			    int flags)
+{
+	const SnapmgrIdentity *id = reg->snapmgr_identity;
+	_cleanup_close_ int from = -EBADF;
+
+	if (!id || !rs->trusts_images)
+		return fail(rs->failure, -EPERM,
+			    "'%s' had lost this name, and is to be found by its handle: only of images that belong to root and "
+			    "that nobody else can write to", reg->name);
+	from = identity_open(id, reg->name, rs->same_boot);
+	if (from < 0)
+		return fail(rs->failure, from, "'%s' had lost this name at the dump, and has lost its other names since",
+			    reg->name);
+	return open_under_old_name(rs, reg, file, task, from, flags);
 }
 
 static int compare_with_record(struct restore *rs, const RegFileEntry *reg, int fd)
@@ -519,6 +604,8 @@ int fd_file_open_id(struct restore *rs, uint32_t id, const struct rtask *task, i
 	}
 	if (m && m->type == REMAP_TYPE__LINKED)
 		return open_linked(rs, reg, file, task, m->remap_id, flags);
+	if (m && m->type == REMAP_TYPE__SNAPMGR_HANDLE)
+		return open_by_identity(rs, reg, file, task, flags);
 	if (m && m->type != REMAP_TYPE__PROCFS)
 		return fail(rs->failure, -EBADMSG, "'%s' has a remap of unknown type %u", reg->name, m->type);
 	return open_by_path(rs, reg, file, task, flags);
@@ -597,6 +684,19 @@ static int preflight_path(struct restore *rs, const RegFileEntry *reg, uint32_t 
 	return r < 0 ? preflight_add_failure(rs, OBSTACLE_FILE, reg->name, r) : 0;
 }
 
+/* A file that had lost its name: is it there by its handle? */
+static int preflight_other_name(struct restore *rs, const RegFileEntry *reg)
+{
+	const SnapmgrIdentity *id = reg->snapmgr_identity;
+	_cleanup_close_ int fd = id ? identity_open(id, reg->name, rs->same_boot) : -ENODATA;
+
+	if (fd < 0)
+		return preflight_add(rs, OBSTACLE_FILE, reg->name,
+				     "'%s' had lost this name at the dump, and cannot be found by its handle: %s", reg->name,
+				     strerror(-fd));
+	return preflight_made(rs, reg->name);
+}
+
 int fd_file_preflight(struct restore *rs, uint32_t id, uint32_t flags)
 {
 	struct file *file = files_find(rs, id);
@@ -615,6 +715,8 @@ int fd_file_preflight(struct restore *rs, uint32_t id, uint32_t flags)
 			       preflight_add(rs, OBSTACLE_IMAGE, "remap-fpath.img", "the other name of '%s' is not in the images",
 					     reg->name);
 	}
+	if (m && m->type == REMAP_TYPE__SNAPMGR_HANDLE)
+		return preflight_other_name(rs, reg);
 	pid = process_of(reg->name);
 	/* Files of processes that a restore makes come with them. */
 	if (pid && (is_of_a_dead_process(rs, reg) || restore_find_task(rs, pid)))
@@ -654,27 +756,8 @@ static int file_open(struct restore *rs, struct file *file)
 	return at < 0 ? fail(rs->failure, at, "cannot seek '%s' to %" PRIu64, reg->name, reg->pos) : 0;
 }
 
-/* Names given by --link-remap have served. */
-static void remove_link_remap(struct restore *rs, const struct remap *m)
-{
-	_cleanup_(place_found_done) struct place_found found = PLACE_FOUND_NONE;
-	const struct file *of = files_find(rs, m->orig_id);
-	const char *path = fd_file_path(rs, m->remap_id);
-	const struct place at = { rs->root_fd, path };
-	struct stat st;
-
-	/* Only if it is a name of the file that we have open. */
-	if (path && of && of->fd >= 0 && sys_fstat(of->fd, &st) == 0 &&
-	    place_find(&at, PLACE_NO_FOLLOW, /* links_of= */ 0, NULL, &found) == 0)
-		(void)place_unlink_at(found.dir_fd, found.name, st.st_dev, st.st_ino);
-}
-
 static int file_restore_finish(struct restore *rs)
 {
-	for (const struct remap *m = rs->remaps; m; m = m->next) {
-		if (m->type == REMAP_TYPE__LINKED)
-			remove_link_remap(rs, m);
-	}
 	ghost_restore_done(rs);
 	fd_file_restore_done(rs);
 	return 0;
@@ -685,6 +768,7 @@ const struct fd_kind fd_kind_file = {
 	.type = FD_TYPES__REG,
 	.matches = file_matches,
 	.dump = file_dump,
+	.dump_done = file_dump_done,
 	.check = file_check,
 	.preflight = file_preflight,
 	.open = file_open,

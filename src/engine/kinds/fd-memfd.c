@@ -311,7 +311,10 @@ static int make_inode(struct restore *rs, const MemfdInodeEntry *inode)
 	if (r < 0)
 		return fail(rs->failure, r, "cannot give memfd '%s' its owner and mode",
 			    inode->name);
-	return TAKE_FD(fd);
+	/* Before it is mapped: shared mappings for reading may be made of a file that is sealed, but not the other way round (6.7). */
+	if (inode->seals & F_SEAL_WRITE)
+		r = SYS_CALL(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+	return r < 0 ? fail(rs->failure, r, "cannot seal memfd '%s'", inode->name) : TAKE_FD(fd);
 }
 
 /* A new description of the same file. */

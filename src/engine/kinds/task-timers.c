@@ -100,6 +100,30 @@ static int parse_timer(const char **text, PosixTimerEntry *e, uint64_t *ret_targ
 	return 0;
 }
 
+/* A thread that has ended hears nothing: its timer runs, and tells nobody. */
+static void mute(PosixTimerEntry *e)
+{
+	e->it_sigev_notify = SIGEV_NONE;
+	e->has_notify_thread_id = false;
+}
+
+/* @target: the thread that is told, as we see it; 0: the process, or a thread that is gone */
+static void put_target(struct thread_query *q, PosixTimerEntry *e, uint64_t target)
+{
+	if (e->it_sigev_notify != SIGEV_THREAD_ID_)
+		return;
+	for (size_t i = 0; i < q->task->n_threads; i++) {
+		if (q->task->threads[i].tid == (pid_t)target) {
+			e->has_notify_thread_id = true;
+			e->notify_thread_id = q->task->threads[i].vtid;
+		}
+	}
+	if (!e->has_notify_thread_id) {
+		dump_note(q->dump, "timer %u signals a thread that has ended: after a restore it signals nobody", e->it_id);
+		mute(e);
+	}
+}
+
 static int collect_timers(struct thread_query *q, struct timers_slot *s)
 {
 	struct dump *d = q->dump;
@@ -120,10 +144,7 @@ static int collect_timers(struct thread_query *q, struct timers_slot *s)
 			return fail(d->failure, -ENOMEM, "too many timers");
 		if (parse_timer(&p, e, &target) < 0)
 			return fail(d->failure, -EBADMSG, "cannot parse its timers");
-		if (target) {
-			e->has_notify_thread_id = true;
-			e->notify_thread_id = dump_vpid(d, target);
-		}
+		put_target(q, e, target);
 		s->timers[s->n_timers++] = (struct timer_query){ .entry = e };
 	}
 	return 0;
@@ -247,12 +268,25 @@ static void add_itimer(struct thread_restore *tr, int which, const ItimerEntry *
 		   remote_push(tr->remote, &v, sizeof(v)), 0, 0, 0, 0);
 }
 
+static bool has_thread(const struct rtask *task, int32_t vtid)
+{
+	for (size_t i = 0; i < task->n_threads; i++) {
+		if (task->threads[i].vtid == vtid)
+			return true;
+	}
+	return false;
+}
+
+/* Sets of CRIU may name a thread that had ended: that timer tells nobody. */
 static void sigevent_of(const struct thread_restore *tr, const PosixTimerEntry *e, struct kernel_sigevent *ret)
 {
+	bool mute = e->it_sigev_notify == SIGEV_THREAD_ID_ && e->has_notify_thread_id &&
+		    !has_thread(tr->task, e->notify_thread_id);
+
 	*ret = (struct kernel_sigevent){
 		.value = e->sival_ptr,
 		.signo = e->si_signo,
-		.notify = e->it_sigev_notify,
+		.notify = mute ? SIGEV_NONE : e->it_sigev_notify,
 		.tid = e->has_notify_thread_id ? e->notify_thread_id : (int32_t)tr->thread->vtid,
 	};
 }

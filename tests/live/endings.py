@@ -1,0 +1,182 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A dump that ends the tree leaves a set that restores, or is refused with the tree intact.
+
+Executables that were replaced, deleted, or lost their x bit; names made by --link-remap.
+"""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+import frame  # noqa: E402
+from frame import Failure, wait_until  # noqa: E402
+
+
+def check(ok, sentence):
+    if not ok:
+        raise Failure(sentence)
+
+
+class Program:
+    """A program from a directory of its own, and a set."""
+
+    def __init__(self, top, engine, name, command=None):
+        self.engine, self.home = engine, os.path.join(top, name)
+        self.images = os.path.join(self.home, 'images')
+        os.makedirs(self.images)
+        self.exe = os.path.join(self.home, 'program')
+        shutil.copy('/bin/sleep', self.exe)
+        process = subprocess.Popen(command or [self.exe, '1000'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True, cwd=self.home)
+        process.returncode = 0
+        self.pid = process.pid
+
+    def run(self, action, *options):
+        log = [] if action == 'verify' else ['-o', f'{action}.log']
+        done = subprocess.run([self.engine.path, action, '-D', self.images, *log, *options],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+        return done.returncode, done.stdout.decode(errors='replace').strip()
+
+    def run_well(self, action, *options):
+        code, said = self.run(action, *options)
+        check(code == 0, f'{action}: {said}')
+        frame.reap()
+
+    def alive(self):
+        frame.reap()
+        return os.path.exists(f'/proc/{self.pid}')
+
+    def end(self):
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until('it is gone', lambda: not self.alive())
+
+
+def comes_back_twice(program, *options):
+    program.run_well('dump', '-t', str(program.pid), *options)
+    program.run_well('verify')
+    for _ in range(2):
+        program.run_well('restore', '-d', *options)
+        check(program.alive(), 'it is not there')
+        program.end()
+
+
+def an_executable_that_was_replaced(stage):
+    top, engine = stage
+    program = Program(top, engine, 'p')
+    wait_until('it runs', lambda: os.readlink(f'/proc/{program.pid}/exe') == program.exe)
+    shutil.copy('/bin/cat', program.exe + '.new')
+    os.rename(program.exe + '.new', program.exe)
+    comes_back_twice(program)
+    with open(program.exe, 'rb') as new, open('/bin/cat', 'rb') as old:
+        check(new.read() == old.read(), 'the new executable was changed')
+
+
+def an_executable_that_was_deleted(stage):
+    top, engine = stage
+    program = Program(top, engine, 'p')
+    wait_until('it runs', lambda: os.readlink(f'/proc/{program.pid}/exe') == program.exe)
+    os.unlink(program.exe)
+    comes_back_twice(program)
+    check(not os.path.exists(program.exe), 'a name is left')
+
+
+def an_executable_that_was_moved_by_its_other_name(stage):
+    top, engine = stage
+    program = Program(top, engine, 'p')
+    wait_until('it runs', lambda: os.readlink(f'/proc/{program.pid}/exe') == program.exe)
+    os.link(program.exe, program.exe + '.kept')
+    os.unlink(program.exe)
+    comes_back_twice(program)
+    check(sorted(os.listdir(program.home)) == ['images', 'program.kept'], f'names are left: {os.listdir(program.home)}')
+
+
+def an_executable_without_its_x_bit_is_refused(stage):
+    top, engine = stage
+    program = Program(top, engine, 'p')
+    wait_until('it runs', lambda: os.readlink(f'/proc/{program.pid}/exe') == program.exe)
+    os.chmod(program.exe, 0o644)
+    code, said = program.run('dump', '-t', str(program.pid))
+    check(code != 0 and 'chmod a+x' in said, f'not refused by name: {code} {said}')
+    check(program.alive(), 'it is gone')
+    os.chmod(program.exe, 0o755)
+    comes_back_twice(program)
+
+
+SCRIPT = '''
+import os, sys, time
+name = sys.argv[1]
+fd = os.open(name + '.a', os.O_RDWR | os.O_CREAT)
+os.write(fd, name.encode())
+os.link(name + '.a', name + '.b')
+os.unlink(name + '.a')
+while True:
+    with open(name + '.t', 'wb') as out:
+        out.write(os.pread(fd, 99, 0))
+    os.rename(name + '.t', name + '.out')
+    time.sleep(0.01)
+'''
+
+
+# Behind the file in the order of descriptors; refused without --tcp-established.
+CONNECTION = '''
+import socket
+listener = socket.create_server(('127.0.0.1', 0))
+connection = socket.create_connection(listener.getsockname())
+'''
+
+
+def names_of_two_programs_do_not_meet(stage):
+    top, engine = stage
+    place = os.path.join(top, 'place')
+    os.makedirs(place)
+    programs = {}
+    for name in ('ONE', 'TWO'):
+        programs[name] = Program(top, engine, name, [sys.executable, '-c', SCRIPT, os.path.join(place, name)])
+        wait_until('it writes', lambda: os.path.exists(os.path.join(place, name + '.out')))  # noqa: B023
+    for name, program in programs.items():
+        program.run_well('dump', '-t', str(program.pid), '--link-remap')
+        os.unlink(os.path.join(place, name + '.out'))
+    made = [name for name in os.listdir(place) if name.startswith('link_remap.')]
+    check(len(made) == 2, f'names: {made}')
+    for _ in range(2):
+        for name, program in programs.items():
+            program.run_well('restore', '-d', '--link-remap')
+            out = os.path.join(place, name + '.out')
+            wait_until('it writes', lambda: os.path.exists(out))  # noqa: B023
+            with open(out, encoding='ascii') as file:
+                read = file.read()
+            check(read == os.path.join(place, name), f'{name} reads {read}')
+            program.end()
+            os.unlink(out)
+    # Somebody puts another file in the place of one of them.
+    for name in made:
+        os.unlink(os.path.join(place, name))
+        with open(os.path.join(place, name), 'w', encoding='ascii') as file:
+            file.write('x' * 99)
+    code, said = programs['ONE'].run('restore', '-d', '--link-remap')
+    check(code != 0 and 'another file' in said, f'not refused by name: {code} {said}')
+
+
+def a_dump_that_fails_leaves_no_names(stage):
+    top, engine = stage
+    place = os.path.join(top, 'place')
+    os.makedirs(place)
+    script = SCRIPT.replace('while True:', CONNECTION + 'while True:', 1)
+    program = Program(top, engine, 'p', [sys.executable, '-c', script, os.path.join(place, 'ONE')])
+    wait_until('it writes', lambda: os.path.exists(os.path.join(place, 'ONE.out')))
+    code, said = program.run('dump', '-t', str(program.pid), '--link-remap')
+    check(code != 0, f'the connection is not refused: {said}')
+    check(program.alive(), 'it is gone')
+    check(not [name for name in os.listdir(place) if name.startswith('link_remap.')], f'left behind: {os.listdir(place)}')
+    program.end()
+
+
+SCENARIOS = (an_executable_that_was_replaced, an_executable_that_was_deleted, an_executable_that_was_moved_by_its_other_name,
+             an_executable_without_its_x_bit_is_refused, names_of_two_programs_do_not_meet, a_dump_that_fails_leaves_no_names)
+
+
+if __name__ == '__main__':
+    sys.exit(frame.run_scenarios(SCENARIOS, lambda top, engine, _: (top, engine), tracks=False))
