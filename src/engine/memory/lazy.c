@@ -437,6 +437,7 @@ static void wait_for_end(int sock)
 static void close_others(const struct lazy_state *lazy, const struct log *log, const int socks[2])
 {
 	size_t n = 0, max = 3;
+	struct stat st;
 	int *keep;
 
 	for (size_t i = 0; i < lazy->n; i++)
@@ -446,7 +447,8 @@ static void close_others(const struct lazy_state *lazy, const struct log *log, c
 		give_up();
 	keep[n++] = socks[0];
 	keep[n++] = socks[1];
-	if (log && log->fd >= 0)
+	/* A pipe stays open as long as we have it: whoever runs the restorer would wait for us to end, too. */
+	if (log && log->fd >= 0 && sys_fstat(log->fd, &st) == 0 && S_ISREG(st.st_mode))
 		keep[n++] = log->fd;
 	for (size_t i = 0; i < lazy->n; i++) {
 		const struct page_extents *x = &lazy->tasks[i]->extents;
