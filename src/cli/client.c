@@ -176,6 +176,17 @@ static int wait_for_reply(struct client *c, struct pending *p)
 	return 0;
 }
 
+/* No progress is no failure. */
+static void subscribe(struct client *c)
+{
+	const char *daemon = c->private_socket ? NULL : BUS_NAME;
+
+	(void)sd_bus_match_signal(c->bus, &c->progress_slot, daemon, BUS_PATH_MANAGER,
+				  BUS_INTERFACE_MANAGER, "Progress", on_progress, c);
+	(void)sd_bus_call_method_async(c->bus, NULL, daemon, BUS_PATH_MANAGER,
+				       BUS_INTERFACE_MANAGER, "Subscribe", NULL, NULL, NULL);
+}
+
 int client_call(struct client *c, sd_bus_message *m_take, sd_bus_message **ret)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = m_take;
@@ -188,9 +199,7 @@ int client_call(struct client *c, sd_bus_message *m_take, sd_bus_message **ret)
 		return cli_complain(c->cli, EXIT_FAILED,
 				    "an argument is not UTF-8, or memory is out");
 	if (c->progress && !c->progress_slot)
-		(void)sd_bus_match_signal(c->bus, &c->progress_slot,
-					  c->private_socket ? NULL : BUS_NAME, BUS_PATH_MANAGER,
-					  BUS_INTERFACE_MANAGER, "Progress", on_progress, c);
+		subscribe(c);
 
 	r = sd_bus_call_async(c->bus, &slot, m, on_reply, &pending, UINT64_MAX);
 	if (r >= 0)

@@ -5,7 +5,7 @@
  * client - the daemon, as the command line sees it
  *
  * One connection: the private socket (--socket, $SNAPMGR_SOCKET, or the usual place), else the system bus. Calls
- * wait as long as the daemon works; meanwhile its Progress signals go to the callback.
+ * wait as long as the daemon works; a call with progress subscribes to the Progress signals, which go to the callback.
  *
  * Errors     A call prints its own complaint and returns a positive enum exit_status; 0 is success.
  */

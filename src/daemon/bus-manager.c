@@ -93,6 +93,8 @@ const sd_bus_vtable bus_manager_vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_METHOD("Daemon", "", "a{sv}", bus_method_daemon, 0),
 	SD_BUS_METHOD("Status", "s", "aa{sv}", bus_method_status, 0),
+	/* Progress signals go to those who asked, and to nobody else */
+	SD_BUS_METHOD("Subscribe", "", "", bus_method_subscribe, 0),
 	SD_BUS_METHOD("Reload", "", "", bus_method_reload, 0),
 	SD_BUS_METHOD("Doctor", "u", "aa{sv}", bus_method_doctor, 0),
 	/* policy or "", states or "", tag or "", newest so many (0: all), the deleted ones too */

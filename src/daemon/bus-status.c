@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Methods that only tell: Daemon, Status, Runs, Doctor; and Reload. */
+/* Methods that only tell: Daemon, Status, Runs, Doctor; Reload and Subscribe. */
 #include "daemon/bus-internal.h"
 
 #include <inttypes.h>
@@ -327,6 +327,16 @@ int bus_method_reload(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 				 m->messages.n > 1 ? " (and more, see snapmgr status)" : "");
 	}
 	return bus_error(error, BUS_ERROR_FAILED, "%s: %s", m->options->config_dir, strerror(-r));
+}
+
+/* ---- Subscribe ---- */
+
+int bus_method_subscribe(sd_bus_message *msg, void *userdata, sd_bus_error *error)
+{
+	struct manager *m = userdata;
+	int r = bus_server_subscribe(m->bus, msg);
+
+	return r < 0 ? r : sd_bus_reply_method_return(msg, NULL);
 }
 
 /* ---- Doctor ---- */

@@ -14,6 +14,7 @@ enum { PEERS_MAX = 256 };
 struct peer {
 	sd_bus *bus;
 	sd_bus_slot *disconnected;
+	bool subscribed; /* to Progress */
 };
 
 struct bus_server {
@@ -24,6 +25,7 @@ struct bus_server {
 	struct peer peers[PEERS_MAX];
 	size_t n_peers;
 	sd_bus *system; /* NULL: none */
+	sd_bus_track *subscribers; /* names on the system bus */
 };
 
 static void drop_peer(struct bus_server *s, size_t i)
@@ -179,6 +181,8 @@ static void join_system_bus(struct bus_server *s)
 	r = sd_bus_add_object_vtable(bus, NULL, BUS_PATH_MANAGER, BUS_INTERFACE_MANAGER,
 				     bus_manager_vtable, s->m);
 	if (r >= 0)
+		r = sd_bus_track_new(bus, &s->subscribers, NULL, NULL);
+	if (r >= 0)
 		r = sd_bus_request_name(bus, BUS_NAME, 0);
 	if (r >= 0)
 		r = sd_bus_attach_event(bus, s->m->event, SD_EVENT_PRIORITY_NORMAL);
@@ -218,6 +222,7 @@ struct bus_server *bus_server_free(struct bus_server *s)
 		(void)sd_bus_flush(s->peers[i].bus);
 	while (s->n_peers > 0)
 		drop_peer(s, s->n_peers - 1);
+	sd_bus_track_unref(s->subscribers);
 	sd_bus_flush_close_unref(s->system);
 	sd_event_source_unref(s->listen_source);
 	close_fd(s->listen_fd);
@@ -228,12 +233,40 @@ struct bus_server *bus_server_free(struct bus_server *s)
 	return NULL;
 }
 
+int bus_server_subscribe(struct bus_server *s, sd_bus_message *call)
+{
+	sd_bus *bus = sd_bus_message_get_bus(call);
+
+	for (size_t i = 0; i < s->n_peers; i++) {
+		if (s->peers[i].bus == bus) {
+			s->peers[i].subscribed = true;
+			return 0;
+		}
+	}
+	return s->subscribers ? sd_bus_track_add_sender(s->subscribers, call) : -ENOTCONN;
+}
+
+/* To one @name on the system bus; NULL: to the other end of a connection. Progress is a nicety: what fails is ignored. */
+static void tell(sd_bus *bus, const char *name, const char *policy, const char *phase)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+	int r;
+
+	r = sd_bus_message_new_signal(bus, &m, BUS_PATH_MANAGER, BUS_INTERFACE_MANAGER, "Progress");
+	if (r >= 0 && name)
+		r = sd_bus_message_set_destination(m, name);
+	if (r >= 0)
+		r = sd_bus_message_append(m, "ss", policy, phase);
+	if (r >= 0)
+		(void)sd_bus_send(bus, m, NULL);
+}
+
 void bus_server_tell_progress(struct bus_server *s, const char *policy, const char *phase)
 {
 	for (size_t i = 0; i < s->n_peers; i++)
-		(void)sd_bus_emit_signal(s->peers[i].bus, BUS_PATH_MANAGER, BUS_INTERFACE_MANAGER,
-					 "Progress", "ss", policy, phase);
-	if (s->system)
-		(void)sd_bus_emit_signal(s->system, BUS_PATH_MANAGER, BUS_INTERFACE_MANAGER,
-					 "Progress", "ss", policy, phase);
+		if (s->peers[i].subscribed)
+			tell(s->peers[i].bus, NULL, policy, phase);
+	for (const char *name = sd_bus_track_first(s->subscribers); name;
+	     name = sd_bus_track_next(s->subscribers))
+		tell(s->system, name, policy, phase);
 }

@@ -19,7 +19,10 @@ struct bus_server;
 int bus_server_new(struct manager *m, struct failure *f, struct bus_server **ret) _must_check_;
 struct bus_server *bus_server_free(struct bus_server *s);
 
-/* The Progress signal, to everybody who is connected. */
+/* Whoever sent @call gets the Progress signals of all policies from now on, until the connection ends. */
+int bus_server_subscribe(struct bus_server *s, sd_bus_message *call);
+
+/* The Progress signal, to each subscriber by name. */
 void bus_server_tell_progress(struct bus_server *s, const char *policy, const char *phase);
 
 /* bus-manager.c */

@@ -12,6 +12,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "basic/parse.h"
 #include "basic/pidns.h"
@@ -249,6 +250,20 @@ static void child_set_identity(const struct identity *id)
 		child_fail(3, -errno, "set the user");
 }
 
+/*
+ * As a unit the daemon itself leaves no core dumps, whose memory may be a target's (LimitCORE=0:infinity). A command gets the
+ * limit that the unit allows, as a service of its own would.
+ */
+static void child_allow_core_dumps(void)
+{
+	struct rlimit core;
+
+	if (getenv("INVOCATION_ID") && getrlimit(RLIMIT_CORE, &core) == 0) {
+		core.rlim_cur = core.rlim_max;
+		(void)setrlimit(RLIMIT_CORE, &core); /* below the hard limit: cannot fail */
+	}
+}
+
 static _noreturn_ void child_main(const struct spawn_options *o, const struct identity *id,
 				  struct environment *env, int report_fd, int gate_fd)
 {
@@ -262,6 +277,7 @@ static _noreturn_ void child_main(const struct spawn_options *o, const struct id
 	child_wait_for_gate(gate_fd);
 	child_set_fds(o, report_fd);
 	(void)umask(022);
+	child_allow_core_dumps();
 	child_set_identity(id);
 	if (chdir(directory) < 0 && (o->working_directory || chdir("/") < 0))
 		child_fail(3, -errno, "enter the working directory");
