@@ -42,7 +42,7 @@ void bulk_touch(void *bytes, size_t size)
 /* Rounded by mmap(2) to whole pages: the same for the same size. */
 static void *grow(void *bytes, size_t size, size_t bigger)
 {
-	void *moved;
+	void *moved = NULL;
 
 	if (!bytes)
 		return bulk_alloc(bigger);

@@ -19,6 +19,12 @@
 #define _unused_ __attribute__((unused))
 #define _pure_ __attribute__((pure))
 #define _noreturn_ __attribute__((noreturn))
+/* Not set to zero by -ftrivial-auto-var-init: a large buffer of a hot function, written before it is read. */
+#if defined __has_attribute && __has_attribute(uninitialized)
+#define _uninitialized_ __attribute__((uninitialized))
+#else
+#define _uninitialized_
+#endif
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define MIN(a, b)                                                                                  \

@@ -61,7 +61,8 @@ int failure_take(struct failure *f, int error, const char *text)
 	if (!f || f->error < 0)
 		return error;
 	f->error = error;
-	(void)snprintf(f->text, sizeof(f->text), "%s", text ? text : strerror(-error));
+	text = text ? text : strerror(-error);
+	(void)text_escape(text, strlen(text), f->text, sizeof(f->text));
 	return error;
 }
 

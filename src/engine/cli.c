@@ -178,6 +178,7 @@ static int run_merge(struct command *c)
 	int r;
 
 	r = open_face(c);
+	c->options.engine.confine = true;
 	return r < 0 ? r : engine_merge(&c->options.engine, &c->face.context, &stats, &c->failure);
 }
 
@@ -187,6 +188,7 @@ static int run_dedup(struct command *c)
 	int r;
 
 	r = open_face(c);
+	c->options.engine.confine = true;
 	return r < 0 ? r : engine_dedup(&c->options.engine, &c->face.context, &stats, &c->failure);
 }
 
@@ -196,6 +198,7 @@ static int run_verify(struct command *c)
 	int r;
 
 	r = open_face(c);
+	c->options.engine.confine = true;
 	if (r == 0)
 		r = engine_verify(&c->options.engine, &c->face.context, &stats, &c->failure);
 	if (r < 0)

@@ -18,6 +18,7 @@
 #include "basic/sys.h"
 #include "engine/engine.h"
 #include "engine/memory/pagewalk.h"
+#include "engine/sets-confine.h"
 
 enum {
 	PAGE = 4096,
@@ -31,7 +32,7 @@ struct dedup {
 	struct page_walk *pw; /* of the pagemap under way */
 	char name[64];	      /* its */
 	bool punch;	      /* the second time */
-	size_t n_checked;     /* levels nobody else needs, from 0 */
+	struct failure *needed; /* for each level: who else needs it; no failure: nobody */
 	size_t open_level;    /* that @fd is of */
 	int fd;		      /* its pages file, for writing */
 };
@@ -39,14 +40,14 @@ struct dedup {
 /* ---- may it be? ---- */
 
 /* Does a set in the directory @dir_fd, other than those of the chain, continue a level? */
-static int check_directory(struct dedup *d, int dir_fd, size_t level)
+static int check_directory(struct dedup *d, int dir_fd, size_t level, struct failure *f)
 {
 	const struct set_level *l = &d->sc.levels[level], *child = l - 1;
 	_cleanup_(dir_names_done) struct dir_names names = {};
 	int r = dir_list(dir_fd, NAMES_MAX, &names);
 
 	if (r < 0)
-		return fail(d->failure, r, "cannot look for other sets beside '%s'", l->path);
+		return fail(f, r, "cannot look for other sets beside '%s'", l->path);
 	for (size_t i = 0; i < names.n; i++) {
 		_cleanup_close_ int fd = sys_openat(dir_fd, names.items[i], O_PATH | O_DIRECTORY | O_NOFOLLOW, 0);
 		struct stat set, parent;
@@ -55,13 +56,13 @@ static int check_directory(struct dedup *d, int dir_fd, size_t level)
 			continue;
 		if (parent.st_dev == l->dev && parent.st_ino == l->ino &&
 		    (set.st_dev != child->dev || set.st_ino != child->ino))
-			return fail(d->failure, -EBUSY, "set '%s' is needed by set '%s' too", l->path,
+			return fail(f, -EBUSY, "set '%s' is needed by set '%s' too", l->path,
 				    names.items[i]);
 	}
 	return 0;
 }
 
-static int check_level(struct dedup *d, size_t level)
+static int check_level(struct dedup *d, size_t level, struct failure *f)
 {
 	const struct set_level *l = &d->sc.levels[level];
 	_cleanup_close_ int above = sys_openat(l->dir_fd, "..", O_RDONLY | O_DIRECTORY, 0), beside = -EBADF;
@@ -70,14 +71,37 @@ static int check_level(struct dedup *d, size_t level)
 
 	if (sys_fstatat(l->dir_fd, "manifest", &st, AT_SYMLINK_NOFOLLOW) == 0 ||
 	    sys_fstatat(l->dir_fd, REGION_HASHES_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0) /* a round inside of one */
-		return fail(d->failure, -EBUSY, "set '%s' is a generation of snapmgr", l->path);
+		return fail(f, -EBUSY, "set '%s' is a generation of snapmgr", l->path);
 	beside = sys_openat(d->sc.levels[0].dir_fd, "..", O_RDONLY | O_DIRECTORY, 0);
 	if (above < 0 || beside < 0)
-		return fail(d->failure, MIN(above, beside), "cannot look for other sets beside '%s'", l->path);
-	r = check_directory(d, above, level);
+		return fail(f, MIN(above, beside), "cannot look for other sets beside '%s'",
+			    l->path);
+	r = check_directory(d, above, level, f);
 	if (r == 0)
-		r = check_directory(d, beside, level);
-	return r == 0 ? check_directory(d, l->dir_fd, level) : r; /* rounds of pre-copy are inside */
+		r = check_directory(d, beside, level, f);
+	return r == 0 ? check_directory(d, l->dir_fd, level, f)
+		      : r; /* rounds of pre-copy are inside */
+}
+
+/*
+ * Opens the chain to its end and asks who else needs its sets, before the process gives up the power to look. That somebody does
+ * is an error only where pages would be dropped.
+ */
+static int check_levels(struct dedup *d)
+{
+	int r;
+
+	do
+		r = setchain_next(&d->sc);
+	while (r > 0);
+	if (r < 0)
+		return r;
+	d->needed = arena_array(&d->sc.arena, struct failure, d->sc.n);
+	if (!d->needed)
+		return fail(d->failure, -ENOMEM, "no memory for a chain of sets");
+	for (size_t i = 1; i < d->sc.n; i++)
+		(void)check_level(d, i, &d->needed[i]);
+	return 0;
 }
 
 /* ---- the walk ---- */
@@ -123,19 +147,15 @@ static int drop_pages(struct dedup *d, size_t level, const struct page_level *l,
 static int drop_range(struct dedup *d, size_t level, uint64_t start, uint64_t end)
 {
 	const struct page_level *l;
-	int r = level < d->sc.n ? 1 : setchain_next(&d->sc);
+	int r;
 
-	if (r <= 0)
-		return r;
+	if (level >= d->sc.n)
+		return 0;
 	r = pagewalk_level(d->pw, level, &l);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r; /* the task was not there then */
-	if (level >= d->n_checked) {
-		r = check_level(d, level);
-		if (r < 0)
-			return r;
-		d->n_checked = level + 1;
-	}
+	if (d->needed[level].error < 0)
+		return failure_take(d->failure, d->needed[level].error, d->needed[level].text);
 	for (size_t i = page_level_search(l, start); i < l->n_ranges && l->ranges[i].vaddr < end; i++) {
 		const struct page_range *pr = &l->ranges[i];
 		uint64_t from = MAX(pr->vaddr, start), to = MIN(pr->vaddr + pr->size, end);
@@ -189,12 +209,17 @@ int engine_dedup(const struct engine_options *options, const struct engine_conte
 		 struct engine_stats *stats, struct failure *failure)
 {
 	uint64_t start = clock_monotonic_usec();
-	struct dedup d = { .failure = failure, .stats = stats, .n_checked = 1, .fd = -EBADF };
+	struct dedup d = { .failure = failure, .stats = stats, .fd = -EBADF };
 	_cleanup_(dir_names_done) struct dir_names names = {};
 	int r;
 
 	*stats = (struct engine_stats){};
 	r = setchain_open(&d.sc, options->images_dir_fd, /* checks= */ NULL, failure);
+	if (r == 0)
+		r = check_levels(&d);
+	if (r == 0)
+		r = sets_confine(options, &d.sc, CONFINE_READ, CONFINE_CHANGE, context->log,
+				 failure);
 	if (r == 0) {
 		r = dir_list(options->images_dir_fd, NAMES_MAX, &names);
 		if (r < 0)

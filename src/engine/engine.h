@@ -65,6 +65,7 @@ struct engine_options {
 	int work_dir_fd;	   /* log, stats, pidfile; a dup of images_dir_fd by default */
 	char *prev_images_dir;	   /* parent set, relative to the image directory */
 	int into_dir_fd;	   /* merge: an empty directory beside the set; ours, not CRIU's */
+	bool confine; /* of verify, merge and dedup: give up all other power (engine/sets-confine.h); ours */
 	char *pidfile;		   /* restore: root pid, decimal, no newline */
 
 	/* What. */

@@ -26,6 +26,7 @@
 #include "basic/sys.h"
 #include "engine/engine.h"
 #include "engine/memory/pagewalk.h"
+#include "engine/sets-confine.h"
 
 #include "pagemap.pb-c.h"
 
@@ -547,11 +548,13 @@ static int write_set(struct merge *m)
 	return r;
 }
 
-static int merge_set(struct merge *m, int dir_fd)
+static int merge_set(struct merge *m, const struct engine_options *options)
 {
-	int r;
+	int dir_fd = options->images_dir_fd, r;
 
 	r = open_levels(m, dir_fd);
+	if (r == 0)
+		r = sets_confine(options, &m->sc, CONFINE_CHANGE, CONFINE_READ, m->log, m->failure);
 	if (r == 0)
 		r = check_into(m);
 	if (r < 0)
@@ -581,7 +584,7 @@ int engine_merge(const struct engine_options *options, const struct engine_conte
 	*stats = (struct engine_stats){};
 	if (region_reader_init(&m.reader) < 0)
 		return fail(failure, -ENOMEM, "no memory for a copy buffer");
-	r = merge_set(&m, options->images_dir_fd);
+	r = merge_set(&m, options);
 	dir_names_done(&m.names);
 	setchain_done(&m.sc);
 	set_checks_tell(&m.checks, stats);

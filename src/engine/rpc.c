@@ -353,6 +353,7 @@ static int serve_merge(struct rpc *rpc)
 	struct engine_stats stats = {};
 	int r = open_face(rpc, ACTION_MERGE);
 
+	rpc->options.engine.confine = true;
 	if (r == 0)
 		r = engine_merge(&rpc->options.engine, &rpc->face.context, &stats, &rpc->failure);
 	if (r == 0)
@@ -365,6 +366,7 @@ static int serve_verify(struct rpc *rpc)
 	struct engine_stats stats = {};
 	int r = open_face(rpc, ACTION_VERIFY);
 
+	rpc->options.engine.confine = true;
 	if (r == 0)
 		r = engine_verify(&rpc->options.engine, &rpc->face.context, &stats, &rpc->failure);
 	if (r == 0)

@@ -21,6 +21,7 @@
 #include "engine/kinds/kind.h"
 #include "engine/memory/pagewalk.h"
 #include "engine/memory/vma.h"
+#include "engine/sets-confine.h"
 
 enum {
 	PAGE = 4096,
@@ -254,6 +255,8 @@ int engine_verify(const struct engine_options *options, const struct engine_cont
 
 	*stats = (struct engine_stats){};
 	r = verify_chain(&v);
+	if (r == 0)
+		r = sets_confine(options, &v.sc, CONFINE_READ, CONFINE_READ, v.log, failure);
 	if (r == 0)
 		r = verify_images(&v);
 	if (r == 0)

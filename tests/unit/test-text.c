@@ -133,6 +133,15 @@ static void a_failure_holds_no_control_characters_of_its_arguments(void **state)
 				    "No such file or directory");
 }
 
+static void a_failure_of_somebody_else_is_made_safe_too(void **state)
+{
+	struct failure f = {};
+
+	(void)state;
+	assert_int_equal(failure_take(&f, -EIO, "an engine says\nsnapmgrd: \xff"), -EIO);
+	assert_string_equal(f.text, "an engine says\\x0asnapmgrd: \\xff");
+}
+
 static void a_long_failure_keeps_its_last_word(void **state)
 {
 	char name[3000];
@@ -221,6 +230,7 @@ int main(void)
 		cmocka_unit_test(a_print_that_is_cut_ends_in_a_whole_character),
 		cmocka_unit_test(the_copy_is_as_long_as_it_needs_to_be),
 		cmocka_unit_test(a_failure_holds_no_control_characters_of_its_arguments),
+		cmocka_unit_test(a_failure_of_somebody_else_is_made_safe_too),
 		cmocka_unit_test(a_long_failure_keeps_its_last_word),
 		cmocka_unit_test(the_bus_takes_every_character_that_is_safe),
 	};

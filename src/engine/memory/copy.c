@@ -124,7 +124,7 @@ static bool may_read_unshared(const struct copying *c)
 
 static int read_window(struct copying *c, uint64_t offset, uint8_t *to, size_t size)
 {
-	struct piece pieces[WINDOW_PAGES];
+	_uninitialized_ struct piece pieces[WINDOW_PAGES];
 	size_t n = cut_window(c, offset, size, pieces);
 
 	if (may_read_unshared(c) && read_unshared(c, pieces, n, to, size) == 0)

@@ -42,7 +42,7 @@ static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, struct sc
 {
 	const uint64_t wanted = SCAN_PRESENT | SCAN_SWAPPED | SCAN_PFNZERO | (caps->written ? SCAN_WRITTEN : 0) |
 				(caps->files ? SCAN_FILE : 0);
-	struct scan_region regions[SCAN_REGIONS];
+	_uninitialized_ struct scan_region regions[SCAN_REGIONS];
 
 	while (start < end) {
 		const uint64_t known = caps->guards ? ~0ull : ~(uint64_t)SCAN_GUARD;
@@ -179,7 +179,7 @@ static int tell(struct reader *rd)
 
 static int read_range(struct reader *rd, int pagemap_fd, uint64_t start, uint64_t end)
 {
-	uint64_t entries[SCAN_REGIONS];
+	_uninitialized_ uint64_t entries[SCAN_REGIONS];
 	int r = 0;
 
 	rd->start = rd->end = start;
@@ -261,7 +261,7 @@ int scan_arm_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_c
 int scan_arm(int pagemap_fd, uint64_t start, uint64_t end)
 {
 	/* Without room for results the kernel would mark all of a page table, populated or not. */
-	struct scan_region regions[SCAN_REGIONS];
+	_uninitialized_ struct scan_region regions[SCAN_REGIONS];
 
 	while (start < end) {
 		/* Only what is there: arming a sparse mapping would allocate page tables for all of it. */
