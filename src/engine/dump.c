@@ -369,6 +369,7 @@ static int put_vmas(struct dump *d, struct task *task, MmEntry *mm)
 		e->flags = v->flags;
 		e->status = v->status;
 		e->fd = -1;
+		e->has_sealed = e->sealed = v->sealed;
 		e->has_madv = v->madv != 0;
 		e->madv = v->madv;
 		e->has_fdflags = v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED);
@@ -397,8 +398,14 @@ static int write_mm(struct dump *d, struct task *task)
 	mm.mm_env_end = st->env_end;
 	mm.has_dumpable = true;
 	mm.dumpable = task->dumpable;
-	mm.has_thp_disabled = task->thp_disabled;
-	mm.thp_disabled = task->thp_disabled;
+	mm.has_thp_disabled = mm.thp_disabled = task->thp_disabled != 0;
+	mm.has_thp_flags = (task->thp_disabled & ~1) != 0;
+	mm.thp_flags = task->thp_disabled & ~1;
+	mm.has_mdwe = task->mdwe != 0;
+	mm.mdwe = task->mdwe;
+	mm.has_merges_pages = mm.merges_pages = task->merges_pages;
+	mm.has_coredump_filter = true;
+	mm.coredump_filter = task->coredump_filter;
 	r = put_path(d, task, "exe", O_RDONLY, &mm.exe_file_id);
 	if (r == 0)
 		r = put_auxv(d, task, &mm);

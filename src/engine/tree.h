@@ -60,7 +60,10 @@ struct task {
 	uint32_t vm_id, files_id, fs_id, sighand_id;
 	uint64_t brk;
 	int dumpable;
-	bool thp_disabled;
+	int thp_disabled;  /* as PR_GET_THP_DISABLE has it: 0, or 1 with flags */
+	uint32_t mdwe;	   /* PR_GET_MDWE */
+	bool merges_pages; /* PR_GET_MEMORY_MERGE */
+	uint32_t coredump_filter;
 	struct vma *vmas;
 	size_t n_vmas;
 	bool unshared;		/* none of its private pages is another process's too; false: unknown */

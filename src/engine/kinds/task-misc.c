@@ -159,7 +159,7 @@ static int put_process(struct thread_query *q, const struct misc_slot *s)
 
 	q->task->brk = calls[s->brk_call].ret;
 	q->task->dumpable = calls[s->dumpable_call].ret;
-	q->task->thp_disabled = calls[s->thp_call].ret == 1;
+	q->task->thp_disabled = calls[s->thp_call].ret > 0 ? calls[s->thp_call].ret : 0;
 	tc->has_child_subreaper = true;
 	tc->child_subreaper = *s->subreaper != 0;
 	if (calls[s->membarrier_call].ret > 0) {
@@ -237,7 +237,8 @@ static int restore_process(struct thread_restore *tr)
 	remote_add(rm, "cannot set whether it is a subreaper", SYS_prctl, PR_SET_CHILD_SUBREAPER,
 		   tc->has_child_subreaper && tc->child_subreaper, 0, 0, 0, 0);
 	if (tr->task->mm->has_thp_disabled && tr->task->mm->thp_disabled)
-		remote_add(rm, "cannot disable huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0, 0);
+		remote_add(rm, "cannot disable huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1,
+			   tr->task->mm->has_thp_flags ? tr->task->mm->thp_flags : 0, 0, 0, 0);
 	if (personality_of(tc))
 		remote_add(rm, "cannot set its personality", SYS_personality, personality_of(tc), 0, 0, 0, 0, 0);
 	for (uint32_t command = 1; command && command <= mask; command <<= 1) {

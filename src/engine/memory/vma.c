@@ -116,6 +116,8 @@ static void apply_vm_flags(struct vma *v, const char *p, const char *end)
 		}
 		if (p[0] == 's' && p[1] == 's')
 			v->status |= VMA_SHSTK;
+		if (p[0] == 's' && p[1] == 'l')
+			v->sealed = true;
 		if (p[0] == 'u' && p[1] == 'm')
 			v->missing = true;
 		if (p[0] == 'u' && p[1] == 'w')

@@ -43,6 +43,7 @@ struct vma {
 	bool watched;		    /* registered with a userfaultfd, whosever */
 	bool missing;		    /* registered for missing pages with somebody's userfaultfd */
 	bool shared_clean, shared_dirty; /* some of its pages are mapped elsewhere too; of smaps only */
+	bool sealed;		    /* mseal(2) */
 	bool armed;		    /* for the next set already, by the walk that looked at it */
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
 	const char *untracked;	    /* why they are not; static */
