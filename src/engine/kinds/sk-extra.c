@@ -14,6 +14,7 @@ static const struct option {
 	uint32_t level, name;
 	const char *text;
 	bool is_text; /* else an int */
+	bool restricts; /* the socket is never made without it */
 } options[] = {
 	{ 1, 29, "SO_TIMESTAMP", false },
 	{ 1, 35, "SO_TIMESTAMPNS", false },
@@ -28,6 +29,7 @@ static const struct option {
 	{ 1, 70, "SO_BUSY_POLL_BUDGET", false },
 	{ 1, 75, "SO_RCVMARK", false },
 	{ 1, 76, "SO_PASSPIDFD", false },
+	{ 1, 83, "SO_PASSRIGHTS", false, true }, /* 6.16 */
 	{ 6, 7, "TCP_SYNCNT", false },
 	{ 6, 8, "TCP_LINGER2", false },
 	{ 6, 9, "TCP_DEFER_ACCEPT", false },
@@ -89,7 +91,7 @@ static const struct option {
 	{ 270, 11, "NETLINK_EXT_ACK", false },
 	{ 270, 12, "NETLINK_GET_STRICT_CHK", false },
 	/* Last: nothing can be said about the filter behind it. */
-	{ 1, 44, "SO_LOCK_FILTER", false },
+	{ 1, 44, "SO_LOCK_FILTER", false, true },
 };
 
 /* A fresh socket of the same sort. Return: -errno where there can be none. */
@@ -171,6 +173,8 @@ int sk_extra_restore(struct restore *rs, int fd, const SkOptsEntry *e)
 			continue;
 		r = (int)SYS_CALL(setsockopt(fd, (int)x->level, (int)x->name, x->value.data,
 					     (socklen_t)x->value.len));
+		if (r < 0 && o->restricts)
+			return fail(rs->failure, r, "cannot set %s of a socket as it was", o->text);
 		if (r < 0)
 			restore_note(rs, "%s of a socket cannot be set as it was: %s", o->text,
 				     strerror(-r));
