@@ -243,6 +243,8 @@ static void fill_values(CriuOpts *o, const struct criu_request *q)
 		o->has_snapmgr_max_frozen_usec = true;
 		o->snapmgr_max_frozen_usec = q->max_frozen_usec;
 	}
+	o->n_snapmgr_allow = q->n_allow;
+	o->snapmgr_allow = (char **)(uintptr_t)q->allow;
 	o->log_file = borrow(q->log_file);
 	o->parent_img = borrow(q->parent_image);
 	o->root = borrow(q->root);

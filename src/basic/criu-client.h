@@ -105,6 +105,8 @@ struct criu_request {
 	/* DUMP; a stock criu does not mind them. */
 	enum criu_snapshot snapshot;
 	unsigned pre_dumps;	  /* rounds of pre-copy at most; with @snapshot only */
+	const char *const *allow; /* losses taken knowingly: "landlock" */
+	size_t n_allow;
 	uint64_t max_frozen_usec; /* a forecast above it is -ETIME; 0: none */
 
 	const char *const *external; /* as on the command line */

@@ -28,6 +28,7 @@
 #include "engine/image/imageset.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/ns-time.h"
+#include "engine/kinds/task-domain.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/page-plan.h"
@@ -678,6 +679,8 @@ static int prepare(struct dump *d)
 		r = continue_parent(d);
 	if (r == 0 && d->run->tracks)
 		r = tracker_start(d);
+	if (r == 0 && !d->run->memory_only && !d->run->looks_only)
+		r = domain_prepare(d);
 	if (r == 0 && !d->run->memory_only)
 		r = tree_peek(d->options->pid, preview, d);
 	return r;
@@ -749,6 +752,7 @@ static void release(struct dump *d, int result)
 {
 	bool ended = result == 0 && !is_left(d) && !d->options->leave_stopped;
 
+	domain_done(d);
 	if (ended)
 		files_dump_ending(d);
 	else

@@ -18,6 +18,7 @@
 #include "seccomp.pb-c.h"
 
 struct cgroup_dump;
+struct domain_peers;
 struct far;
 struct files_dump;
 struct inotify_dump;
@@ -59,6 +60,7 @@ struct dump {
 	struct inet_dump *inet_socks;	   /* fd-inet.c */
 	struct group_table *multicast;	   /* sk-multicast.c */
 	char run_id[37]; /* names the network lock, in the inventory too; empty: there is none */
+	struct domain_peers *peers; /* kinds/task-domain.c; NULL: the kernel has no Landlock */
 	struct cgroup_dump *cgroups; /* cgroup-dump.c */
 	uint32_t root_cg_set;	     /* our own set of cgroups; 0: all share it */
 	uint32_t last_pages_id;

@@ -59,6 +59,11 @@ enum snapshot_mode { /* how memory is taken from a tree that runs on; memory/tak
 	SNAPSHOT_AUTO,
 };
 
+/* Losses that the caller takes knowingly: bits of engine_options.allow. Ours, not CRIU's. */
+enum engine_allow {
+	ENGINE_ALLOW_LANDLOCK = 1 << 0, /* a Landlock domain, which nobody can read */
+};
+
 struct engine_options {
 	/* Where. Descriptors are owned by the options; -EBADF when not given. */
 	int images_dir_fd;
@@ -95,6 +100,7 @@ struct engine_options {
 	enum snapshot_mode snapshot; /* ours, not CRIU's, like the next two */
 	unsigned pre_dumps;	     /* rounds of pre-copy at most */
 	uint64_t max_frozen_usec;    /* a forecast above it is -ETIME; 0: none */
+	uint32_t allow; /* enum engine_allow */
 	char *freeze_cgroup;
 	enum manage_cgroups manage_cgroups;
 	struct strv cgroup_roots; /* "[CTRL:]PATH" */
@@ -181,6 +187,9 @@ struct engine_stats {
 /* "stop-copy" ...; and the other way: -EINVAL for an unknown one. */
 const char *snapshot_mode_name(enum snapshot_mode mode);
 int snapshot_mode_parse(const char *name, enum snapshot_mode *ret) _must_check_;
+
+/* The bit of an allowed loss by its name ("landlock"). -EINVAL for an unknown one. */
+int engine_allow_parse(const char *name, uint32_t *ret) _must_check_;
 
 /*
  * engine_dump() - checkpoint the tree below options->pid into options->images_dir_fd

@@ -159,6 +159,17 @@ static int take_pre_dumps(struct face_options *o, const char *value, struct fail
 	return take_number("pre-dumps", value, PRE_DUMPS_MAX, f, &o->engine.pre_dumps);
 }
 
+static int take_allow(struct face_options *o, const char *value, struct failure *f)
+{
+	uint32_t bit;
+	int r = engine_allow_parse(value, &bit);
+
+	if (r < 0)
+		return bad_value(f, r, "allow", value);
+	o->engine.allow |= bit;
+	return 0;
+}
+
 static int take_max_frozen(struct face_options *o, const char *value, struct failure *f)
 {
 	uint32_t msec = 0;
@@ -492,6 +503,8 @@ static const struct option_row rows[] = {
 		 "N  rounds of pre-copy at most (8)"),
 	TAKE_ROW("max-frozen", 0, NEEDS_VALUE, ACTION_DUMP, take_max_frozen,
 		 "MSEC  do nothing where the tree would be frozen longer by forecast"),
+	TAKE_ROW("allow", 0, NEEDS_VALUE, ACTION_DUMP, take_allow,
+		 "LOSS  dump although this is lost: landlock (a domain of Landlock); may repeat"),
 	SWITCH_ROW("leave-stopped", 's', false, TREES, ENGINE(leave_stopped),
 		   "leave the tree stopped"),
 	SWITCH_ROW("shell-job", 'j', true, BOTH, ENGINE(shell_job),

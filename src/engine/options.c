@@ -83,6 +83,14 @@ int engine_options_add_free_pid(struct engine_options *o, pid_t pid, struct fail
 	return 0;
 }
 
+int engine_allow_parse(const char *name, uint32_t *ret)
+{
+	if (strcmp(name, "landlock") != 0)
+		return -EINVAL;
+	*ret = ENGINE_ALLOW_LANDLOCK;
+	return 0;
+}
+
 int strv_push(struct strv *v, const char *text)
 {
 	char **bigger, *copy;

@@ -225,6 +225,18 @@ static int fill_numbers(struct face_options *o, const CriuOpts *msg, struct fail
 	return 0;
 }
 
+static int fill_allowed(struct face_options *o, const CriuOpts *msg, struct failure *f)
+{
+	for (size_t i = 0; i < msg->n_snapmgr_allow; i++) {
+		uint32_t bit;
+
+		if (engine_allow_parse(msg->snapmgr_allow[i], &bit) < 0)
+			return fail(f, -EINVAL, "unknown snapmgr_allow '%s'", msg->snapmgr_allow[i]);
+		o->engine.allow |= bit;
+	}
+	return 0;
+}
+
 static int fill_external(struct face_options *o, const CriuOpts *msg, struct failure *f)
 {
 	struct strv *external = &o->engine.external;
@@ -306,7 +318,7 @@ int rpc_options_fill(struct face_options *o, const CriuOpts *msg, enum face_acti
 		     pid_t peer, struct failure *f)
 {
 	int (*const fillers[])(struct face_options *, const CriuOpts *, struct failure *) = {
-		fill_by_tables, fill_cgroups, fill_numbers, fill_external, fill_inherit_fds,
+		fill_by_tables, fill_cgroups, fill_numbers, fill_allowed, fill_external, fill_inherit_fds,
 	};
 	int r;
 

@@ -326,6 +326,7 @@ static void fill_memory(const struct job *j, struct criu_request *q, const char 
 		[POLICY_SNAPSHOT_PRE_COPY] = CRIU_SNAPSHOT_PRE_COPY,
 		[POLICY_SNAPSHOT_COW] = CRIU_SNAPSHOT_COW,
 	};
+	static const char *const landlock[] = { "landlock" };
 	const struct policy *p = j->q.policy;
 
 	q->track_mem = j->can_track && p->engine.full_every > 0;
@@ -335,6 +336,10 @@ static void fill_memory(const struct job *j, struct criu_request *q, const char 
 		return;
 	q->snapshot = modes[p->engine.snapshot];
 	q->pre_dumps = p->engine.pre_dumps;
+	if (p->restore.allow & 1u << POLICY_ALLOW_LANDLOCK) {
+		q->allow = landlock;
+		q->n_allow = ARRAY_SIZE(landlock);
+	}
 	if (p->engine.max_frozen != NSEC_INFINITY)
 		q->max_frozen_usec = p->engine.max_frozen / NSEC_PER_USEC;
 }

@@ -81,6 +81,10 @@ static const char *nearest_key(const struct section *s, const char *name)
 	for (size_t i = 0; i < s->n; i++) {
 		unsigned distance = edit_distance(name, s->keys[i].name);
 
+		/* A name cut short is nearer than any typing mistake. */
+		if (strncmp(s->keys[i].name, name, strlen(name)) != 0)
+			distance += KEY_NAME_MAX;
+
 		/* Between equals, what can be used wins. */
 		if (distance < best_distance && (s->keys[i].set || distance + 1 < best_distance)) {
 			best = s->keys[i].name;
@@ -318,6 +322,32 @@ static int set_output(struct loader *l, const struct key *key, const struct yaml
 
 /* ---- Setters of lists and mappings ---- */
 
+/* A word or a list of words, which may be empty. */
+static int set_allow(struct loader *l, const struct key *key, const struct yaml_node *v, void *field)
+{
+	const struct yaml_node *const alone[] = { v };
+	const struct yaml_node *const *items = alone;
+	uint32_t *allow = field;
+	size_t n = 1;
+
+	if (v->kind == YAML_LIST) {
+		items = (const struct yaml_node *const *)v->values;
+		n = v->n;
+	}
+	for (size_t i = 0; i < n; i++) {
+		enum policy_allow word;
+
+		if (!is_scalar(l, key->name, items[i]))
+			return 0;
+		if (policy_allow_from_string(items[i]->text, &word) >= 0)
+			*allow |= 1u << word;
+		else
+			complain(l, items[i], "'%s' can name %s, not '%s'", key->name,
+				 policy_allow_to_string(POLICY_ALLOW_LANDLOCK), items[i]->text);
+	}
+	return 0;
+}
+
 /* A single value counts as a list of one. */
 static int set_strings(struct loader *l, const struct key *key, const struct yaml_node *v,
 		       void *field)
@@ -538,6 +568,7 @@ static const struct key restore_keys[] = {
 	SUBSECTION("backoff", backoff_section),
 	SUBSECTION("crash-loop", crash_loop_section),
 	KEY("give-up", set_policy_give_up, restore.give_up),
+	KEY("allow", set_allow, restore.allow),
 	LATER("after"), LATER("pids"), LATER("health"),
 };
 static const struct section restore_section = SECTION("restore", restore_keys);

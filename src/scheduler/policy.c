@@ -53,6 +53,8 @@ DEFINE_WORDS(policy_crash_loop_then, POLICY_CRASH_LOOP_THEN_N_,
 DEFINE_WORDS(policy_give_up, POLICY_GIVE_UP_N_,
 	[POLICY_GIVE_UP_STOP] = "stop",
 	[POLICY_GIVE_UP_COLD_START] = "cold-start")
+DEFINE_WORDS(policy_allow, POLICY_ALLOW_N_,
+	[POLICY_ALLOW_LANDLOCK] = "landlock")
 DEFINE_WORDS(policy_isolate, POLICY_ISOLATE_N_,
 	[POLICY_ISOLATE_NONE] = "none",
 	[POLICY_ISOLATE_PID] = "pid")

@@ -74,6 +74,12 @@ enum policy_give_up {
 	POLICY_GIVE_UP_N_,
 };
 
+/* What a restored tree may lack, knowingly: bits of restore.allow. */
+enum policy_allow {
+	POLICY_ALLOW_LANDLOCK, /* the domain of Landlock that a thread was in */
+	POLICY_ALLOW_N_,
+};
+
 enum policy_isolate {
 	POLICY_ISOLATE_NONE,
 	POLICY_ISOLATE_PID, /* a PID namespace of its own */
@@ -117,6 +123,8 @@ const char *policy_crash_loop_then_to_string(enum policy_crash_loop_then v);
 int policy_crash_loop_then_from_string(const char *text, enum policy_crash_loop_then *ret);
 const char *policy_give_up_to_string(enum policy_give_up v);
 int policy_give_up_from_string(const char *text, enum policy_give_up *ret);
+const char *policy_allow_to_string(enum policy_allow v);
+int policy_allow_from_string(const char *text, enum policy_allow *ret);
 const char *policy_isolate_to_string(enum policy_isolate v);
 int policy_isolate_from_string(const char *text, enum policy_isolate *ret);
 const char *policy_output_to_string(enum policy_output v); /* "append" without the path */
@@ -203,6 +211,7 @@ struct policy {
 			unsigned depth; /* at most so many steps back */
 		} crash_loop;
 		enum policy_give_up give_up;
+		uint32_t allow; /* bit n: enum policy_allow n */
 	} restore;
 
 	struct policy_hook hooks[POLICY_HOOK_N_];

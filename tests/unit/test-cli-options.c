@@ -143,6 +143,7 @@ static void refuses_what_makes_no_sense(void **state)
 		"criu dump --ghost-limit 1MB",
 		"criu dump --ghost-limit 99999999999G",
 		"criu dump --timeout -1",
+		"criu dump --allow seccomp",
 		"criu dump --network-lock foo",
 		"criu dump --manage-cgroups=foo",
 		"criu dump --file-validation foo",

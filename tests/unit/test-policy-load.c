@@ -81,6 +81,7 @@ static void a_policy_of_a_match_and_an_interval_gets_the_defaults(void **state)
 	assert_int_equal(p->restore.on_crash, POLICY_ON_CRASH_NEVER);
 	assert_int_equal(p->restore.on_boot, POLICY_ON_BOOT_NEVER);
 	assert_int_equal(p->restore.give_up, POLICY_GIVE_UP_STOP);
+	assert_int_equal(p->restore.allow, 0);
 	assert_true(p->restore.max_age == NSEC_INFINITY);
 	assert_int_equal(p->restore.backoff.first, 100 * NSEC_PER_MSEC);
 	assert_int_equal(p->restore.backoff.steps, 6);
@@ -139,6 +140,7 @@ static void every_key_of_a_command_is_stored(void **state)
 		"  backoff: {first: 1s, steps: 4, max: 30s}\n"
 		"  crash-loop: {attempts: 3, within: 5min, then: previous, depth: 0}\n"
 		"  give-up: stop\n"
+		"  allow: [landlock]\n"
 		"hooks:\n"
 		"  pre-freeze: {exec: /opt/cfd/bin/flush, timeout: 10s, on-error: continue}\n"
 		"  post-thaw: {exec: [/opt/cfd/bin/resume, now]}\n"
@@ -181,6 +183,7 @@ static void every_key_of_a_command_is_stored(void **state)
 	assert_int_equal(p->restore.crash_loop.within, 5 * NSEC_PER_MIN);
 	assert_int_equal(p->restore.crash_loop.depth, 0);
 	assert_int_equal(p->restore.give_up, POLICY_GIVE_UP_STOP);
+	assert_int_equal(p->restore.allow, 1u << POLICY_ALLOW_LANDLOCK);
 	assert_int_equal(p->hooks[POLICY_HOOK_PRE_FREEZE].timeout, 10 * NSEC_PER_SEC);
 	assert_int_equal(p->hooks[POLICY_HOOK_PRE_FREEZE].on_error, POLICY_HOOK_ON_ERROR_CONTINUE);
 	assert_string_equal(p->hooks[POLICY_HOOK_POST_THAW].exec[1], "now");
@@ -310,6 +313,8 @@ static void a_value_that_does_not_fit_says_what_would(void **state)
 		  "3:21: 'on-crash' must be never, on-failure, on-abnormal or always, not 'yes'" },
 		{ MATCH "restore: {on-boot: }\n",
 		  "3:20: 'on-boot' must be a single value, not nothing" },
+		{ MATCH "restore: {allow: [landlock, seccomp]}\n",
+		  "3:29: 'allow' can name landlock, not 'seccomp'" },
 		{ MATCH "restore: {crash-loop: {then: stop}}\n",
 		  "3:30: 'then' must be previous, not 'stop'" },
 		{ MATCH "retain: {keep-last: 0}\n", "3:21: 'keep-last' must be from 1 to 100000" },

@@ -31,6 +31,7 @@ static void fills_what_is_sent(void **state)
 	ExtMountMap map = EXT_MOUNT_MAP__INIT, *maps[] = { &map };
 	CgroupRoot root = CGROUP_ROOT__INIT, *roots[] = { &root };
 	InheritFd inherit = INHERIT_FD__INIT, *inherits[] = { &inherit };
+	char landlock[] = "landlock", *losses[] = { landlock };
 	char log[] = "dump.log", key[] = "/a", val[] = "/b", path[] = "/cg", pipe[] = "pipe:[1]";
 	char none[] = "/nonexistent/runc.conf";
 	struct failure f = {};
@@ -42,6 +43,8 @@ static void fills_what_is_sent(void **state)
 	msg.has_manage_cgroups = msg.manage_cgroups = true;
 	msg.has_manage_cgroups_mode = true;
 	msg.manage_cgroups_mode = CRIU_CG_MODE__STRICT;
+	msg.n_snapmgr_allow = 1;
+	msg.snapmgr_allow = losses;
 	msg.has_log_level = true;
 	msg.log_level = 99;
 	msg.log_file = log;
@@ -62,6 +65,7 @@ static void fills_what_is_sent(void **state)
 
 	if (rpc_options_fill(&o, &msg, ACTION_DUMP, 4711, &f) < 0)
 		fail_msg("%s", f.text);
+	assert_int_equal(o.engine.allow, ENGINE_ALLOW_LANDLOCK);
 	assert_string_equal(o.images_dir, "/proc/4711/fd/5");
 	assert_int_equal(o.engine.pid, 17);
 	assert_true(o.engine.leave_running);
@@ -188,6 +192,14 @@ static void with_endless_timeout(CriuOpts *msg)
 	msg->timeout = UINT32_MAX;
 }
 
+static void with_unknown_loss(CriuOpts *msg)
+{
+	static char word[] = "everything", *words[] = { word };
+
+	msg->n_snapmgr_allow = 1;
+	msg->snapmgr_allow = words;
+}
+
 static void refuses_bad_fields(void **state)
 {
 	static const struct bad cases[] = {
@@ -201,6 +213,7 @@ static void refuses_bad_fields(void **state)
 		{ with_all_namespaces_empty, ACTION_DUMP, -EINVAL, "empty_ns" },
 		{ with_unknown_cgroup_mode, ACTION_DUMP, -EINVAL, "77" },
 		{ with_endless_timeout, ACTION_DUMP, -ERANGE, "timeout" },
+		{ with_unknown_loss, ACTION_DUMP, -EINVAL, "everything" },
 	};
 
 	(void)state;

@@ -64,6 +64,7 @@ extern const struct task_kind task_kind_pending;
 extern const struct task_kind task_kind_seccomp;
 extern const struct task_kind task_kind_sandbox;
 extern const struct task_kind task_kind_seal;
+extern const struct task_kind task_kind_domain;
 
 /* Asks every thread of a frozen task by remote calls; writes nothing yet. @ret: cores in thread order (dump arena). */
 int task_ask(struct dump *d, struct task *task, CoreEntry ***ret) _must_check_;

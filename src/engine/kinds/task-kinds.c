@@ -9,6 +9,7 @@ const struct task_kind *const task_kinds[] = {
 	&task_kind_sched,
 	&task_kind_pending,	/* before timers run, after no more signals of our making can come */
 	&task_kind_sandbox, /* one of its modes takes power that goes next; a filter may restrict speculation further */
+	&task_kind_domain,	/* after the record that it writes into */
 	&task_kind_seccomp,	/* suspended while we trace; to install filters takes power that goes next */
 	&task_kind_creds,
 	&task_kind_after_creds, /* what a change of credentials resets */

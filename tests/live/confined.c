@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A tree that is confined in a way that is not in the images, for tests/live/confinement.py: one argument says how.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "live.h"
+
+enum {
+	LANDLOCK_CREATE_RULESET = 444,
+	LANDLOCK_RESTRICT_SELF = 446,
+	LANDLOCK_ACCESS_FS_EXECUTE = 1 << 0, /* linux/landlock.h */
+};
+
+/* Nothing can be executed by this thread any more. Writing stays allowed: the frame does it. */
+static void enter_landlock(void)
+{
+	struct {
+		uint64_t handled_access_fs;
+	} rules = { LANDLOCK_ACCESS_FS_EXECUTE };
+	int fd = (int)syscall(LANDLOCK_CREATE_RULESET, &rules, sizeof(rules), 0);
+
+	live_need(fd >= 0, "a Landlock ruleset");
+	live_need(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
+	live_need(syscall(LANDLOCK_RESTRICT_SELF, fd, 0) == 0, "landlock_restrict_self");
+	(void)close(fd);
+}
+
+static bool can_execute(void)
+{
+	int fd = open("/bin/true", O_RDONLY | O_CLOEXEC);
+	bool can = syscall(SYS_execveat, fd, "", NULL, NULL, 0x1000 | 0x10000) ==
+		   0; /* AT_EMPTY_PATH, AT_EXECVE_CHECK: 6.14 */
+
+	(void)close(fd);
+	return can || errno != EACCES;
+}
+
+static bool kept(void)
+{
+	char text[8] = "";
+
+	return live_read_file(live_path("lost"), text, sizeof(text)) < 0;
+}
+
+static volatile bool ready, check_now;
+
+static void *landlock_thread(void *arg)
+{
+	(void)arg;
+	enter_landlock();
+	ready = true;
+	while (!check_now)
+		(void)usleep(2000);
+	live_same("whether a thread may execute", can_execute(), !kept());
+	return NULL;
+}
+
+static void become_nobody(void)
+{
+	live_need(setresgid(65534, 65534, 65534) == 0, "setresgid");
+	live_need(setresuid(65534, 65534, 65534) == 0, "setresuid");
+}
+
+static void landlock_body(void *arg)
+{
+	(void)arg;
+	become_nobody();
+	enter_landlock();
+	live_child_ready();
+	live_wait_term();
+	live_same("whether a child may execute", can_execute(), !kept());
+}
+
+static void nobody_body(void *arg)
+{
+	(void)arg;
+	become_nobody();
+	live_need(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "PR_SET_DUMPABLE");
+	live_child_ready();
+	live_wait_term();
+	live_check(can_execute(), "a child may not execute");
+}
+
+/* kcmp(2) fails as in a domain, and there is none. */
+static void forbid_kcmp(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_kcmp, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+
+	live_need(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS");
+	live_need(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0, "seccomp");
+}
+
+int main(int argc, char *argv[])
+{
+	const char *how = argc > 1 ? argv[1] : "";
+	pthread_t thread;
+	pid_t child = 0;
+
+	live_start();
+	if (strcmp(how, "landlock") == 0) {
+		enter_landlock();
+	} else if (strcmp(how, "landlock-thread") == 0) {
+		live_need(pthread_create(&thread, NULL, landlock_thread, NULL) == 0,
+			  "pthread_create");
+		while (!ready)
+			(void)usleep(1000);
+	} else if (strcmp(how, "landlock-child") == 0) {
+		child = live_fork(landlock_body, NULL);
+	} else if (strcmp(how, "kcmp") == 0) {
+		forbid_kcmp();
+	} else if (strcmp(how, "nobody") == 0) {
+		child = live_fork(nobody_body, NULL);
+	}
+
+	live_wait();
+
+	if (strcmp(how, "landlock") == 0)
+		live_same("whether it may execute", can_execute(), !kept());
+	check_now = true;
+	if (ready)
+		(void)pthread_join(thread, NULL);
+	if (child)
+		live_join(child);
+	return live_end();
+}

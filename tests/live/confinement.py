@@ -1,0 +1,106 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Trees that are confined in a way that cannot be saved: refused by name, or dumped where the loss is allowed.
+
+Each scenario has one target, in namespaces of its own; its first line is what must stay true.
+"""
+import os
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+import frame  # noqa: E402
+from operations import Stage, check, errors  # noqa: E402
+
+LANDLOCK_CREATE_RULESET, LANDLOCK_VERSION = 444, 1
+
+
+def has_landlock():
+    return frame.libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION) > 0
+
+
+def need_landlock():
+    if not has_landlock():
+        raise frame.Skipped('this kernel has no Landlock')
+
+
+def no_peer_is_left():
+    found = subprocess.run(['pgrep', 'snapmgr-peer'], stdout=subprocess.PIPE, check=False).stdout
+    check(not found, f'a process of the dump is left: {found.decode()}')
+
+
+def refused(stage, *words, options=()):
+    code, said = stage.dump('--leave-running', *options)
+    check(code != 0, 'the dump is not refused')
+    for word in words:
+        check(word in said, f'the refusal does not say "{word}": {errors(said)}')
+    stage.no_set('refused')
+    stage.intact('after the refusal')
+    no_peer_is_left()
+
+
+def landlock_is_refused(stage):
+    """a tree with a thread in a Landlock domain is not dumped, and goes on in it"""
+    need_landlock()
+    refused(stage, 'Landlock domain', '--allow landlock')
+    stage.content()
+
+
+def landlock_is_lost_knowingly(stage):
+    """with --allow landlock the tree is dumped, and both sides say what is lost"""
+    need_landlock()
+    code, said = stage.dump('--allow', 'landlock')
+    check(code == 0, f'the dump fails: {errors(said)}')
+    check('Landlock domain' in said, 'the dump does not say what is lost')
+    no_peer_is_left()
+    frame.kill_everything()
+    with open(os.path.join(stage.scratch, 'lost'), 'w', encoding='ascii') as file:
+        file.write('yes')
+    code, said = stage.run('restore', '-d')
+    check(code == 0, f'the restore fails: {errors(said)}')
+    check('Landlock domain' in said, 'the restore does not say what is lost')
+    stage.content()
+
+
+def not_confined(stage):
+    """a tree without a domain is dumped, whatever else forbids it to look at processes"""
+    code, said = stage.dump()
+    check(code == 0, f'the dump fails: {errors(said)}')
+    check('Landlock domain' not in said, 'a domain is seen where there is none')
+    frame.kill_everything()
+    stage.restore_well()
+    stage.content()
+
+
+SCENARIOS = [
+    (landlock_is_refused, 'confined landlock', ()),
+    (landlock_is_refused, 'confined landlock-thread', ()),
+    (landlock_is_refused, 'confined landlock-child', ()),
+    (landlock_is_refused, 'confined landlock', ('unshare', '-p', '-f', 'setsid')),
+    (landlock_is_lost_knowingly, 'confined landlock', ()),
+    (landlock_is_lost_knowingly, 'confined landlock-thread', ()),
+    (not_confined, 'confined kcmp', ()),
+    (not_confined, 'confined nobody', ()),
+]
+
+
+def main():
+    engine = next((engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip), None)
+    if not engine:
+        frame.say('SKIP: there is no engine')
+        return frame.SKIP
+    worst = frame.SKIP
+    for scenario, program, wrapper in SCENARIOS:
+        if sys.argv[1:] and scenario.__name__ not in sys.argv[1:]:
+            continue
+        top = frame.make_top()
+        status = frame.run_apart(lambda: scenario(Stage(top, engine, program, wrapper)), False)
+        word = {0: 'PASS', frame.SKIP: 'SKIP'}.get(status, 'FAIL')
+        frame.say(f'{word}: {program}: {scenario.__doc__}')
+        worst = 1 if word == 'FAIL' or worst == 1 else 0 if word == 'PASS' else worst
+        frame.shutil.rmtree(top, ignore_errors=True)
+    return worst
+
+
+if __name__ == '__main__':
+    sys.exit(main())
