@@ -194,7 +194,8 @@ int engine_allow_parse(const char *name, uint32_t *ret) _must_check_;
 /*
  * engine_dump() - checkpoint the tree below options->pid into options->images_dir_fd
  *
- * Afterwards the tree is gone, or runs on (leave_running), or is stopped (leave_stopped). When it fails the tree
+ * Afterwards the tree is gone, or runs on (leave_running), or is stopped (leave_stopped). Nothing is done where it would be frozen
+ * for too long (-ETIME), or where a limit over the tree leaves no room for it (-EDQUOT). When it fails the tree
  * runs on, unfrozen and untraced, and no inventory.img exists.
  */
 int engine_dump(const struct engine_options *options, const struct engine_context *context,

@@ -7,6 +7,9 @@
  *		until then if it is little: waiting for a disk they would never catch up with the application.
  *   forecast	how long the tree would be frozen by stop-copy of the rest, and by cow
  *
+ *   room	what each way may take at worst, against every limit over the tree (memory/room.h): no shadow where copies on
+ *		write could exhaust a memory cgroup, no round where page tables could, and nothing where nothing is left
+ *
  * auto takes rounds where memory is tracked and much is to be stored, then what freezes the tree for less. Where that is
  * above max_frozen_usec by forecast nothing is taken, in no mode. Nothing of the rounds is left when the dump fails.
  */
@@ -20,6 +23,7 @@
 #include "basic/sys.h"
 #include "engine/dump.h"
 #include "engine/memory/late.h"
+#include "engine/memory/room.h"
 #include "engine/memory/take-auto.h"
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
@@ -31,6 +35,9 @@ enum {
 	ROOM_TO_SPARE = 4, /* one part in so many */
 	PAGE = 4096,
 };
+
+#define FALLBACK_NO_SHADOW "there is too little room to copy pages on write (the log names the limit)"
+#define FALLBACK_NO_ROUNDS "no rounds of pre-copy: there is too little room to track memory (the log names the limit)"
 
 #define ROUND_MARK "round" /* where other sets have a tracker */
 
@@ -44,6 +51,8 @@ struct snapshot {
 	char *first_parent;  /* as seen from a round's directory; owned */
 	char parent[ROUND_NAME_MAX];
 	uint64_t copy_rate; /* of the last round, bytes a second; 0: there was none */
+	struct arena arena;
+	struct room room; /* as of the last look */
 	struct late_pages late; /* of rounds: to be written when the tree has been taken */
 };
 
@@ -146,10 +155,50 @@ static int take_round(struct snapshot *s, unsigned n, bool waits)
 	return run_round(s, n, fd, n == 1 ? s->first_parent : before, waits);
 }
 
+static int look_for_room(struct arena *a, const struct engine_options *o, struct failure *f, struct room *ret)
+{
+	int r = room_gather(a, o->pid, ret);
+
+	return r < 0 ? fail(f, r, "cannot look at the limits of the tree") : 0;
+}
+
+/* Where even calls inside the tasks could have somebody killed, nothing is done. */
+static int demand_room(struct arena *a, const struct engine_options *o, enum room_way way, struct failure *f,
+		       struct room *ret)
+{
+	const struct room_limit *l;
+	uint64_t need = 0;
+	int r = look_for_room(a, o, f, ret);
+
+	if (r < 0)
+		return r;
+	l = room_lacks(ret, way, &need);
+	return l ? fail(f, -EDQUOT, "%s has %" PRIu64 " KiB left, and a snapshot may need %" PRIu64 " KiB", l->name,
+			l->left / 1024, need / 1024) :
+		   0;
+}
+
+/* A shortage of room is told once: it is as true of the next way. */
+static bool has_room(struct snapshot *s, enum room_way way, const char *what)
+{
+	uint64_t need = 0;
+	const struct room_limit *l = room_lacks(&s->room, way, &need);
+	uint64_t unit = l && l->of == ROOM_OF_MEMORY ? 1024 : 1;
+	const char *name = unit == 1 ? "" : " KiB";
+
+	if (l && !s->stats->fallback)
+		log_warn(s->context->log, "no %s: %s has %" PRIu64 "%s left, and %" PRIu64 "%s may be needed", what,
+			 l->name, l->left / unit, name, need / unit, name);
+	return !l;
+}
+
 static int gather(struct snapshot *s, struct forecast_facts *facts)
 {
 	int r = take_gather(&s->run, s->run.tracked, facts);
 
+	if (r == 0)
+		r = look_for_room(&s->arena, s->options, s->failure, &s->room);
+	facts->can_cow = r == 0 && s->options->leave_running && !room_lacks(&s->room, ROOM_SHADOW, NULL);
 	facts->copy_rate = s->copy_rate;
 	facts->to_memory = s->options->leave_running && facts->written <= late_room();
 	return r < 0 ? fail(s->failure, r, "cannot look at the tree") : 0;
@@ -219,11 +268,18 @@ static void make_room(struct snapshot *s, const struct forecast_facts *facts)
 static void choose_take(struct snapshot *s, const struct forecast_facts *facts)
 {
 	enum snapshot_mode mode = s->options->snapshot;
+	struct forecast_facts with_room = *facts;
 
-	if (mode == SNAPSHOT_AUTO)
-		mode = forecast_choose(facts);
 	if (!s->options->leave_running)
 		return;
+	with_room.can_cow = true;
+	if (mode == SNAPSHOT_AUTO)
+		mode = forecast_choose(&with_room);
+	if (mode == SNAPSHOT_COW && !facts->can_cow) {
+		(void)has_room(s, ROOM_SHADOW, "shadow");
+		s->stats->fallback = s->stats->fallback ?: FALLBACK_NO_SHADOW;
+		mode = SNAPSHOT_STOP_COPY;
+	}
 	if (mode == SNAPSHOT_COW) {
 		s->run.take = &take_cow;
 	} else if (facts->to_memory) {
@@ -255,9 +311,13 @@ static int prepare(struct snapshot *s)
 	int r;
 
 	r = remove_rounds(s);
+	if (r == 0)
+		r = demand_room(&s->arena, s->options, s->run.tracks ? ROOM_ROUNDS : ROOM_STILL, s->failure,
+				&s->room);
 	if (r < 0)
 		return r;
 	if (!limited && (mode == SNAPSHOT_STOP_COPY || mode == SNAPSHOT_COW)) {
+		facts.can_cow = s->options->leave_running && !room_lacks(&s->room, ROOM_SHADOW, NULL);
 		choose_take(s, &facts);
 		return 0;
 	}
@@ -265,7 +325,9 @@ static int prepare(struct snapshot *s)
 	if (r == 0)
 		r = gather(s, &facts);
 	if (r == 0 && rounds_pay(s, &facts)) {
-		if (tracker_choose())
+		if (!has_room(s, ROOM_ROUNDS, "rounds"))
+			s->stats->fallback = FALLBACK_NO_ROUNDS;
+		else if (tracker_choose())
 			r = take_rounds(s, &facts);
 		else
 			s->stats->fallback = "no rounds of pre-copy: this kernel cannot track memory";
@@ -340,6 +402,7 @@ int engine_dump(const struct engine_options *options, const struct engine_contex
 	tracker_free(s.run.tracking);
 	free(s.first_parent);
 	late_done(&s.late);
+	arena_done(&s.arena);
 	bulk_free(s.run.room, s.run.room_bytes);
 	return r;
 }
@@ -357,10 +420,15 @@ int engine_pre_dump(const struct engine_options *options, const struct engine_co
 		.tracks = true,
 		.keeps = true,
 	};
+	struct arena arena = {};
+	struct room room;
 	int r;
 
 	*stats = (struct engine_stats){};
 	r = dump_notify(context, "pre-dump", NULL, failure);
+	if (r == 0)
+		r = demand_room(&arena, options, ROOM_ROUNDS, failure, &room);
+	arena_done(&arena);
 	return r < 0 ? r : dump_run(&run, stats, failure);
 }
 

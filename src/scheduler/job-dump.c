@@ -227,19 +227,24 @@ static int take_stats(struct job *j, const struct criu_stats *s)
 	return r;
 }
 
-/* More frozen time than the policy allows: nothing was done, and nothing has failed. */
+/* More frozen time than the policy allows, or no room for a snapshot: nothing was done, and nothing has failed. */
 static bool was_skipped(struct job *j, const struct criu_answer *a)
 {
 	char forecast[TIMESPAN_TEXT_MAX], limit[TIMESPAN_TEXT_MAX];
 
+	if (a && !a->success && a->error == -EDQUOT) { /* the engine's sentence names the limit */
+		j->skipped = true;
+		return true;
+	}
 	if (!a || a->success || a->error != -ETIME || a->stats.forecast_usec == 0)
 		return false;
 	failure_clear(&j->failure);
 	j->skipped = true;
 	j->run.forecast_usec = a->stats.forecast_usec;
-	(void)fail(&j->failure, -ETIME, "it would be frozen for %s, max-frozen is %s",
+	(void)fail(&j->failure, -ETIME, "it would be frozen for %s, max-frozen is %s%s%s",
 		   timespan_format(a->stats.forecast_usec * NSEC_PER_USEC, forecast, sizeof(forecast)),
-		   timespan_format(j->q.policy->engine.max_frozen, limit, sizeof(limit)));
+		   timespan_format(j->q.policy->engine.max_frozen, limit, sizeof(limit)),
+		   a->stats.fallback ? "; " : "", a->stats.fallback ?: "");
 	return true;
 }
 

@@ -4,14 +4,14 @@
 #include <stdlib.h>
 
 #include "basic/bulk.h"
-#include "basic/procfs.h"
 #include "basic/sys.h"
+#include "engine/memory/room.h"
 
 #define ROOM_MAX (2ull << 30)
 
 uint64_t late_room(void)
 {
-	return MIN(proc_available_bytes() / 4, ROOM_MAX);
+	return MIN(room_of_ourselves() / 4, ROOM_MAX);
 }
 
 static void forget(struct late_file *lf)

@@ -103,12 +103,6 @@ static int gather_process(void *userdata, pid_t pid)
 	return 0;
 }
 
-/* Copies on write need memory: as much as there is, at worst. Of the machine; the tree's own limits are checked by the clone. */
-static bool has_room(uint64_t bytes)
-{
-	return proc_available_bytes() / 5 * 4 > bytes;
-}
-
 int take_gather(const struct dump_run *run, const struct tracker *tracker, struct forecast_facts *ret)
 {
 	struct forecast_facts facts = {};
@@ -118,7 +112,6 @@ int take_gather(const struct dump_run *run, const struct tracker *tracker, struc
 	r = tree_peek(run->options->pid, gather_process, &g);
 	if (r < 0)
 		return r;
-	facts.can_cow = run->options->leave_running && has_room(facts.populated);
 	*ret = facts;
 	return 0;
 }
