@@ -679,6 +679,8 @@ static int prepare(struct dump *d)
 		r = continue_parent(d);
 	if (r == 0 && d->run->tracks)
 		r = tracker_start(d);
+	if (r == 0 && d->take->prepare && !d->run->looks_only)
+		r = d->take->prepare(d);
 	if (r == 0 && !d->run->memory_only && !d->run->looks_only)
 		r = domain_prepare(d);
 	if (r == 0 && !d->run->memory_only)
@@ -706,6 +708,16 @@ static void take_time(void)
 	(void)SYS_CALL(sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){}));
 }
 
+/* Whatever we were called for: those of a dump that died. */
+static int reap_dead_shadows(struct dump *d)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++)
+		r = task_reap(d, d->tree.tasks[i]);
+	return r;
+}
+
 static int freeze_and_save(struct dump *d)
 {
 	int r;
@@ -714,6 +726,8 @@ static int freeze_and_save(struct dump *d)
 	d->frozen_realtime_nsec = clock_realtime_nsec();
 	if (r == 0)
 		r = far_look_at_tree(d);
+	if (r == 0)
+		r = reap_dead_shadows(d);
 	if (r == 0 && d->run->memory_only)
 		return pre_save(d);
 	if (r == 0)

@@ -18,6 +18,7 @@
 #include "seccomp.pb-c.h"
 
 struct cgroup_dump;
+struct deadman;
 struct domain_peers;
 struct far;
 struct files_dump;
@@ -68,6 +69,7 @@ struct dump {
 	struct vma_previews *previews; /* memory/vma.c */
 	struct parent_set *parents; /* its pagemaps; memory/page-plan.c */
 	const struct take_ops *take; /* how memory is taken; memory/take.h */
+	struct deadman *reaper; /* memory/take-cow.c */
 	struct tracker *tracked;  /* until now; memory/track.c */
 	bool incremental;	  /* that is the parent set's: what was not written since is there */
 	struct tracker *tracking; /* for the next one */

@@ -8,6 +8,7 @@ how fast it writes.
 """
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -72,7 +73,7 @@ class MemoryCgroup:
         return True
 
 
-def start(stage_args):
+def start(stage_args, mib=MIB):
     cgroup = MemoryCgroup()
     wrapper = ('sh', '-c', f'echo $$ >{cgroup.path}/cgroup.procs; exec "$@"', 'sh')
     stage = Stage.__new__(Stage)
@@ -82,7 +83,7 @@ def start(stage_args):
     os.makedirs(stage.scratch, mode=0o777)
     os.makedirs(stage.images)
     program = os.path.join(os.environ.get('LIVE_BUILD', os.path.abspath('tests/live')), 'dirty')
-    process = subprocess.Popen([*wrapper, program, str(MIB), str(RATE)], cwd=stage.scratch, stdin=subprocess.DEVNULL,
+    process = subprocess.Popen([*wrapper, program, str(mib), str(RATE)], cwd=stage.scratch, stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     process.returncode = 0
     stage.pid = process.pid
@@ -138,13 +139,58 @@ def a_full_cgroup_is_left_alone(stage_args):
         cgroup.remove()
 
 
+def children(pid):
+    with open(f'/proc/{pid}/task/{pid}/children', encoding='ascii') as file:
+        return [int(word) for word in file.read().split()]
+
+
+def is_traced(pid):
+    with open(f'/proc/{pid}/status', encoding='ascii') as file:
+        return 'TracerPid:\t0\n' not in file.read()
+
+
+def kill_while_copying(stage, with_children):
+    """Kills a dump that reads a shadow while the tree runs; with all that it has forked, or alone."""
+    images = os.path.join(stage.top, f'killed-{os.urandom(4).hex()}')
+    os.makedirs(images)
+    engine = subprocess.Popen([stage.engine.path, 'dump', '-t', str(stage.pid), '-D', images, '--leave-running',
+                               '--snapshot', 'cow'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    frame.wait_until('a shadow', lambda: children(stage.pid) or engine.poll() is not None)
+    frame.wait_until('the tree runs', lambda: not is_traced(stage.pid))
+    victims = [*(children(engine.pid) if with_children else []), engine.pid]
+    if not children(stage.pid):
+        engine.wait()
+        return False
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    engine.wait()
+    return True
+
+
+def a_killed_dump_leaves_no_zombie(stage_args):
+    """the shadow of a killed dump is reaped at once, or by whatever of ours freezes the tree next"""
+    cgroup, stage = start(stage_args, mib=256)
+    try:
+        frame.wait_until('a dump is killed in time', lambda: kill_while_copying(stage, with_children=False))
+        frame.wait_until('the shadow is reaped', lambda: not children(stage.pid), timeout=10)
+        frame.wait_until('a dump is killed in time', lambda: kill_while_copying(stage, with_children=True))
+        check(children(stage.pid), 'the shadow was reaped by nobody')
+        code, said = stage.run('check', '-t', str(stage.pid))
+        check(code == 0, f'the tree cannot be checked: {errors(said)}')
+        check(not children(stage.pid), 'the shadow is still there after a check of the tree')
+        stage.content()
+    finally:
+        cgroup.remove()
+
+
 def main():
     engine = next((engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip), None)
     if not engine or not frame.can_track(engine):
         frame.say('SKIP: there is no engine, or it cannot track memory here')
         return frame.SKIP
     worst = frame.SKIP
-    for scenario in nobody_is_killed, a_full_cgroup_is_left_alone:
+    for scenario in nobody_is_killed, a_full_cgroup_is_left_alone, a_killed_dump_leaves_no_zombie:
         if sys.argv[1:] and scenario.__name__ not in sys.argv[1:]:
             continue
         top = frame.make_top()

@@ -5,7 +5,8 @@
  *
  * The application does not see it: no signal at its end, wait(2) without __WCLONE or __WALL does not know it. It shares
  * the descriptor table, so that a file that the task closes is closed. At the end the task is stopped once more, to reap
- * it by a remote call. Should we die it is killed, the task keeps the zombie, and the next dump has it reaped (tree.c).
+ * it by a remote call. Should we die it is killed, and the task keeps the zombie: a deadman stops the task once more and has it
+ * reaped. If that one was killed too, the next of our commands that freezes the tree does it (dump.c).
  *
  * What a child does not inherit (MADV_DONTFORK, MADV_WIPEONFORK, the vdso, rings of AIO, and the page in which the stub
  * was), or may lose (private pages of files), is read in the freeze. A task with huge pages of hugetlb that a child would
@@ -21,6 +22,7 @@
 
 #include "basic/clock.h"
 #include "basic/sys.h"
+#include "engine/control/deadman.h"
 #include "engine/control/ptrace.h"
 #include "engine/control/remote.h"
 #include "engine/kinds/task-kind.h"
@@ -28,7 +30,11 @@
 #include "engine/memory/page-plan.h"
 #include "engine/memory/vma.h"
 
-enum { PAGE = 4096 };
+enum {
+	PAGE = 4096,
+	REAP_TRIES = 100,
+	REAP_PAUSE_NSEC = 20 * 1000 * 1000,
+};
 
 #define FALLBACK_REFUSED "the kernel refused to clone a shadow (limits of processes or memory)"
 
@@ -145,6 +151,56 @@ static void reap_shadows(struct dump *d)
 	arena_done(&again.arena);
 }
 
+/* ---- should we die ---- */
+
+struct dead_shadows {
+	bool dying, dead;
+};
+
+static int look_for_shadow(void *userdata, pid_t pid)
+{
+	_cleanup_close_ int fd = proc_open(pid);
+	struct dead_shadows *s = userdata;
+	struct proc_stat st;
+
+	if (fd < 0 || proc_stat_read(fd, &st) < 0 || st.exit_signal != 0)
+		return 0;
+	if (st.state == 'Z')
+		s->dead = true;
+	else
+		s->dying = true;
+	return 0;
+}
+
+/* Runs in the deadman. The kernel kills the shadows while it lets go of what we traced; they are dead soon. */
+static void reap_after_us(void *userdata)
+{
+	struct dump *d = userdata;
+
+	d->log = NULL;
+	for (int i = 0; i < REAP_TRIES; i++) {
+		struct dead_shadows s = {};
+
+		if (tree_peek(d->options->pid, look_for_shadow, &s) < 0 || (!s.dead && !s.dying))
+			return;
+		if (s.dead)
+			reap_shadows(d);
+		(void)nanosleep(&(struct timespec){ .tv_nsec = REAP_PAUSE_NSEC }, NULL);
+	}
+}
+
+static int cow_prepare(struct dump *d)
+{
+	int r;
+
+	d->reaper = arena_new(&d->arena, struct deadman);
+	if (!d->reaper)
+		return fail(d->failure, -ENOMEM, "no memory for a process");
+	*d->reaper = (struct deadman)DEADMAN_INIT;
+	r = deadman_start_with_nothing(d->reaper, reap_after_us, d);
+	return r < 0 ? fail(d->failure, r, "cannot start the process that ends shadows") : 0;
+}
+
 static void cow_done(struct dump *d)
 {
 	bool any = false;
@@ -155,11 +211,15 @@ static void cow_done(struct dump *d)
 	}
 	if (any)
 		reap_shadows(d);
+	if (d->reaper)
+		deadman_stop(d->reaper);
+	d->reaper = NULL;
 }
 
 const struct take_ops take_cow = {
 	.name = "cow",
 	.deferred = true,
+	.prepare = cow_prepare,
 	.in_task = cow_in_task,
 	.frozen = cow_frozen,
 	.running = cow_running,

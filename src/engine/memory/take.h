@@ -23,6 +23,8 @@ struct take_ops {
 	const char *name;
 	bool deferred; /* running() has to be called before the set is whole */
 	bool plans_running; /* only a look in the freeze, the plan before running() */
+	/* Before the freeze; may be NULL. done() follows, also after a failure. */
+	int (*prepare)(struct dump *d);
 	/* In a guest session of the leader, remote list empty; may be NULL. */
 	int (*in_task)(struct dump *d, struct task *task, struct remote *rm);
 	/* Planned (or looked at) and armed, still frozen; may be NULL. */
