@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <stddef.h>
@@ -106,6 +107,44 @@ static void forbid_kcmp(void)
 	live_need(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0, "seccomp");
 }
 
+/* ---- keyrings ---- */
+
+#define INVOCATION "0123456789abcdef"
+
+enum { INVOCATION_PERM = 0x0b0b0000 }; /* view, read and search, as systemd has it */
+
+static long add_key(const char *name, const char *value, long keyring)
+{
+	long key = syscall(SYS_add_key, "user", name, value, strlen(value), keyring);
+
+	live_need(key > 0, "add_key");
+	return key;
+}
+
+/* What systemd gives a unit. */
+static void join_session(void)
+{
+	long key;
+
+	live_need(syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) > 0, "a session keyring");
+	key = add_key("invocation_id", INVOCATION, KEY_SPEC_SESSION_KEYRING);
+	live_need(syscall(SYS_keyctl, KEYCTL_SETPERM, key, INVOCATION_PERM) == 0, "KEYCTL_SETPERM");
+}
+
+static void check_session(void)
+{
+	long key = syscall(SYS_request_key, "user", "invocation_id", NULL, 0);
+	char value[64] = "", text[128] = "";
+
+	live_check(key > 0, "the invocation id is not found");
+	live_same("bytes of the invocation id",
+		  syscall(SYS_keyctl, KEYCTL_READ, key, value, sizeof(value)),
+		  sizeof(INVOCATION) - 1);
+	live_check(strcmp(value, INVOCATION) == 0, "the invocation id is %s", value);
+	(void)syscall(SYS_keyctl, KEYCTL_DESCRIBE, key, text, sizeof(text) - 1);
+	live_check(strstr(text, ";0b0b0000;") != NULL, "the invocation id is %s", text);
+}
+
 int main(int argc, char *argv[])
 {
 	const char *how = argc > 1 ? argv[1] : "";
@@ -122,6 +161,14 @@ int main(int argc, char *argv[])
 			(void)usleep(1000);
 	} else if (strcmp(how, "landlock-child") == 0) {
 		child = live_fork(landlock_body, NULL);
+	} else if (strncmp(how, "keys", 4) == 0) {
+		join_session();
+		if (strcmp(how, "keys-session") == 0)
+			add_key("secret", "word", KEY_SPEC_SESSION_KEYRING);
+		if (strcmp(how, "keys-thread") == 0)
+			add_key("secret", "word", KEY_SPEC_THREAD_KEYRING);
+		if (strcmp(how, "keys-process") == 0)
+			add_key("secret", "word", KEY_SPEC_PROCESS_KEYRING);
 	} else if (strcmp(how, "kcmp") == 0) {
 		forbid_kcmp();
 	} else if (strcmp(how, "nobody") == 0) {
@@ -132,6 +179,8 @@ int main(int argc, char *argv[])
 
 	if (strcmp(how, "landlock") == 0)
 		live_same("whether it may execute", can_execute(), !kept());
+	if (strncmp(how, "keys", 4) == 0)
+		check_session();
 	check_now = true;
 	if (ready)
 		(void)pthread_join(thread, NULL);

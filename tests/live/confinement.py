@@ -72,6 +72,23 @@ def not_confined(stage):
     stage.content()
 
 
+def keys_are_refused(stage):
+    """a key that is not systemd's invocation id is refused by name, and stays"""
+    refused(stage, "'secret'", 'keyring')
+    stage.content()
+
+
+def session_comes_back(stage):
+    """a session keyring with the invocation id alone is made again, also a second time"""
+    for _ in range(2):
+        stage.dump_well()
+        frame.kill_everything()
+        stage.restore_well()
+        frame.shutil.rmtree(stage.images)
+        os.makedirs(stage.images)
+    stage.content()
+
+
 SCENARIOS = [
     (landlock_is_refused, 'confined landlock', ()),
     (landlock_is_refused, 'confined landlock-thread', ()),
@@ -79,6 +96,10 @@ SCENARIOS = [
     (landlock_is_refused, 'confined landlock', ('unshare', '-p', '-f', 'setsid')),
     (landlock_is_lost_knowingly, 'confined landlock', ()),
     (landlock_is_lost_knowingly, 'confined landlock-thread', ()),
+    (keys_are_refused, 'confined keys-session', ()),
+    (keys_are_refused, 'confined keys-thread', ()),
+    (keys_are_refused, 'confined keys-process', ()),
+    (session_comes_back, 'confined keys', ()),
     (not_confined, 'confined kcmp', ()),
     (not_confined, 'confined nobody', ()),
 ]

@@ -65,6 +65,8 @@ extern const struct task_kind task_kind_seccomp;
 extern const struct task_kind task_kind_sandbox;
 extern const struct task_kind task_kind_seal;
 extern const struct task_kind task_kind_domain;
+extern const struct task_kind task_kind_keys;
+extern const struct task_kind task_kind_key_links;
 
 /* Asks every thread of a frozen task by remote calls; writes nothing yet. @ret: cores in thread order (dump arena). */
 int task_ask(struct dump *d, struct task *task, CoreEntry ***ret) _must_check_;

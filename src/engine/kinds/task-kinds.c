@@ -3,6 +3,7 @@
 
 /* In the order of restoring. */
 const struct task_kind *const task_kinds[] = {
+	&task_kind_keys, /* runs lists of its own while that of the others is empty */
 	&task_kind_misc,
 	&task_kind_signals,
 	&task_kind_limits,
@@ -12,6 +13,7 @@ const struct task_kind *const task_kinds[] = {
 	&task_kind_domain,	/* after the record that it writes into */
 	&task_kind_seccomp,	/* suspended while we trace; to install filters takes power that goes next */
 	&task_kind_creds,
+	&task_kind_key_links,
 	&task_kind_after_creds, /* what a change of credentials resets */
 	&task_kind_seal,	/* the address space changes no more */
 	&task_kind_timers,	/* as late as can be: they tick */
