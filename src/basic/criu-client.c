@@ -203,6 +203,7 @@ static void fill_switches(CriuOpts *o, const struct criu_request *q)
 	SEND_TRUE(o, track_mem, q->track_mem);
 	SEND_TRUE(o, rst_sibling, q->restore_sibling);
 	SEND_TRUE(o, snapmgr_new_pid_ns, q->new_pid_ns);
+	SEND_TRUE(o, snapmgr_files_as_dumped, q->files_as_dumped);
 }
 
 static void fill_values(CriuOpts *o, const struct criu_request *q)
@@ -252,6 +253,8 @@ static void fill_values(CriuOpts *o, const struct criu_request *q)
 	o->n_external = q->n_external;
 	o->external = (char **)(uintptr_t)q->external;
 	_Static_assert(sizeof(pid_t) == sizeof(int32_t), "pids as the message has them");
+	o->n_snapmgr_file_rules = q->n_file_rules;
+	o->snapmgr_file_rules = (char **)(uintptr_t)q->file_rules;
 	o->n_snapmgr_free_pids = q->n_free_pids;
 	o->snapmgr_free_pids = (int32_t *)(uintptr_t)q->free_pids;
 }

@@ -114,6 +114,9 @@ struct criu_request {
 	const struct criu_inherit_fd *inherit_fds;
 	size_t n_inherit_fds;
 
+	const char *const *file_rules; /* RESTORE, PREFLIGHT: "keep:GLOB" or "fail:GLOB", the first that matches counts */
+	size_t n_file_rules;
+	bool files_as_dumped;	/* PREFLIGHT: every file must be what it was at the dump */
 	const pid_t *free_pids; /* PREFLIGHT: these, and all below them, will have ended by then */
 	size_t n_free_pids;
 

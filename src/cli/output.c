@@ -140,6 +140,10 @@ char *output_cell(const struct cli *cli, const struct column *c, const struct re
 		return join_texts(record_texts(row, c->key));
 	case COLUMN_FLAGS:
 		return flags_cell(row);
+	case COLUMN_STATE:
+		(void)snprintf(buf, sizeof(buf), "%s%s%s", record_text(row, "state"), *record_text(row, "code") ? ":" : "",
+			       record_text(row, "code"));
+		break;
 	case COLUMN_NUMBER:
 		if (record_number(row, c->key) > 0)
 			(void)snprintf(buf, sizeof(buf), "%" PRIu64, record_number(row, c->key));

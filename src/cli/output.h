@@ -26,6 +26,7 @@ enum column_kind {
 	COLUMN_SPAN,  /* of microseconds */
 	COLUMN_TEXTS,
 	COLUMN_FLAGS,
+	COLUMN_STATE, /* of a generation, with what blocks it: "blocked:file" */
 };
 
 struct column {

@@ -17,7 +17,7 @@ static const struct column columns[] = {
 	{ "SIZE", "bytes.logical", COLUMN_SIZE, true, false },
 	{ "UNIQUE", "bytes.unique", COLUMN_SIZE, true, false },
 	{ "FROZEN", "times_us.frozen", COLUMN_SPAN, true, false },
-	{ "STATE", "state", COLUMN_TEXT, false, false },
+	{ "STATE", "state", COLUMN_STATE, false, false },
 	{ "FLAGS", "flags", COLUMN_FLAGS, false, false },
 	{ "TAGS", "tags", COLUMN_TEXTS, false, false },
 	{ "COMMENT", "comment", COLUMN_TEXT, false, true },
@@ -137,11 +137,14 @@ static void print_tree(const struct record *row)
 static void print_state(const struct cli *cli, const struct record *row)
 {
 	const char *state = record_text(row, "state"), *reason = record_text(row, "reason");
-	const char *level = record_text(row, "verified.level");
+	const char *level = record_text(row, "verified.level"), *code = record_text(row, "code");
 	char moment[OUTPUT_TEXT_MAX];
 	char **kept_by = record_texts(row, "kept_by");
 
-	printf("State        %s%s%s\n", state, reason[0] ? ": " : "", reason);
+	printf("State        %s%s%s%s%s\n", state, code[0] ? ":" : "", code, reason[0] ? ": " : "", reason);
+	if (strcmp(code, "file") == 0)
+		printf("             hint: put the file back as it was, or let the policy go on with it as it is now: "
+		       "files: [{path: PATH, restore: keep}]\n");
 	if (record_yes(row, "flags.running_from"))
 		printf("             the tree that runs was restored from it\n");
 	if (*kept_by) {
@@ -252,7 +255,7 @@ static int show_chain(struct cli *cli, struct client *client, const struct recor
 		{ "WRITTEN", "bytes.written", COLUMN_SIZE, true, false },
 		{ "UNIQUE", "bytes.unique", COLUMN_SIZE, true, false },
 		{ "FROZEN", "times_us.frozen", COLUMN_SPAN, true, false },
-		{ "STATE", "state", COLUMN_TEXT, false, false },
+		{ "STATE", "state", COLUMN_STATE, false, false },
 		{ "WHY FULL", "full_reason", COLUMN_TEXT, false, true },
 	};
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;

@@ -26,6 +26,7 @@
 #include "engine/cgroup.h"
 #include "engine/far.h"
 #include "engine/image/imageset.h"
+#include "engine/kinds/file-hash.h"
 #include "engine/kinds/kind.h"
 #include "engine/kinds/ns-time.h"
 #include "engine/kinds/task-domain.h"
@@ -111,7 +112,7 @@ static int remove_stale(struct dump *d)
 		IMAGE_INVENTORY,  IMAGE_PSTREE,	    IMAGE_FILES,      IMAGE_SK_QUEUES,
 		IMAGE_PIPES_DATA, IMAGE_FIFO_DATA,  IMAGE_TTY_INFO,   IMAGE_TTY_DATA,
 		IMAGE_REMAP_FPATH, IMAGE_CGROUP,    IMAGE_FILE_LOCKS, IMAGE_SECCOMP,
-		IMAGE_MEMFD_INODE,
+		IMAGE_MEMFD_INODE, IMAGE_FILE_HASHES,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(conditional); i++) {
@@ -523,6 +524,12 @@ static int write_seccomp(struct dump *d)
 	return image_write_one(d->dir_fd, IMAGE_SECCOMP, 0, &d->seccomp->base, d->failure);
 }
 
+/* Does the tree go on? */
+static bool is_left(const struct dump *d)
+{
+	return d->run->memory_only || d->run->looks_only || d->options->leave_running;
+}
+
 static int write_inventory(struct dump *d)
 {
 	InventoryEntry e = INVENTORY_ENTRY__INIT;
@@ -556,6 +563,8 @@ static int write_inventory(struct dump *d)
 		e.snapmgr_boot_id = boot_id;
 	e.has_snapmgr_frozen_realtime_nsec = true;
 	e.snapmgr_frozen_realtime_nsec = d->frozen_realtime_nsec;
+	e.has_snapmgr_tree_ended = true;
+	e.snapmgr_tree_ended = !is_left(d) && !d->options->leave_stopped;
 	return image_commit_one(d->dir_fd, IMAGE_INVENTORY, &e.base, d->failure);
 }
 
@@ -564,6 +573,8 @@ static int finish_set(struct dump *d)
 {
 	int r = d->run->keeps ? tracker_keep(d->tracking, d->dir_fd, d->failure) : 0;
 
+	if (r == 0)
+		r = file_hash_write(d);
 	return r < 0 ? r : write_inventory(d);
 }
 
@@ -630,12 +641,6 @@ static int pre_save(struct dump *d)
 }
 
 /* ---- the operation ---- */
-
-/* Does the tree go on? */
-static bool is_left(const struct dump *d)
-{
-	return d->run->memory_only || d->run->looks_only || d->options->leave_running;
-}
 
 /* The set before this one, and the tracker that was left with it. */
 static int continue_parent(struct dump *d)
@@ -805,6 +810,7 @@ static void count_tasks(struct dump *d)
 static void dump_done(struct dump *d)
 {
 	page_plan_done(d);
+	file_hash_done(d);
 	shmem_dump_done(d);
 	far_done(d);
 	close_fd(d->parent_fd);

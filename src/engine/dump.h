@@ -76,6 +76,7 @@ struct dump {
 	uint32_t last_ghost_id;
 	struct ghost *ghosts;	 /* fd-ghost.c */
 	struct link_made *links; /* fd-file.c */
+	struct file_hashes *file_hashes; /* file-hash.c */
 	struct pipe_seen *pipes; /* fd-pipe.c */
 	SeccompEntry *seccomp; /* task-seccomp.c: filters seen so far */
 	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */

@@ -119,13 +119,18 @@ struct engine_options {
 	size_t n_inherit_fds;
 	struct strv exec_cmd;
 
+	struct strv file_rules; /* restore too: "keep:GLOB" or "fail:GLOB", the first that matches counts; ours */
+
 	/* Preflight; ours, not CRIU's. */
+	bool files_as_dumped; /* every file must be what it was: file-judge.h */
 	pid_t *free_pids; /* these, and all below them, will have ended by then */
 	size_t n_free_pids;
 };
 
 void engine_options_init(struct engine_options *o);
 void engine_options_done(struct engine_options *o);
+/* "keep:GLOB" or "fail:GLOB", a pattern of absolute paths (basic/glob.h). */
+int engine_options_add_file_rule(struct engine_options *o, const char *rule, struct failure *f) _must_check_;
 int engine_options_add_free_pid(struct engine_options *o, pid_t pid, struct failure *f) _must_check_;
 int strv_push(struct strv *v, const char *text); /* copies; 0 or -ENOMEM */
 /* The same with fail(). */

@@ -409,6 +409,11 @@ static int take_all(struct face_options *o, const char *value, struct failure *f
 	return 0;
 }
 
+static int take_file_rule(struct face_options *o, const char *value, struct failure *f)
+{
+	return engine_options_add_file_rule(&o->engine, value, f);
+}
+
 static int take_free_pid(struct face_options *o, const char *value, struct failure *f)
 {
 	int32_t pid;
@@ -555,6 +560,10 @@ static const struct option_row rows[] = {
 		 "fd[N]:RES  open descriptor N stands for the resource; may repeat"),
 	SWITCH_ROW("skip-file-rwx-check", 0, true, RESTORES, ENGINE(skip_file_rwx_check),
 		   "ignore permission bits of opened files"),
+	TAKE_ROW("file-rule", 0, NEEDS_VALUE, RESTORES, take_file_rule,
+		 "keep:GLOB|fail:GLOB  may these files differ from the dump? The first that matches; may repeat"),
+	SWITCH_ROW("files-as-dumped", 0, true, ACTION_PREFLIGHT, ENGINE(files_as_dumped),
+		   "every file must be what it was at the dump"),
 	TAKE_ROW("free-pid", 0, NEEDS_VALUE, ACTION_PREFLIGHT, take_free_pid,
 		 "PID  this process, and all below it, will have ended by then; may repeat"),
 

@@ -62,11 +62,19 @@ void engine_options_done(struct engine_options *o)
 	strv_done(&o->external_unix_inodes);
 	strv_done(&o->join_ns);
 	strv_done(&o->exec_cmd);
+	strv_done(&o->file_rules);
 	for (size_t i = 0; i < o->n_inherit_fds; i++)
 		free(o->inherit_fds[i].key);
 	free(o->inherit_fds);
 	free(o->free_pids);
 	engine_options_init(o);
+}
+
+int engine_options_add_file_rule(struct engine_options *o, const char *rule, struct failure *f)
+{
+	if (strncmp(rule, "keep:/", 6) != 0 && strncmp(rule, "fail:/", 6) != 0)
+		return fail(f, -EINVAL, "file rule '%s' is not keep:PATTERN or fail:PATTERN with an absolute path", rule);
+	return strv_add(&o->file_rules, rule, f);
 }
 
 int engine_options_add_free_pid(struct engine_options *o, pid_t pid, struct failure *f)

@@ -22,6 +22,8 @@ struct preflight {
 	size_t n_free_pids;
 	uint64_t *free_sockets; /* inodes */
 	size_t n_free_sockets;
+	struct file_use *uses; /* kinds/file-as-dumped.c */
+	size_t n_uses;
 };
 
 /* Adds an obstacle. @object: as a person would look for it. */

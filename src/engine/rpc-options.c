@@ -47,6 +47,7 @@ static const struct {
 	SWITCH(display_stats, engine.display_stats),
 	SWITCH(rst_sibling, engine.restore_sibling),
 	SWITCH(snapmgr_new_pid_ns, engine.new_pid_ns),
+	SWITCH(snapmgr_files_as_dumped, engine.files_as_dumped),
 #undef SWITCH
 };
 
@@ -188,6 +189,12 @@ static int fill_numbers(struct face_options *o, const CriuOpts *msg, struct fail
 		if (msg->snapmgr_pre_dumps > PRE_DUMPS_MAX)
 			return fail(f, -ERANGE, "snapmgr_pre_dumps of %u", msg->snapmgr_pre_dumps);
 		e->pre_dumps = msg->snapmgr_pre_dumps;
+	}
+	for (size_t i = 0; i < msg->n_snapmgr_file_rules; i++) {
+		int r = engine_options_add_file_rule(e, msg->snapmgr_file_rules[i], f);
+
+		if (r < 0)
+			return r;
 	}
 	for (size_t i = 0; i < msg->n_snapmgr_free_pids; i++) {
 		int r = engine_options_add_free_pid(e, msg->snapmgr_free_pids[i], f);

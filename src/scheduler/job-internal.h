@@ -3,12 +3,19 @@
 
 /* The inside of a job: for job.c, job-dump.c and job-restore.c only. */
 
+#include "basic/arena.h"
 #include "catalog/generations.h"
 #include "scheduler/chain.h"
 #include "scheduler/engine-run.h"
 #include "scheduler/hooks.h"
 #include "scheduler/job.h"
 #include "scheduler/seal.h"
+
+enum job_verdict {
+	JOB_CLEAR,   /* nothing stands in the way of the restore */
+	JOB_BLOCKED, /* failure has the sentence, with its code in front: "blocked:file: '/srv/db' was written ..." */
+	JOB_UNKNOWN, /* there was no answer; failure says why */
+};
 
 struct job {
 	const struct sched_context *c;
@@ -46,6 +53,7 @@ struct job {
 	struct process_list victims; /* the old tree's members */
 	nsec_t victims_deadline;     /* CLOCK_MONOTONIC */
 	struct process new_root;
+	void (*preflight_done)(struct job *j, enum job_verdict verdict); /* job-preflight.c */
 	bool in_new_pid_ns; /* by the policy, or a second try: wants_new_pid_ns() */
 };
 
@@ -62,6 +70,11 @@ void job_set_phase(struct job *j, const char *phase);
  */
 int job_start_engine(struct job *j, struct criu_request *request,
 		     void (*done)(struct job *j, const struct criu_answer *answer));
+/*
+ * The policy's rules for files that have changed, as an engine takes them. Nothing for backend criu, which has no such rules.
+ * @ret:	strings and list in @a
+ */
+int job_file_rules(struct job *j, struct arena *a, struct criu_request *request) _must_check_;
 
 /* DUMP with stop: the set is written, and the engine waits with ending the tree. */
 enum engine_word job_dump_whole(struct job *j, const struct criu_answer *answer);

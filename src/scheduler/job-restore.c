@@ -7,6 +7,7 @@
 #include "basic/sys.h"
 #include "scheduler/damage.h"
 #include "scheduler/job-internal.h"
+#include "scheduler/job-preflight.h"
 
 enum {
 	VICTIMS_POLL_USEC = 10000,
@@ -46,22 +47,6 @@ static int open_generation(struct job *j)
 	return r < 0 ? r : damage_look_below(j->c, &j->g, &j->failure);
 }
 
-void job_restore_begin(struct job *j)
-{
-	int r;
-
-	job_set_phase(j, "checking the generation");
-	r = open_generation(j);
-	if (r < 0) {
-		job_end_failed(j);
-		return;
-	}
-	/* Its first pid is 2 then, which is never free elsewhere. */
-	j->in_new_pid_ns = j->q.policy->command.isolate == POLICY_ISOLATE_PID;
-	j->victims_deadline = nsec_now(CLOCK_MONOTONIC) + VICTIMS_TIMEOUT;
-	restore_end_victims(j);
-}
-
 static int on_victims_poll(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct job *j = userdata;
@@ -99,6 +84,60 @@ static int find_victims(struct job *j, struct process_list *ret, bool *ret_zombi
 		return r;
 	*ret_zombies = zombies;
 	return 0;
+}
+
+static void begin_ending(struct job *j)
+{
+	j->victims_deadline = nsec_now(CLOCK_MONOTONIC) + VICTIMS_TIMEOUT;
+	restore_end_victims(j);
+}
+
+static void on_looked(struct job *j, enum job_verdict verdict)
+{
+	if (verdict == JOB_CLEAR)
+		begin_ending(j);
+	else if (verdict == JOB_BLOCKED)
+		job_end(j, RUN_SKIPPED); /* no attempt: nothing was done */
+	else
+		job_end_failed(j);
+}
+
+/* What is left of the old tree ends before the restore, so it is not in the way. */
+static int look_first(struct job *j)
+{
+	_cleanup_(process_list_done) struct process_list left = {};
+	_cleanup_free_ pid_t *pids = NULL;
+	bool zombies;
+	int r;
+
+	r = find_victims(j, &left, &zombies);
+	if (r < 0)
+		return fail(&j->failure, r, "cannot look for the old tree");
+	pids = calloc(left.n + 1, sizeof(*pids));
+	if (!pids)
+		return fail(&j->failure, -ENOMEM, "cannot look for the old tree");
+	for (size_t i = 0; i < left.n; i++)
+		pids[i] = left.items[i].pid;
+	return job_preflight(j, pids, left.n, on_looked);
+}
+
+void job_restore_begin(struct job *j)
+{
+	int r;
+
+	job_set_phase(j, "checking the generation");
+	r = open_generation(j);
+	if (r < 0) {
+		job_end_failed(j);
+		return;
+	}
+	/* Its first pid is 2 then, which is never free elsewhere. */
+	j->in_new_pid_ns = j->q.policy->command.isolate == POLICY_ISOLATE_PID;
+	/* A person who asks for a generation gets it, if the engine can; nobody looks at what happens by itself. */
+	if (strcmp(j->q.trigger, "manual") == 0)
+		begin_ending(j);
+	else if (look_first(j) < 0)
+		job_end_failed(j);
 }
 
 /* Kills and looks again until nobody is left: what forks faster than we kill is met in the next round. */
@@ -247,6 +286,7 @@ static void on_restored(struct job *j, const struct criu_answer *a)
 
 static void restore_make(struct job *j)
 {
+	_cleanup_(arena_done) struct arena arena = {};
 	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_RESTORE);
 
 	if (j->q.policy->command.isolate == POLICY_ISOLATE_PID)
@@ -260,7 +300,8 @@ static void restore_make(struct job *j)
 	/* The directory of the generation is sealed: nothing is written there. */
 	j->log_fd = close_fd(j->log_fd);
 	q.log_file = "restore.log";
-	if (store_open_log(catalog_store(j->c->catalog), j->q.policy->name, &j->failure, &j->log_fd) < 0 ||
+	if (job_file_rules(j, &arena, &q) < 0 ||
+	    store_open_log(catalog_store(j->c->catalog), j->q.policy->name, &j->failure, &j->log_fd) < 0 ||
 	    (q.work_dir_fd = j->log_fd, job_start_engine(j, &q, on_restored)) < 0)
 		job_end_failed(j);
 }

@@ -293,6 +293,7 @@ DEFINE_SET_WORD(policy_on_crash, POLICY_ON_CRASH_N_)
 DEFINE_SET_WORD(policy_on_boot, POLICY_ON_BOOT_N_)
 DEFINE_SET_WORD(policy_crash_loop_then, POLICY_CRASH_LOOP_THEN_N_)
 DEFINE_SET_WORD(policy_give_up, POLICY_GIVE_UP_N_)
+DEFINE_SET_WORD(policy_file_restore, POLICY_FILE_RESTORE_N_)
 DEFINE_SET_WORD(policy_isolate, POLICY_ISOLATE_N_)
 DEFINE_SET_WORD(policy_hook_on_error, POLICY_HOOK_ON_ERROR_N_)
 
@@ -498,7 +499,31 @@ static const struct key hook_keys[] = {
 static const struct section hook_section = SECTION("a hook", hook_keys);
 #undef KEY
 
-static setter set_matches;
+/* Words of the language that need the contents of files in the generation. */
+static int set_file_restore(struct loader *l, const struct key *key, const struct yaml_node *v, void *field)
+{
+	static const char *const later[] = { "truncate", "rollback", "private" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(later); i++) {
+		if (v->kind == YAML_SCALAR && strcmp(v->text, later[i]) == 0) {
+			complain(l, v, "'%s: %s' is not supported yet", key->name, later[i]);
+			return 0;
+		}
+	}
+	return set_policy_file_restore(l, key, v, field);
+}
+
+#define KEY(key, setter, field, ...) \
+	{ (key), (setter), offsetof(struct policy_file, field), ##__VA_ARGS__ }
+static const struct key file_keys[] = {
+	KEY("path", set_path, path),
+	KEY("restore", set_file_restore, restore),
+	LATER("capture"), LATER("tree"),
+};
+static const struct section file_section = SECTION("files", file_keys);
+#undef KEY
+
+static setter set_matches, set_files;
 
 #define KEY(key, setter, field, ...) \
 	{ (key), (setter), offsetof(struct policy, field), ##__VA_ARGS__ }
@@ -591,7 +616,8 @@ static const struct key top_keys[] = {
 	SUBSECTION("retain", retain_section),
 	SUBSECTION("restore", restore_section),
 	SUBSECTION("hooks", hooks_section),
-	LATER("template"), LATER("exclude"), LATER("trees"), LATER("when"), LATER("files"),
+	KEY("files", set_files, files),
+	LATER("template"), LATER("exclude"), LATER("trees"), LATER("when"),
 	LATER("store"), LATER("copies"), LATER("verify"), LATER("notify"), LATER("access"),
 };
 static const struct section top_section = SECTION("", top_keys);
@@ -607,7 +633,7 @@ static const struct section *section_of_key(const char *name)
 	static const struct section *const all[] = {
 		&top_section,	  &match_section,  &command_section, &schedule_section,
 		&engine_section,  &retain_section, &backoff_section, &crash_loop_section,
-		&restore_section, &hooks_section,  &hook_section,
+		&restore_section, &hooks_section,  &hook_section,	   &file_section,
 	};
 	const struct section *found = NULL;
 
@@ -737,6 +763,33 @@ static int set_matches(struct loader *l, const struct key *key, const struct yam
 				complain(l, item, "the same item as in line %u",
 					 p->matches[k].line);
 		}
+	}
+	return 0;
+}
+
+enum { FILES_MAX = 256 };
+
+static int set_files(struct loader *l, const struct key *key, const struct yaml_node *v, void *field)
+{
+	struct policy *p = l->policy;
+
+	if (v->kind != YAML_LIST || v->n > FILES_MAX) {
+		complain(l, v, "'%s' must be a list of at most %d items such as [{path: /srv/app/**, restore: keep}]", key->name,
+			 FILES_MAX);
+		return 0;
+	}
+	p->files = calloc(v->n + 1, sizeof(*p->files));
+	if (!p->files)
+		return -ENOMEM;
+	p->n_files = v->n;
+	for (size_t i = 0; i < v->n; i++) {
+		size_t before = l->messages->n;
+		int r = load_section(l, &file_section, v->values[i], &p->files[i]);
+
+		if (r < 0)
+			return r;
+		if (!p->files[i].path && l->messages->n == before)
+			complain(l, v->values[i], "an item of '%s' needs 'path'", key->name);
 	}
 	return 0;
 }

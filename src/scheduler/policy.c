@@ -55,6 +55,9 @@ DEFINE_WORDS(policy_give_up, POLICY_GIVE_UP_N_,
 	[POLICY_GIVE_UP_COLD_START] = "cold-start")
 DEFINE_WORDS(policy_allow, POLICY_ALLOW_N_,
 	[POLICY_ALLOW_LANDLOCK] = "landlock")
+DEFINE_WORDS(policy_file_restore, POLICY_FILE_RESTORE_N_,
+	[POLICY_FILE_RESTORE_FAIL] = "fail",
+	[POLICY_FILE_RESTORE_KEEP] = "keep")
 DEFINE_WORDS(policy_isolate, POLICY_ISOLATE_N_,
 	[POLICY_ISOLATE_NONE] = "none",
 	[POLICY_ISOLATE_PID] = "pid")
@@ -163,6 +166,9 @@ struct policy *policy_free(struct policy *p)
 	free(p->command.working_directory);
 	strings_free(p->command.environment);
 	free(p->command.output_path);
+	for (size_t i = 0; i < p->n_files; i++)
+		free(p->files[i].path);
+	free(p->files);
 	for (size_t i = 0; i < POLICY_HOOK_N_; i++)
 		strings_free(p->hooks[i].exec);
 	free(p->description);

@@ -80,6 +80,13 @@ enum policy_allow {
 	POLICY_ALLOW_N_,
 };
 
+/* What becomes of a file that is not what it was at the dump. */
+enum policy_file_restore {
+	POLICY_FILE_RESTORE_FAIL, /* the generation is blocked */
+	POLICY_FILE_RESTORE_KEEP, /* the tree is restored, with the file as it is now */
+	POLICY_FILE_RESTORE_N_,
+};
+
 enum policy_isolate {
 	POLICY_ISOLATE_NONE,
 	POLICY_ISOLATE_PID, /* a PID namespace of its own */
@@ -125,6 +132,8 @@ const char *policy_give_up_to_string(enum policy_give_up v);
 int policy_give_up_from_string(const char *text, enum policy_give_up *ret);
 const char *policy_allow_to_string(enum policy_allow v);
 int policy_allow_from_string(const char *text, enum policy_allow *ret);
+const char *policy_file_restore_to_string(enum policy_file_restore v);
+int policy_file_restore_from_string(const char *text, enum policy_file_restore *ret);
 const char *policy_isolate_to_string(enum policy_isolate v);
 int policy_isolate_from_string(const char *text, enum policy_isolate *ret);
 const char *policy_output_to_string(enum policy_output v); /* "append" without the path */
@@ -164,6 +173,12 @@ struct policy_hook {
 	char **exec; /* NULL-terminated; exec[0] is an absolute path; NULL: no such hook */
 	nsec_t timeout;
 	enum policy_hook_on_error on_error;
+};
+
+/* One item of `files`. */
+struct policy_file {
+	char *path; /* a pattern of absolute paths: basic/glob.h */
+	enum policy_file_restore restore;
 };
 
 struct policy {
@@ -213,6 +228,10 @@ struct policy {
 		enum policy_give_up give_up;
 		uint32_t allow; /* bit n: enum policy_allow n */
 	} restore;
+
+	/* What may differ from the dump when a tree is restored; the first that matches a path counts, and fail where none does. */
+	struct policy_file *files;
+	size_t n_files;
 
 	struct policy_hook hooks[POLICY_HOOK_N_];
 };

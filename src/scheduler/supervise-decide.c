@@ -222,9 +222,15 @@ static nsec_t age_of(const struct ladder *l, const struct supervise_generation *
 struct choice {
 	const struct supervise_generation *chosen;  /* NULL: none */
 	const struct supervise_generation *too_old; /* the newest of these */
+	const struct supervise_generation *blocked; /* the newest of these */
 	unsigned n_unproven, n_blocked, n_poisoned, n_left_behind;
 	unsigned n_steps; /* generations that this incident has stepped over */
 };
+
+static bool may_be_restorable(const struct ladder *l, const struct supervise_generation *g)
+{
+	return g->restorable || (g->blocked_at > 0 && g->blocked_at < l->in->asked_since);
+}
 
 static void choose(const struct ladder *l, struct choice *c, struct supervise_decision *d)
 {
@@ -242,8 +248,10 @@ static void choose(const struct ladder *l, struct choice *c, struct supervise_de
 				c->n_steps++;
 			continue;
 		}
-		if (!g->restorable) {
+		if (!may_be_restorable(l, g)) {
 			c->n_blocked++;
+			if (g->blocked_at > 0)
+				c->blocked = c->blocked ?: g;
 			continue;
 		}
 		tried = tried_lately(l, g->id, &ran);
@@ -283,6 +291,8 @@ static void explain_none(const struct ladder *l, const struct choice *c, char *b
 		(void)snprintf(buf, size, "all generations have been tried");
 	else if (c->n_left_behind)
 		(void)snprintf(buf, size, "it has no generation since its last start");
+	else if (c->blocked)
+		(void)snprintf(buf, size, "generation %" PRIu64 " is blocked:%s", c->blocked->id, c->blocked->blocked_by);
 	else
 		(void)snprintf(buf, size, "no generation is restorable (%u poisoned, %u otherwise)",
 			       c->n_poisoned, c->n_blocked);
@@ -375,7 +385,9 @@ static void decide_climb(const struct ladder *l, nsec_t since, const char *what,
 
 		explain_none(l, &c, none, sizeof(none));
 		(void)snprintf(why, sizeof(why), "%s; %s", what, none);
-		if (may_start_again(l))
+		if (c.blocked) /* no attempt was made, and none would go better */
+			give_up(l, why, d);
+		else if (may_start_again(l))
 			decide(d, SUPERVISE_START, "%s: starting it again", why);
 		else if (!policy_has_command(l->p) && c.n_steps == 0)
 			decide(d, SUPERVISE_NONE, "%s", why);

@@ -57,6 +57,8 @@ struct supervise_generation {
 	uint64_t id;
 	nsec_t created;
 	bool restorable; /* ok or proven */
+	nsec_t blocked_at;   /* since when it is known to be blocked; 0: it is not */
+	char blocked_by[33]; /* the code: "file", "port" */
 	bool proven;
 	bool poisoned;
 };
@@ -65,6 +67,11 @@ struct supervise_input {
 	struct supervise_tree tree;
 	const struct supervise_attempt *attempts; /* oldest first; the last 100 are plenty */
 	size_t n_attempts;
+	/*
+	 * When the question came up: the tree ended, or the daemon started. What was blocked before may be free now, and is
+	 * looked at again; a restore that finds it blocked is no attempt.
+	 */
+	nsec_t asked_since;
 	const struct supervise_generation *generations; /* oldest first, deleted ones left out */
 	size_t n_generations;
 };

@@ -182,7 +182,10 @@ static int read_generations(const struct sched_context *c, const char *policy, s
 			.restorable = GENERATION_MASK(g->state) & GENERATION_MASK_GOOD,
 			.proven = g->state == GENERATION_PROVEN,
 			.poisoned = g->state == GENERATION_POISONED,
+			.blocked_at = g->state == GENERATION_BLOCKED ? g->state_usec * NSEC_PER_USEC : 0,
 		};
+		(void)snprintf(h->generations[h->n_generations - 1].blocked_by,
+			       sizeof(h->generations[0].blocked_by), "%s", g->code);
 	}
 	return 0;
 }

@@ -64,6 +64,7 @@ struct keeper {
 	sd_event_source *scan_timer;
 	nsec_t next; /* what due_timer or wait_timer stands at, CLOCK_REALTIME; 0: none */
 	nsec_t last_dump_end;
+	nsec_t born; /* CLOCK_REALTIME */
 };
 
 /* ---- supervise.c ---- */

@@ -228,7 +228,8 @@ void keeper_decide(struct keeper *k)
 				       .attempts = h.attempts,
 				       .n_attempts = h.n_attempts,
 				       .generations = h.generations,
-				       .n_generations = h.n_generations };
+				       .n_generations = h.n_generations,
+				       .asked_since = MAX(k->born, k->last_end.ended_at) };
 	if (k->tree)
 		in.tree = (struct supervise_tree){ .state = SUPERVISE_TREE_RUNNING };
 	supervise_decide(k->p, &in, nsec_now(CLOCK_REALTIME), &d);
@@ -277,6 +278,7 @@ int keeper_new(const struct sched_context *c, const struct policy *policy, struc
 	k->c = c;
 	k->p = policy;
 	memcpy(k->name, policy->name, sizeof(k->name));
+	k->born = nsec_now(CLOCK_REALTIME);
 	r = policies_seen(c->catalog, k->name, now_usec(), f);
 	if (r == 0)
 		r = chores_new(c, keeper_chores_idle, k, f, &k->chores);

@@ -218,7 +218,11 @@ class Daemon(unittest.TestCase):
         size = f', "{pages}"' if pages else ""
         self.write_policy(name, f'command: {{exec: [{COUNTER}, {self.dir}/counter{size}], '
                           f'output: "null"}}\n{schedule}'
-                          f"engine: {{backend: {BACKEND}, {engine}}}\nrestore: {restore}\n{extra}")
+                          f"engine: {{backend: {BACKEND}, {engine}}}\nrestore: {restore}\n{self.keep()}{extra}")
+
+    def keep(self):
+        """The counter writes on into its file, and is to come back all the same."""
+        return f"files: [{{path: '{self.dir}/**', restore: keep}}]\n"
 
     def tree_pids(self):
         """Every process of ours that runs the counter on this test's file."""

@@ -269,9 +269,32 @@ static void an_unknown_key_names_its_place_and_the_nearest_known_one(void **stat
 	MISTAKES(list);
 }
 
+static void files_are_rules_in_order(void **state)
+{
+	static const char text[] = MATCH "files:\n  - {path: /srv/db/**, restore: keep}\n  - {path: /srv/*}\n";
+	static const struct mistake list[] = {
+		{ MATCH "files: {path: /a}\n",
+		  "3:8: 'files' must be a list of at most 256 items such as [{path: /srv/app/**, restore: keep}]" },
+		{ MATCH "files: [{restore: keep}]\n", "3:9: an item of 'files' needs 'path'" },
+		{ MATCH "files: [{path: srv}]\n", "3:16: 'path' must be an absolute path, not 'srv'" },
+		{ MATCH "files: [{path: /a, restore: away}]\n", "3:29: 'restore' must be fail or keep, not 'away'" },
+		{ MATCH "files: [{path: /a, restore: rollback}]\n", "3:29: 'restore: rollback' is not supported yet" },
+		{ MATCH "files: [{path: /a, capture: copy}]\n", "3:20: 'capture' is not supported yet" },
+		{ MATCH "files: [{tree: /a}]\n", "3:10: 'tree' is not supported yet" },
+	};
+	_cleanup_(policy_freep) struct policy *p = parse_good(text);
+
+	(void)state;
+	assert_int_equal(p->n_files, 2);
+	assert_string_equal(p->files[0].path, "/srv/db/**");
+	assert_int_equal(p->files[0].restore, POLICY_FILE_RESTORE_KEEP);
+	assert_int_equal(p->files[1].restore, POLICY_FILE_RESTORE_FAIL);
+	MISTAKES(list);
+}
+
 static void a_key_of_a_later_version_is_refused_by_name(void **state)
 {
-	static const char *const tops[] = { "template", "exclude", "trees",  "when",   "files",
+	static const char *const tops[] = { "template", "exclude", "trees",  "when",
 					    "store",	"copies",  "verify", "notify", "access" };
 	static const struct mistake list[] = {
 		{ MATCH "schedule: {on-calendar: weekly}\n",
@@ -741,6 +764,7 @@ int main(void)
 		cmocka_unit_test(every_key_of_a_match_is_stored),
 		cmocka_unit_test(the_word_null_is_a_place_for_output),
 		cmocka_unit_test(an_unknown_key_names_its_place_and_the_nearest_known_one),
+		cmocka_unit_test(files_are_rules_in_order),
 		cmocka_unit_test(a_key_of_a_later_version_is_refused_by_name),
 		cmocka_unit_test(a_value_that_does_not_fit_says_what_would),
 		cmocka_unit_test(a_bare_m_in_retain_names_both_of_its_meanings),

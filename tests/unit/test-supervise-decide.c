@@ -27,6 +27,11 @@
 	{                                                                                          \
 		.id = (n), .created = AGO(s)                                                       \
 	}
+/* Known to be blocked since @at ago; below 0: since the tree ended. */
+#define BLOCKED_SINCE(n, s, at)                                                                    \
+	{                                                                                          \
+		.id = (n), .created = AGO(s), .blocked_at = AGO(at), .blocked_by = "file"          \
+	}
 #define POISONED(n, s)                                                                             \
 	{                                                                                          \
 		.id = (n), .created = AGO(s), .poisoned = true                                     \
@@ -111,6 +116,7 @@ static void run(const struct expectation *list, size_t n)
 			.tree = e->tree,
 			.attempts = e->attempts,
 			.generations = e->generations,
+			.asked_since = NOW,
 		};
 		_cleanup_(policy_freep) struct policy *p = NULL;
 		struct supervise_decision d;
@@ -137,6 +143,40 @@ static void run(const struct expectation *list, size_t n)
 	}
 }
 #define RUN(list) run((list), ARRAY_SIZE(list))
+
+static void what_was_blocked_is_looked_at_again_once(void **state)
+{
+	static const struct expectation list[] = {
+		{ "blocked after an earlier crash",
+		  COMMAND,
+		  KILLED,
+		  .generations = { OK(1, HOURS), BLOCKED_SINCE(2, 60, 30) },
+		  .action = SUPERVISE_RESTORE,
+		  .generation = 2 },
+		{ "found blocked after this one, the older one is not",
+		  COMMAND,
+		  KILLED,
+		  .generations = { OK(1, HOURS), BLOCKED_SINCE(2, 60, -1) },
+		  .action = SUPERVISE_RESTORE,
+		  .generation = 1 },
+		{ "all found blocked: given up at once, without a wait",
+		  COMMAND,
+		  KILLED,
+		  .generations = { BLOCKED_SINCE(1, HOURS, -1), BLOCKED_SINCE(2, 60, -1) },
+		  .give_up = "stop",
+		  .action = SUPERVISE_STOP },
+		{ "also after a cold start, which is not done again",
+		  COMMAND,
+		  KILLED,
+		  { TRY(0, 120, RAN) },
+		  { BLOCKED_SINCE(1, 60, -1) },
+		  .give_up = "stop",
+		  .action = SUPERVISE_STOP },
+	};
+
+	(void)state;
+	RUN(list);
+}
 
 static void a_tree_that_runs_is_watched_and_one_that_was_stopped_is_left(void **state)
 {
@@ -813,6 +853,7 @@ static void a_tree_that_always_crashes_ends_in_give_up_however_long_it_lives(voi
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_blocked_is_looked_at_again_once),
 		cmocka_unit_test(a_tree_that_runs_is_watched_and_one_that_was_stopped_is_left),
 		cmocka_unit_test(a_boot_restores_the_newest_usable_generation),
 		cmocka_unit_test(a_boot_restores_exactly_once),

@@ -6,6 +6,7 @@
 #include "cpuinfo.pb-c.h"
 #include "fdinfo.pb-c.h"
 #include "file-lock.pb-c.h"
+#include "file-hash.pb-c.h"
 #include "fs.pb-c.h"
 #include "ghost-file.pb-c.h"
 #include "inventory.pb-c.h"
@@ -149,6 +150,7 @@ static const struct {
 	[IMAGE_TTY_DATA] = { &tty_data_entry__descriptor, false, NULL },
 	[IMAGE_REMAP_FPATH] = { &remap_file_path_entry__descriptor, false, NULL },
 	[IMAGE_GHOST_FILE] = { &ghost_file_entry__descriptor, true, ghost_payload },
+	[IMAGE_FILE_HASHES] = { &snapmgr_file_hash__descriptor, false, NULL },
 	[IMAGE_CGROUP] = { &cgroup_entry__descriptor, true, NULL },
 	[IMAGE_FILE_LOCKS] = { &file_lock_entry__descriptor, false, NULL },
 	[IMAGE_SECCOMP] = { &seccomp_entry__descriptor, true, NULL },

@@ -40,6 +40,7 @@ static const struct {
 	[IMAGE_TTY_DATA] = { "tty-data.img", MAGIC_COMMON, 0x59413026 },
 	[IMAGE_REMAP_FPATH] = { "remap-fpath.img", MAGIC_COMMON, 0x59133954 },
 	[IMAGE_GHOST_FILE] = { "ghost-file-%" PRIx64 ".img", MAGIC_COMMON, 0x52583605 },
+	[IMAGE_FILE_HASHES] = { "file-hashes.img", MAGIC_COMMON, 0x46485348 },
 	[IMAGE_CGROUP] = { "cgroup.img", MAGIC_COMMON, 0x59383330 },
 	[IMAGE_FILE_LOCKS] = { "filelocks.img", MAGIC_COMMON, 0x54323616 },
 	[IMAGE_SECCOMP] = { "seccomp.img", MAGIC_COMMON, 0x64413049 },

@@ -25,6 +25,8 @@
 #include "engine/guard.h"
 #include "engine/identity.h"
 #include "engine/kinds/fd-ghost.h"
+#include "engine/kinds/file-as-dumped.h"
+#include "engine/kinds/file-hash.h"
 #include "engine/kinds/kind.h"
 #include "engine/preflight.h"
 #include "engine/restore-open.h"
@@ -264,7 +266,11 @@ static int put_identity(struct dump *d, const struct fd_view *view, RegFileEntry
 	}
 	if (r == 0)
 		r = identity_take(view->reach, fd_view_number(view), &d->arena, &reg->snapmgr_identity);
-	return r < 0 ? fail(d->failure, r, "cannot tell which file '%s' is", reg->name) : 0;
+	if (r < 0)
+		return fail(d->failure, r, "cannot tell which file '%s' is", reg->name);
+	if (view->reach || (view->flags & O_PATH) || view->st.st_nlink == 0)
+		return 0;
+	return file_hash_keep(d, reg->snapmgr_identity, view->fd);
 }
 
 int fd_file_put(struct dump *d, const struct fd_view *view, uint32_t id)
@@ -472,20 +478,25 @@ static int open_by_identity(struct restore *rs, const RegFileEntry *reg, const s
 	return open_under_old_name(rs, reg, file, task, from, flags);
 }
 
+/*
+ * Is it still what the record is about, by the engine's own rule? Permission bits are its owner's business, as with a log that
+ * was rotated: who has a file open keeps it open whatever its mode becomes, and a program must be executable for the kernel.
+ */
 static int compare_with_record(struct restore *rs, const RegFileEntry *reg, int fd)
 {
 	bool writable = (reg->flags & O_ACCMODE) != O_RDONLY;
-	uint32_t mask = rs->options->skip_file_rwx_check ? S_IFMT : S_IFMT | 07777;
 	struct stat st;
 	int r;
 
 	r = sys_fstat(fd, &st);
 	if (r < 0)
 		return fail(rs->failure, r, "cannot stat '%s'", reg->name);
-	if (reg->has_mode && (st.st_mode & mask) != (reg->mode & mask))
+	if (reg->has_mode && (st.st_mode & S_IFMT) != (reg->mode & S_IFMT))
 		return fail(rs->failure, -ESTALE, "'%s' has mode %#o, at the dump %#o", reg->name, st.st_mode,
 			    reg->mode);
-	if (!reg->has_size || (uint64_t)st.st_size == reg->size)
+	if (reg->has_mode && (st.st_mode & 07777) != (reg->mode & 07777) && !rs->options->skip_file_rwx_check)
+		restore_note(rs, "'%s' has mode %#o, at the dump %#o", reg->name, st.st_mode, reg->mode);
+	if (!reg->has_size || (uint64_t)st.st_size == reg->size || file_is_kept(rs, reg->name))
 		return 0;
 	/* What the tree itself went on writing after the dump is written again: only a loss is fatal. */
 	if (writable && (uint64_t)st.st_size > reg->size) {
@@ -681,7 +692,9 @@ static int preflight_path(struct restore *rs, const RegFileEntry *reg, uint32_t 
 	if (r < 0)
 		return note_file(rs, reg->name, r);
 	r = compare_with_record(rs, reg, fd);
-	return r < 0 ? preflight_add_failure(rs, OBSTACLE_FILE, reg->name, r) : 0;
+	if (r < 0)
+		return preflight_add_failure(rs, OBSTACLE_FILE, reg->name, r);
+	return rs->options->files_as_dumped ? file_judge_as_dumped(rs, reg, fd) : 0;
 }
 
 /* A file that had lost its name: is it there by its handle? */

@@ -14,6 +14,7 @@
 #include "basic/fdpass.h"
 #include "basic/sys.h"
 #include "engine/control/transport.h"
+#include "engine/kinds/file-as-dumped.h"
 #include "engine/kinds/kind.h"
 #include "engine/memory/vma.h"
 #include "engine/preflight.h"
@@ -270,7 +271,7 @@ static int preflight_task(struct restore *rs, const struct rtask *task)
 
 int files_preflight(struct restore *rs)
 {
-	int r = 0;
+	int r = rs->options->files_as_dumped ? file_uses_collect(rs) : 0;
 
 	for (size_t i = 0; r == 0 && i < rs->files->n; i++) {
 		struct file *file = rs->files->files[i];
