@@ -149,6 +149,11 @@ def is_traced(pid):
         return 'TracerPid:\t0\n' not in file.read()
 
 
+def is_zombie(pid):
+    with open(f'/proc/{pid}/stat', encoding='ascii') as file:
+        return file.read().rpartition(')')[2].split()[0] == 'Z'
+
+
 def kill_while_copying(stage, with_children):
     """Kills a dump that reads a shadow while the tree runs; with all that it has forked, or alone."""
     images = os.path.join(stage.top, f'killed-{os.urandom(4).hex()}')
@@ -175,6 +180,7 @@ def a_killed_dump_leaves_no_zombie(stage_args):
         frame.wait_until('a dump is killed in time', lambda: kill_while_copying(stage, with_children=False))
         frame.wait_until('the shadow is reaped', lambda: not children(stage.pid), timeout=10)
         frame.wait_until('a dump is killed in time', lambda: kill_while_copying(stage, with_children=True))
+        frame.wait_until('the shadow is dead', lambda: all(is_zombie(child) for child in children(stage.pid)))
         check(children(stage.pid), 'the shadow was reaped by nobody')
         code, said = stage.run('check', '-t', str(stage.pid))
         check(code == 0, f'the tree cannot be checked: {errors(said)}')
