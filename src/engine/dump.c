@@ -24,6 +24,7 @@
 #include "basic/clock.h"
 #include "basic/sys.h"
 #include "engine/cgroup.h"
+#include "engine/control/vigil.h"
 #include "engine/far.h"
 #include "engine/image/imageset.h"
 #include "engine/kinds/file-hash.h"
@@ -723,7 +724,7 @@ static int reap_dead_shadows(struct dump *d)
 	return r;
 }
 
-static int freeze_and_save(struct dump *d)
+static int stop_and_save(struct dump *d)
 {
 	int r;
 
@@ -750,6 +751,14 @@ static int freeze_and_save(struct dump *d)
 	if (r == 0)
 		r = look(d);
 	return r < 0 || d->run->looks_only ? r : save(d);
+}
+
+static int freeze_and_save(struct dump *d)
+{
+	int r = stop_and_save(d);
+
+	d->vigil = vigil_free(d->vigil);
+	return r;
 }
 
 /* What is written when the tree runs on, where it does; else the set is whole before it ends. */

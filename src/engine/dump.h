@@ -28,6 +28,7 @@ struct memfd_dump;
 struct shmem_dump;
 struct parent_set;
 struct take_ops;
+struct vigil;
 struct tty_dump;
 struct unix_dump;
 struct vma_previews;
@@ -79,6 +80,8 @@ struct dump {
 	struct file_hashes *file_hashes; /* file-hash.c */
 	struct pipe_seen *pipes; /* fd-pipe.c */
 	SeccompEntry *seccomp; /* task-seccomp.c: filters seen so far */
+	struct vigil *vigil; /* over confined threads while calls are made in them; NULL: there was none yet */
+	bool no_vigil; /* there can be none */
 	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */
 	uint32_t root_ns_id[N_NS_KINDS];
 	bool own_ns[N_NS_KINDS]; /* the tree has its own */

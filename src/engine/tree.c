@@ -14,8 +14,11 @@
 #include "basic/parse.h"
 #include "basic/clock.h"
 #include "basic/sys.h"
+#include "engine/control/confinement.h"
 #include "engine/control/ptrace.h"
 #include "engine/control/remote.h"
+#include "engine/control/seccomp-eval.h"
+#include "engine/control/vigil.h"
 
 enum {
 	PEEK_DEPTH_MAX = 64,
@@ -25,6 +28,8 @@ enum {
 	PAGE = 4096,
 	DEATH_PAUSE_NSEC = 100000,
 	WCHAN_TEXT_MAX = 4096,
+	RESTART_BLOCK = -516, /* ERESTART_RESTARTBLOCK, for tracers only */
+	RESCUE_USEC = 1000 * 1000,
 };
 
 /* Bits of an entry of /proc/PID/pagemap. */
@@ -168,13 +173,49 @@ static int thread_interrupt(struct tree *t, struct task *task, struct thread *th
 	return 1;
 }
 
+/* A vigil takes a thread home for a dead engine: a matter of a millisecond. */
+static bool is_rescued(pid_t tracer)
+{
+	_cleanup_close_ int fd = proc_open(tracer);
+	struct proc_stat stat;
+
+	return fd >= 0 && proc_stat_read(fd, &stat) == 0 && strcmp(stat.comm, VIGIL_NAME) == 0;
+}
+
+/* Return: the process that traces it, 0: none. */
+static pid_t tracer_of(pid_t tid)
+{
+	_cleanup_close_ int fd = proc_open(tid);
+	struct proc_status st;
+	pid_t tracer = 0;
+
+	if (fd >= 0 && proc_status_read(fd, &st) == 0) {
+		tracer = st.tracer_pid;
+		proc_status_done(&st);
+	}
+	return tracer;
+}
+
+static int thread_seize(pid_t tid)
+{
+	uint64_t limit = clock_monotonic_usec() + RESCUE_USEC;
+	int r;
+
+	for (;;) {
+		r = sys_ptrace(PTRACE_SEIZE, tid, NULL, NULL);
+		if (r != -EPERM || !is_rescued(tracer_of(tid)) || clock_monotonic_usec() > limit)
+			return r;
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+	}
+}
+
 /* Seizes and stops one thread. 1: stopped, 0: it is gone or dead. */
 static int thread_stop(struct tree *t, struct task *task, struct thread *th, uint64_t deadline)
 {
 	FAILURE_SCOPE(t->failure, "thread %d", th->tid);
 	int r;
 
-	r = sys_ptrace(PTRACE_SEIZE, th->tid, NULL, NULL);
+	r = thread_seize(th->tid);
 	if (r == -ESRCH)
 		return 0;
 	if (r == -EPERM) {
@@ -213,17 +254,56 @@ static bool is_own_page(const struct task *task, uint64_t at)
 	return (entry & PAGEMAP_PRESENT) || ((entry & PAGEMAP_SWAPPED) && !(entry & PAGEMAP_UFFD_WP));
 }
 
+static uint64_t dead_stub_of(const struct thread *th)
+{
+	return (th->regs.rip | (PAGE - 1)) + 1 - remote_stub_room();
+}
+
 /*
  * Is the thread in the stub of a dump that died under it? Then it is on its way home, and has the data area mapped
  * until it is there.
  */
 static bool is_in_dead_stub(const struct task *task, const struct thread *th)
 {
-	uint64_t at = (th->regs.rip | (PAGE - 1)) + 1 - remote_stub_room();
+	uint64_t at = dead_stub_of(th);
 	uint8_t bytes[PAGE];
 
 	return th->regs.rip - at < remote_stub_size() && remote_stub_size() <= sizeof(bytes) && is_own_page(task, at) &&
 	       sys_pread_full(task->mem_fd, bytes, remote_stub_size(), at) >= 0 && remote_stub_is(bytes);
+}
+
+static bool allows_restart_call(const struct confinement *c, const struct user_regs_struct *g)
+{
+	const uint64_t args[6] = { g->rdi, g->rsi, g->rdx, g->r10, g->r8, g->r9 };
+
+	return seccomp_allows(confinement_answer(c, SYS_restart_syscall, args, g->rip));
+}
+
+/*
+ * A sleep that was interrupted goes on by restart_syscall(2), which a filter may punish, as it would after SIGSTOP and
+ * SIGCONT. Then the call is made anew, and a sleep lasts longer. At once: should we die, the thread goes on from what
+ * the kernel has.
+ */
+static int keep_from_restart_call(struct tree *t, struct thread *th)
+{
+	_cleanup_(confinement_freep) struct confinement *c = NULL;
+	const struct user_regs_struct as_stopped = th->regs;
+	int r;
+
+	if ((int64_t)th->regs.orig_rax < 0 || (int64_t)th->regs.rax != RESTART_BLOCK ||
+	    sys_ptrace(PTRACE_SECCOMP_GET_FILTER, th->tid, NULL, NULL) < 0)
+		return 0;
+	th->regs.rax = th->regs.orig_rax;
+	th->regs.rip -= SYSCALL_INSN_BYTES;
+	th->regs.orig_rax = -1;
+	r = sys_ptrace(PTRACE_SETREGS, th->tid, NULL, &th->regs);
+	if (r == 0)
+		r = confinement_read(th->tid, SECCOMP_MODE_FILTER, t->failure, &c);
+	if (r == 0 && (!c || allows_restart_call(c, &as_stopped))) {
+		th->regs = as_stopped;
+		r = sys_ptrace(PTRACE_SETREGS, th->tid, NULL, &th->regs);
+	}
+	return r < 0 && !t->failure->error ? fail(t->failure, r, "cannot set registers") : r;
 }
 
 /* Lets a stopped thread leave such a stub. 1: stopped outside of it, 0: it is gone. */
@@ -232,7 +312,12 @@ static int thread_leave_stub(struct tree *t, struct task *task, struct thread *t
 	FAILURE_SCOPE(t->failure, "thread %d", th->tid);
 	int r = read_thread_state(t, task, th);
 
+	if (r == 0)
+		r = keep_from_restart_call(t, th);
 	while (r == 0 && is_in_dead_stub(task, th)) {
+		r = remote_rescue_dead(th->tid, task->mem_fd, dead_stub_of(th));
+		if (r < 0)
+			return fail(t->failure, r, "cannot take it out of the stub of a dead dump");
 		r = sys_ptrace(PTRACE_CONT, th->tid, NULL, NULL);
 		if (r < 0 && r != -ESRCH)
 			return fail(t->failure, r, "cannot let it leave the stub of a dead dump");
@@ -241,6 +326,8 @@ static int thread_leave_stub(struct tree *t, struct task *task, struct thread *t
 		if (r <= 0)
 			return r;
 		r = read_thread_state(t, task, th);
+		if (r == 0)
+			r = keep_from_restart_call(t, th);
 	}
 	return r < 0 ? r : 1;
 }
@@ -271,6 +358,12 @@ static int thread_settle(struct tree *t, struct task *task, struct thread *th)
 	if (r < 0)
 		return fail(t->failure, r, "cannot read the status of thread %d", th->tid);
 	th->vtid = st.ns_pid[MIN(t->ns_level, st.n_ns - 1)];
+	if (ptrace_dispatches_calls(th->tid)) {
+		proc_status_done(&st);
+		return fail(t->failure, -EOPNOTSUPP,
+			    "thread %d handles its own system calls (PR_SET_SYSCALL_USER_DISPATCH), which cannot be saved",
+			    th->tid);
+	}
 	r = rewind_interrupted_call(t, th, st.sig_pnd | st.shd_pnd);
 	if (r == 0 && st.seccomp_mode) /* threads have filters each */
 		r = suspend_seccomp(t, th);

@@ -102,6 +102,69 @@ class Steady:
             self.expect_good(when)
 
 
+class Confined:
+    """What can be asked of `confined` from outside: its threads cannot speak for themselves."""
+
+    THREADS = 5  # of confined.c; behind their counters those of handled signals and of calls that went wrong
+
+    def __init__(self, stage):
+        self.stage = stage
+        wait_until('all threads go on', lambda: min(self.counters()[:self.THREADS]) > 2)
+        self.before = self.looks()
+
+    def counters(self):
+        with open(os.path.join(self.stage.scratch, 'counters'), 'rb') as file:
+            return struct.unpack(f'{self.THREADS + 2}Q', file.read(8 * (self.THREADS + 2)))
+
+    def looks(self):
+        """Signal masks and filters of the threads, mappings, descriptors, children."""
+        pid, seen = self.stage.pid, {}
+        for tid in sorted(os.listdir(f'/proc/{pid}/task')):
+            status = observe.text(f'/proc/{pid}/task/{tid}/status')
+            seen[f'thread {tid}'] = re.findall(r'^(?:SigBlk|Seccomp|Seccomp_filters):.*', status, re.M)
+            seen[f'children of {tid}'] = observe.text(f'/proc/{pid}/task/{tid}/children')
+        # What /proc/PID/maps says of an address: sizes of the heap and stacks may grow.
+        seen['maps'] = [line.split()[:2] for line in observe.text(f'/proc/{pid}/maps').splitlines()]
+        seen['fd'] = sorted(os.listdir(f'/proc/{pid}/fd'))
+        return seen
+
+    def wrong(self, start):
+        pid = self.stage.pid
+        frame.reap()
+        if observe.state(pid) != 'alive':
+            return f'task {pid} is {observe.state(pid)}'
+        traced = observe.traced([pid])
+        if traced:
+            return traced[0]
+        looks = self.looks()
+        differs = []
+        for key in sorted({*looks, *self.before}):
+            now, then = looks.get(key) or [], self.before.get(key) or []
+            # A zombie of a shadow is reaped by the next dump.
+            if now != then and not key.startswith('children'):
+                differs.append(f'{key}: {[x for x in now if x not in then]}, was {[x for x in then if x not in now]}')
+        if differs:
+            return '; '.join(differs[:3])
+        now = self.counters()
+        if now[-1]:
+            return f'{now[-1]} calls went wrong'
+        still = [i for i in range(self.THREADS) if now[i] < start[i] + 2]
+        return f'threads {still} do not go on' if still else None
+
+    def expect_good(self, when):
+        start, deadline = self.counters(), time.monotonic() + SETTLE
+        while True:
+            try:
+                wrong = self.wrong(start)
+            except (FileNotFoundError, ProcessLookupError):  # a thread on its way out
+                wrong = 'it has ended, or a thread of it'
+            if not wrong:
+                return
+            if time.monotonic() > deadline or observe.state(self.stage.pid) in ('gone', 'Z'):
+                raise Failure(f'{when}: {wrong}')
+            time.sleep(0.005)
+
+
 def expect_restores(stage, images, when, stopped=False):
     """Restores the set in a pid namespace beside the living tree."""
     def body():

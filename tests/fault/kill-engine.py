@@ -5,6 +5,8 @@
 dump     of `steady`, which checks itself all the time, running or stopped by SIGSTOP, and of a tree that does not hold
          still (`busy`): after each kill every task is as before, untraced, and goes on; signal mask and mappings are the
          same. A set that looks whole (it has inventory.img) restores, in a pid namespace beside the living tree.
+confined of threads with seccomp filters that punish nearly every call, differently in each thread: after each kill every
+         thread goes on, with its signal mask, and the mappings and descriptors are the same.
 chains   incremental dumps in every mode, of `steady` and of `torture`, whose memory does not hold still: the same, no
          descriptor of ours in the target, no process of ours but the holder; the chain goes on from the last good set, and
          every good set, restored, has the memory of its instant.
@@ -30,7 +32,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 import frame  # noqa: E402
 import observe  # noqa: E402
 import operations  # noqa: E402
-from faults import EPOLL_EINTR, SETTLE, Steady, describe, expect_restores, files_below, fresh  # noqa: E402
+from faults import EPOLL_EINTR, SETTLE, Confined, Steady, describe, expect_restores, files_below, fresh  # noqa: E402
 from frame import Failure, others, say  # noqa: E402
 
 KILLS = int(os.environ.get('FAULT_KILLS', '20'))
@@ -141,6 +143,38 @@ def kill_dumps(stage):
 def kill_dumps_stopped(stage):
     """a dump that is killed leaves a stopped process stopped, untraced and right"""
     kill_dumps_of_steady(stage, True)
+
+
+CONFINED_WORDS = (
+    (),
+    ('--track-mem', '--snapshot', 'cow'),
+    ('--track-mem', '--snapshot', 'stop-copy'),
+)
+
+
+def kill_dumps_of_confined(stage):
+    """a dump that is killed leaves threads with seccomp filters alive and as they were"""
+    rng = random.Random(SEED)
+    confined = Confined(stage)
+    ways = []
+    for more in CONFINED_WORDS:
+        words = ('dump', '-t', str(stage.pid), '--leave-running', *more)
+        took = measure(stage, lambda: confined.expect_good('undisturbed dump'), *words)
+        ways.append((words, moments(stage, took, rng)))
+    killed, kills_here = 0, -(-KILLS // len(ways))
+    for i in range(kills_here):
+        words, kills = ways[i % len(ways)]
+        when, kill = next(kills)
+        code = kill(fresh(stage.images), *words)
+        killed += code is None
+        if code not in (None, 0):
+            raise Failure(f'{when}: the dump fails{said(stage, stage.images)}')
+        confined.expect_good(f'{" ".join(words[4:]) or "plain"}: {when}')
+        if i % 4 == 0:
+            if engine_start(stage, fresh(stage.top + '/next'), words).wait() != 0:
+                raise Failure(f'{when}: the next dump fails{said(stage, stage.top + "/next")}')
+            confined.expect_good(f'the dump after {when}')
+    say(f'      {kills_here} kills, {killed} in time, none harmed')
 
 
 def runs_on(pids):
@@ -364,6 +398,8 @@ SCENARIOS = (
     (kill_dumps, '../fault/steady'),
     (kill_dumps_stopped, '../fault/steady'),
     (kill_dumps_of_a_tree, 'busy'),
+    *((kill_dumps_of_confined, f'../fault/confined {kind}')
+      for kind in ('kill', 'kill-thread', 'trap', 'errno', 'log', 'mixed', 'strict')),
     (kill_chains, '../fault/steady'),
     (kill_chains_of_torture, f'torture {SEED}'),
     (kill_restores, 'tree'),

@@ -18,6 +18,10 @@
 #define PTRACE_GET_RSEQ_CONFIGURATION 0x420f /* 5.13 */
 #endif
 
+#ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211 /* 6.4 */
+#endif
+
 /* What PTRACE_GET_RSEQ_CONFIGURATION fills. */
 struct rseq_configuration {
 	uint64_t pointer;
@@ -26,6 +30,9 @@ struct rseq_configuration {
 
 /* Restartable sequences of a thread. Return: whether it has registered any. */
 bool ptrace_rseq(pid_t tid, struct rseq_configuration *ret);
+
+/* Does the thread handle its own system calls (PR_SET_SYSCALL_USER_DISPATCH)? Kernels before 6.4 do not say. */
+bool ptrace_dispatches_calls(pid_t tid);
 
 /*
  * ptrace_note_death() - takes note of the end of a thread that was killed, without waiting

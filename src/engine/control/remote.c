@@ -11,6 +11,24 @@
  * nobody applies the kernel's restart logic for us; while we live, the original registers with orig_rax go back
  * instead, and the kernel restarts the system call itself. The same tail serves when a step of ours fails: the
  * thread is then left in the stub ("away") and goes home by itself when it is let go.
+ *
+ * A thread with seccomp filters cannot do that: PTRACE_O_SUSPEND_SECCOMP ends with the tracer, and whatever call the thread makes
+ * next is judged. There is always an instant between PTRACE_CONT and the kernel's look at the filters, so a call that they punish
+ * is never safe by itself, not in a list of one either. Therefore:
+ *
+ *   1. The engine does not die before the thread has stopped. A vigil (vigil.c) holds it in its exit stop until then; the list
+ *      has run to its end, or to a pause, with the filters still suspended.
+ *   2. Then every other call is forbidden by two bytes written over stub_call (rescue_hold()), and only then the tracer goes.
+ *   3. The thread waits at the beginning of the tail, without a call. The vigil seizes it, closes and unmaps by calls under
+ *      suspended filters, and sets mask and registers, with the kernel's restart logic, as we would have (rescue_home()).
+ *   4. Should the vigil be dead too, the wait ends after WAIT_TURNS and the tail makes its calls, if confinement.c says
+ *      that the filters allow them; the data area stays where munmap is refused. Where they allow no rt_sigprocmask the wait
+ *      does not end, and the next engine that freezes the task takes the thread home (remote_rescue_dead()).
+ *   5. Where no vigil can be had (somebody traces the engine), a call that the filters punish is refused by name before it is made,
+ *      and a thread whose filters refuse the tail is not touched at all.
+ *
+ * The tail uses no rt_sigreturn: its frame needs room for the whole extended state, which no mapping promises, and it makes
+ * the kernel forget how a sleep was to go on (the thread would see EINTR).
  */
 #include "engine/control/remote.h"
 
@@ -20,14 +38,21 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "engine/control/confinement.h"
 #include "engine/control/ptrace.h"
+#include "engine/control/rescue.h"
+#include "engine/control/seccomp-eval.h"
+#include "engine/control/vigil.h"
 
 extern const uint8_t stub_begin[], stub_end[], stub_batch[], stub_one[], stub_fork[], stub_stop[],
-	stub_fork_stop[], stub_slots[];
+	stub_fork_stop[], stub_slots[], stub_call[], stub_leave[], stub_ip_all[], stub_ip_unmap[], stub_ip_mask[];
+
+#define WAIT_TURNS   20000000ull /* about a second */
+#define WAIT_FOREVER UINT64_MAX
 
 struct stub_slots {
 	uint32_t signal, pad;
-	uint64_t all, mask, data_size, flags, rsp, rip;
+	uint64_t all, wait, mask, data_size, flags, rsp, rip;
 	uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, r8, r9, r10, r11, r12, r13, r14, r15;
 };
 
@@ -63,7 +88,11 @@ size_t remote_stub_room(void)
 
 bool remote_stub_is(const void *bytes)
 {
-	return memcmp(bytes, stub_begin, stub_slots - stub_begin) == 0;
+	const uint8_t *b = bytes;
+	size_t call = stub_call - stub_begin, rest = call + SYSCALL_INSN_BYTES;
+
+	/* The call may be forbidden. */
+	return memcmp(b, stub_begin, call) == 0 && memcmp(b + rest, stub_begin + rest, stub_slots - stub_begin - rest) == 0;
 }
 
 int remote_wait_stop(pid_t tid, int *ret_status)
@@ -102,6 +131,13 @@ static void home_without_kernel(const struct user_regs_struct *home, struct user
 	ret->orig_rax = -1;
 }
 
+static uint64_t turns_to_wait(const struct remote *r)
+{
+	if (!r->confined || !r->vigil)
+		return 0;
+	return r->leaves ? WAIT_TURNS : WAIT_FOREVER;
+}
+
 static int write_slots(struct remote *r)
 {
 	struct user_regs_struct g;
@@ -112,8 +148,9 @@ static int write_slots(struct remote *r)
 	s = (struct stub_slots){
 		.signal = r->signal,
 		.all = ~0ull,
+		.wait = turns_to_wait(r),
 		.mask = r->home_mask,
-		.data_size = r->guest ? REMOTE_DATA_BYTES : 0,
+		.data_size = r->unmaps,
 		.flags = g.eflags & ~(uint64_t)EFLAGS_TF,
 		.rsp = g.rsp,
 		.rip = g.rip,
@@ -133,7 +170,7 @@ static int write_slots(struct remote *r)
 		.r14 = g.r14,
 		.r15 = g.r15,
 	};
-	_Static_assert(sizeof(s) == 22 * 8, "as stub-x86_64.S lays it out");
+	_Static_assert(sizeof(s) == 23 * 8, "as stub-x86_64.S lays it out");
 	e = sys_pwrite_full(r->mem_fd, &s, sizeof(s), stub_at(r, stub_slots));
 	if (e < 0)
 		return fail(r->failure, e, "cannot write into the task");
@@ -191,16 +228,37 @@ static bool is_clone_event(int event)
 	return event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK;
 }
 
+/*
+ * A confined thread is masked first: nobody may find it in the stub with the mask of home, where a signal handler would come
+ * between it and the rescue. Another thread sets its own mask on the way home.
+ */
+static int send_into_stub(struct remote *r, const struct user_regs_struct *start)
+{
+	int e = r->confined ? set_mask(r, all_but(r->signal)) : 0;
+
+	if (e < 0)
+		return e;
+	r->away = r->confined;
+	e = set_regs(r, start);
+	if (e < 0)
+		return e;
+	r->away = r->lost = true;
+	return r->confined ? 0 : set_mask(r, all_but(r->signal));
+}
+
+/* Behind the call that sends the signal, with a stop to go to. */
+static bool is_at_stop(const struct remote *r, const struct user_regs_struct *now)
+{
+	return now->rip == stub_at(r, stub_call) + SYSCALL_INSN_BYTES &&
+	       (now->r14 == stub_at(r, stub_stop) || now->r14 == stub_at(r, stub_fork_stop));
+}
+
 /* Lets the stub run until it stops itself. */
 static int run_stub(struct remote *r, const struct user_regs_struct *start)
 {
 	int deliver = 0, paused = 0, e;
 
-	e = set_regs(r, start);
-	if (e < 0)
-		return e;
-	r->away = r->lost = true;
-	e = set_mask(r, all_but(r->signal));
+	e = send_into_stub(r, start);
 	if (e < 0)
 		return e;
 
@@ -232,7 +290,7 @@ static int run_stub(struct remote *r, const struct user_regs_struct *start)
 			e = get_regs(r, &now);
 			if (e < 0)
 				return e;
-			if (now.rip == stub_at(r, stub_stop) || now.rip == stub_at(r, stub_fork_stop)) {
+			if (is_at_stop(r, &now)) {
 				r->lost = false;
 				return paused;
 			}
@@ -252,11 +310,31 @@ static int run_stub(struct remote *r, const struct user_regs_struct *start)
 	}
 }
 
+static uint32_t answer_at(const struct remote *r, const uint8_t *behind, uint64_t nr, const uint64_t args[6])
+{
+	return confinement_answer(r->confined, nr, args, stub_at(r, behind));
+}
+
+/* May the call be made although we may die before the kernel's look at the filters? */
+static int judge(struct remote *r, uint64_t nr, const uint64_t args[6])
+{
+	if (!r->confined || r->vigil ||
+	    seccomp_spares(answer_at(r, stub_call + SYSCALL_INSN_BYTES, nr, args)))
+		return 0;
+	return fail(r->failure, -EOPNOTSUPP,
+		    "its seccomp filter would punish it for system call %" PRIu64
+		    " if the engine died while it makes it, and nothing can prevent that (does somebody trace the engine?)",
+		    nr);
+}
+
 int remote_one(struct remote *r, int64_t *ret_result, uint64_t nr, const uint64_t args[6])
 {
 	struct user_regs_struct g = r->blank;
 	int e;
 
+	e = judge(r, nr, args);
+	if (e < 0)
+		return e;
 	g.rip = stub_at(r, stub_one);
 	g.rbp = r->data;
 	g.rbx = nr;
@@ -297,6 +375,9 @@ int remote_fork(struct remote *r, uint64_t flags, pid_t *ret_pid, int *ret_error
 	struct user_regs_struct g = r->blank;
 	int e, back;
 
+	e = judge(r, SYS_clone, (const uint64_t[6]){ flags });
+	if (e < 0)
+		return e;
 	e = sys_ptrace(PTRACE_SETOPTIONS, r->tid, NULL, PTR(r->options | PTRACE_O_TRACECLONE));
 	if (e < 0)
 		return fail(r->failure, e, "cannot have children stopped");
@@ -346,25 +427,101 @@ static int map_data_area(struct remote *r)
 		return e;
 	if (at < 0 && at > -4096)
 		return fail(r->failure, at, "cannot map a data area in the task");
-	r->data = at;
+	r->data = r->area = at;
+	if (r->vigil)
+		atomic_store(&vigil_charge(r->vigil)->data, r->area);
 	return 0;
+}
+
+/* Do the filters let the tail go home? rt_sigprocmask must be made; munmap may fail. */
+static void judge_tail(struct remote *r)
+{
+	const uint64_t all[6] = { SIG_SETMASK, stub_at(r, stub_slots) + offsetof(struct stub_slots, all), 0, 8 };
+	const uint64_t mask[6] = { SIG_SETMASK, stub_at(r, stub_slots) + offsetof(struct stub_slots, mask), 0, 8 };
+	const uint64_t area[6] = { r->data, REMOTE_DATA_BYTES };
+
+	r->leaves = seccomp_allows(answer_at(r, stub_ip_all, SYS_rt_sigprocmask, all)) &&
+		    seccomp_allows(answer_at(r, stub_ip_mask, SYS_rt_sigprocmask, mask));
+	r->unmaps = seccomp_spares(answer_at(r, stub_ip_unmap, SYS_munmap, area)) ? REMOTE_DATA_BYTES : 0;
+}
+
+static struct charge charge_of(const struct remote *r)
+{
+	return (struct charge){
+		.tid = r->tid,
+		.stub = r->code,
+		.home = r->home,
+		.mask = r->home_mask,
+		.run_mask = all_but(r->signal),
+		.data = r->area,
+		.data_bytes = REMOTE_DATA_BYTES,
+	};
+}
+
+/* The calls by which the stub stops itself are made in every run. */
+static int judge_stop(struct remote *r)
+{
+	static const uint64_t calls[] = { SYS_getpid, SYS_gettid, SYS_tgkill };
+	int e = 0;
+
+	for (size_t i = 0; e == 0 && i < ARRAY_SIZE(calls); i++)
+		e = judge(r, calls[i], (const uint64_t[6]){});
+	return e;
+}
+
+static int begin_confined(struct remote *r)
+{
+	judge_tail(r);
+	if (!r->vigil && (!r->leaves || !r->unmaps))
+		return fail(r->failure, -EOPNOTSUPP,
+			    "its seccomp filter would not let it go on as before if the engine died, and nothing "
+			    "can prevent that (does somebody trace the engine?)");
+	if (r->vigil) {
+		struct charge c = charge_of(r);
+
+		vigil_watch(r->vigil, r->tid, &c);
+	}
+	return judge_stop(r);
+}
+
+/* A step of ours failed: we are alive, and do what the vigil would. */
+static void rescue_confined(struct remote *r)
+{
+	struct charge c = charge_of(r);
+	int status;
+
+	rescue_hold(&c);
+	if (r->lost)
+		(void)SYS_CALL(waitpid(r->tid, &status, __WALL | WNOHANG));
+	if (rescue_stopped(&c) == 0)
+		r->away = r->lost = false;
 }
 
 static int go_home(struct remote *r)
 {
-	int e;
+	int e = r->confined ? 0 : set_mask(r, r->home_mask);
 
-	e = set_mask(r, r->home_mask);
 	if (e == 0)
 		e = set_regs(r, &r->home);
+	if (e == 0 && r->confined)
+		e = set_mask(r, r->home_mask);
 	if (e == 0)
 		r->away = false;
 	return e;
 }
 
+/* The session is over, well or not. */
+static void abandon(struct remote *r)
+{
+	if (r->confined && r->away)
+		rescue_confined(r);
+	if (r->vigil && !r->away)
+		vigil_rest(r->vigil);
+}
+
 int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
 		       const struct user_regs_struct *regs, uint64_t mask, uint64_t caught,
-		       struct failure *f)
+		       const struct confinement *confined, struct vigil *vigil, struct failure *f)
 {
 	int e;
 
@@ -372,24 +529,35 @@ int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
 	r->mem_fd = mem_fd;
 	r->failure = f;
 	r->code = code;
-	r->data = 0;
+	r->data = r->area = 0;
 	r->guest = true;
+	r->confined = confined;
+	r->vigil = confined ? vigil : NULL;
+	r->unmaps = REMOTE_DATA_BYTES;
 	r->options = 0;
 	r->signal = choose_signal(mask, caught);
 	r->home = *regs;
 	r->home_mask = mask;
 	r->blank = *regs;
+	r->blank.eflags &= ~(uint64_t)EFLAGS_TF; /* it may be stepping through itself */
 	r->new_tid = 0;
 	r->away = r->lost = false;
 	r->pause = NULL;
 	list_reset(r);
 
-	e = write_slots(r);
-	if (e < 0)
-		return e;
-	e = map_data_area(r);
-	if (e < 0 && !r->lost)
+	e = confined ? begin_confined(r) : 0;
+	if (e == 0)
+		e = write_slots(r);
+	if (e == 0)
+		e = map_data_area(r);
+	if (e < 0 && r->away && !r->lost)
 		(void)go_home(r);
+	if (e == 0 && confined) { /* now the address is known */
+		judge_tail(r);
+		e = write_slots(r);
+	}
+	if (e < 0)
+		abandon(r);
 	return e;
 }
 
@@ -397,7 +565,7 @@ int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
  * The thread takes the last step, the way home, by itself if one of ours fails: it stays away. The call that unmaps is
  * one whose result replaces the address, so that the tail does not unmap what another thread may have mapped there.
  */
-int remote_end_guest(struct remote *r)
+static int end_guest(struct remote *r)
 {
 	const uint64_t args[6] = { r->data, REMOTE_DATA_BYTES };
 	int64_t result = 0;
@@ -410,9 +578,18 @@ int remote_end_guest(struct remote *r)
 	r->data = 0;
 	if (e < 0)
 		return e;
+	r->area = 0;
 	if (result < 0)
 		e = fail(r->failure, result, "cannot unmap the data area");
 	return MIN(go_home(r), e);
+}
+
+int remote_end_guest(struct remote *r)
+{
+	int e = end_guest(r);
+
+	abandon(r);
+	return e;
 }
 
 int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, uint64_t data,
@@ -423,7 +600,11 @@ int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, u
 	r->failure = f;
 	r->code = code;
 	r->data = data;
+	r->area = 0;
 	r->guest = false;
+	r->confined = NULL;
+	r->vigil = NULL;
+	r->unmaps = 0;
 	r->signal = SIGURG;
 	r->new_tid = 0;
 	r->away = r->lost = false;
@@ -436,6 +617,48 @@ int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, u
 	r->blank.orig_rax = -1;
 	r->blank.eflags &= ~(uint64_t)EFLAGS_TF;
 	return write_slots(r);
+}
+
+/* What a thread without the kernel's restart logic goes on with, from the slots of a stub. */
+static void home_from_slots(const struct stub_slots *s, struct user_regs_struct *g)
+{
+	g->eflags = s->flags;
+	g->rsp = s->rsp;
+	g->rip = s->rip;
+	g->rax = s->rax;
+	g->rbx = s->rbx;
+	g->rcx = s->rcx;
+	g->rdx = s->rdx;
+	g->rsi = s->rsi;
+	g->rdi = s->rdi;
+	g->rbp = s->rbp;
+	g->r8 = s->r8;
+	g->r9 = s->r9;
+	g->r10 = s->r10;
+	g->r11 = s->r11;
+	g->r12 = s->r12;
+	g->r13 = s->r13;
+	g->r14 = s->r14;
+	g->r15 = s->r15;
+	g->orig_rax = -1;
+}
+
+int remote_rescue_dead(pid_t tid, int mem_fd, uint64_t stub)
+{
+	struct charge c = { .tid = tid, .stub = stub, .data_bytes = REMOTE_DATA_BYTES };
+	struct stub_slots s;
+	int e = sys_pread_full(mem_fd, &s, sizeof(s), stub + (stub_slots - stub_begin));
+
+	if (e < 0 || s.wait == 0)
+		return e;
+	e = sys_ptrace(PTRACE_GETREGS, tid, NULL, &c.home);
+	if (e < 0)
+		return e;
+	if (c.home.rip < stub + (stub_stop - stub_begin) || c.home.rip >= stub + (stub_leave - stub_begin))
+		return 0;
+	home_from_slots(&s, &c.home);
+	c.mask = s.mask;
+	return rescue_stopped(&c);
 }
 
 int remote_use_signal(struct remote *r, int signal)
@@ -547,6 +770,11 @@ int remote_run(struct remote *r)
 
 	if (n == 0)
 		return 0; /* what was pushed stays, for the call that comes */
+	for (size_t i = 0; i < n && r->confined; i++) {
+		e = judge(r, r->calls[i].nr, r->calls[i].args);
+		if (e < 0)
+			return e;
+	}
 	e = copy_list(r, true);
 	if (e < 0)
 		return e;
@@ -570,6 +798,19 @@ void remote_add_pause(struct remote *r, pid_t tgid, pid_t tid)
 	(void)remote_add(r, NULL, SYS_tgkill, tgid, tid, r->signal, 0, 0, 0);
 }
 
+static uint64_t call_address(const struct remote *r, size_t call, size_t offset)
+{
+	return r->data + call * sizeof(struct remote_call) + offset;
+}
+
+void remote_close_at_death(struct remote *r, size_t call)
+{
+	r->calls[call].ret = -1;
+	if (r->vigil)
+		atomic_store(&vigil_charge(r->vigil)->close_cell,
+			     call_address(r, call, offsetof(struct remote_call, ret)));
+}
+
 int remote_run_paused(struct remote *r, remote_pause_fn *fn, void *userdata)
 {
 	int e;
@@ -578,12 +819,9 @@ int remote_run_paused(struct remote *r, remote_pause_fn *fn, void *userdata)
 	r->pause_userdata = userdata;
 	e = remote_run(r);
 	r->pause = NULL;
+	if (r->vigil)
+		atomic_store(&vigil_charge(r->vigil)->close_cell, 0);
 	return e;
-}
-
-static uint64_t call_address(const struct remote *r, size_t call, size_t offset)
-{
-	return r->data + call * sizeof(struct remote_call) + offset;
 }
 
 int remote_peek_result(struct remote *r, size_t call, int64_t *ret_result)

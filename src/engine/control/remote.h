@@ -24,6 +24,9 @@
 
 #include "basic/failure.h"
 
+struct confinement;
+struct vigil;
+
 enum {
 	REMOTE_TABLE_CALLS = 256,
 	REMOTE_TABLE_BYTES = REMOTE_TABLE_CALLS * 64,
@@ -43,9 +46,14 @@ struct remote {
 	struct failure *failure; /* not owned */
 	uint64_t code;		 /* where the stub is in the task */
 	uint64_t data;		 /* the data area there, 0: none */
+	uint64_t area;		 /* guest: the same, until it is unmapped for sure */
 	bool guest;
 	bool away;  /* guest: the thread is in the stub */
 	bool lost;  /* ... and not at its stop: where a step failed */
+	const struct confinement *confined; /* guest: its seccomp filters; NULL: it has none. Not owned */
+	struct vigil *vigil; /* takes a confined thread home when we die; NULL: nobody does. Not owned */
+	bool leaves;  /* confined: its filters allow the calls of the way home */
+	uint64_t unmaps; /* guest: bytes that the way home unmaps */
 	uint32_t options;     /* PTRACE_O_* of the thread, for remote_fork() */
 	int signal;		      /* the one the stub stops with */
 	struct user_regs_struct home; /* guest: to return to */
@@ -79,10 +87,12 @@ bool remote_stub_is(const void *bytes);
  * @regs:	registers at the stop; where the thread goes on afterwards, also if we die
  * @mask:	its signal mask
  * @caught:	signals the process has handlers for
+ * @confined:	its seccomp filters, suspended by the caller; NULL: none
+ * @vigil:	for a confined thread; NULL: then every call that its filters would punish is refused
  */
 int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
 		       const struct user_regs_struct *regs, uint64_t mask, uint64_t caught,
-		       struct failure *f) _must_check_;
+		       const struct confinement *confined, struct vigil *vigil, struct failure *f) _must_check_;
 /*
  * remote_end_guest() - take the data area out and the thread home
  *
@@ -90,6 +100,14 @@ int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
  * and signal mask must not be touched. It goes home by itself when it is detached.
  */
 int remote_end_guest(struct remote *r) _must_check_;
+
+/*
+ * remote_rescue_dead() - take a confined thread home that a dead engine, whose vigil died too, left waiting in its stub
+ * @stub:	where remote_stub_is() holds
+ *
+ * The thread is in a ptrace stop of ours. 0 also where it does not wait: then it is on its way by itself.
+ */
+int remote_rescue_dead(pid_t tid, int mem_fd, uint64_t stub) _must_check_;
 
 /* The stub and the data area are already in place. */
 int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, uint64_t data,
@@ -140,6 +158,11 @@ bool remote_fits(const struct remote *r, size_t calls, size_t bytes);
  * Without a tracer there is no pause: the list goes on.
  */
 void remote_add_pause(struct remote *r, pid_t tgid, pid_t tid);
+/*
+ * The call opens a descriptor that must not stay behind if we die before the list closes it: a confined thread runs no
+ * further call then. Until the next run has ended.
+ */
+void remote_close_at_death(struct remote *r, size_t call);
 /* Called at the pause. A negative return fails the run, but the list runs to its end first. */
 typedef int remote_pause_fn(void *userdata);
 int remote_run_paused(struct remote *r, remote_pause_fn *fn, void *userdata) _must_check_;

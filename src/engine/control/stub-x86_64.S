@@ -15,9 +15,15 @@
  * the thread at its stop. Without a tracer nothing happens and the thread goes home by itself: all signals
  * blocked, the data area unmapped (its address is in a register: there is no moment at which it is mapped but not known),
  * and every register loaded from the slots. No signal frame is built: FPU state was never touched.
+ *
+ * Every call but those of the way home is made by the one instruction at stub_call. To write two other bytes over
+ * it, a jump to stub_stop, makes all of them impossible: remote.c does so where a seccomp filter would judge them.
+ *
+ * The way home begins with a wait of slot_wait turns, for whoever can take the thread home without a call of its own (remote.c).
  */
 	.text
 	.globl	stub_begin, stub_end, stub_batch, stub_one, stub_fork, stub_stop, stub_fork_stop, stub_slots
+	.globl	stub_call, stub_leave, stub_ip_all, stub_ip_unmap, stub_ip_mask
 
 	.balign	8
 stub_begin:
@@ -31,8 +37,9 @@ stub_batch:
 	mov	32(%r12), %r10
 	mov	40(%r12), %r8
 	mov	48(%r12), %r9
-	syscall
-	mov	%rax, 56(%r12)
+	lea	2f(%rip), %r14
+	jmp	stub_call
+2:	mov	%rax, 56(%r12)
 	add	$64, %r12
 	dec	%r13
 	jmp	1b
@@ -43,12 +50,28 @@ stub_one:
 	mov	%r13, %rsi
 	mov	%r14, %rdx
 	mov	%r15, %r10
-	syscall
-	mov	%rax, %rbx
+	lea	1f(%rip), %r14
+	jmp	stub_call
+1:	mov	%rax, %rbx
 	test	%rbp, %rbp
 	cmovs	%rax, %rbp
 
-	jmp	stub_done
+stub_done:
+	lea	stub_stop(%rip), %r15
+stub_signal:			/* then to r15 */
+	mov	$39, %eax		/* getpid */
+	lea	1f(%rip), %r14
+	jmp	stub_call
+1:	mov	%eax, %r12d
+	mov	$186, %eax		/* gettid */
+	lea	1f(%rip), %r14
+	jmp	stub_call
+1:	mov	%eax, %esi
+	mov	%r12d, %edi
+	mov	slot_signal(%rip), %edx
+	mov	$234, %eax		/* tgkill */
+	mov	%r15, %r14
+	jmp	stub_call
 
 stub_fork:
 	mov	$56, %eax		/* clone(flags, 0, 0, 0, 0) */
@@ -57,54 +80,52 @@ stub_fork:
 	xor	%edx, %edx
 	xor	%r10d, %r10d
 	xor	%r8d, %r8d
-	syscall
-	mov	%rax, %rbx
+	lea	1f(%rip), %r14
+	jmp	stub_call
+1:	mov	%rax, %rbx
+	lea	stub_fork_stop(%rip), %r15
 	test	%rax, %rax
-	jnz	1f
-	mov	$231, %eax		/* exit_group(0) */
+	jnz	stub_signal
+	mov	$231, %eax		/* exit_group(0), not by way of stub_call: this is the child */
 	xor	%edi, %edi
 	syscall
-1:	mov	$39, %eax		/* getpid */
-	syscall
-	mov	%eax, %edi
-	mov	$186, %eax		/* gettid */
-	syscall
-	mov	%eax, %esi
-	mov	slot_signal(%rip), %edx
-	mov	$234, %eax		/* tgkill */
-	syscall
+	hlt				/* a filter refused even that: it must not go on as a second parent */
 stub_fork_stop:
 	mov	$61, %eax		/* wait4(child, NULL, __WCLONE, NULL); an error code: harmless */
 	mov	%rbx, %rdi
 	xor	%esi, %esi
 	mov	$0x80000000, %edx
 	xor	%r10d, %r10d
-	syscall
-	jmp	stub_stop
+	lea	stub_stop(%rip), %r14
 
-stub_done:
-	mov	$39, %eax		/* getpid */
-	syscall
-	mov	%eax, %edi
-	mov	$186, %eax		/* gettid */
-	syscall
-	mov	%eax, %esi
-	mov	slot_signal(%rip), %edx
-	mov	$234, %eax		/* tgkill */
-	syscall
+stub_call:
+	syscall				/* two bytes, and so is "jmp stub_stop" */
+	jmp	*%r14
+
 stub_stop:
+	mov	slot_wait(%rip), %rcx
+1:	test	%rcx, %rcx
+	jz	stub_leave
+	pause
+	dec	%rcx
+	jmp	1b
+stub_leave:
 	mov	$14, %eax		/* rt_sigprocmask(SIG_SETMASK, all, NULL, 8) */
 	mov	$2, %edi
 	lea	slot_all(%rip), %rsi
 	xor	%edx, %edx
 	mov	$8, %r10d
 	syscall
+stub_ip_all:
 	test	%rbp, %rbp
 	jz	1f
+	mov	slot_data_size(%rip), %rsi
+	test	%rsi, %rsi
+	jz	1f			/* a filter refuses it: the area stays */
 	mov	$11, %eax		/* munmap(data); an error code: harmless */
 	mov	%rbp, %rdi
-	mov	slot_data_size(%rip), %rsi
 	syscall
+stub_ip_unmap:
 1:
 	lea	slot_flags(%rip), %rsp	/* nothing can be delivered here */
 	popfq
@@ -115,6 +136,7 @@ stub_stop:
 	mov	$0, %edx		/* mov keeps the flags */
 	mov	$8, %r10d
 	syscall
+stub_ip_mask:
 	mov	slot_rax(%rip), %rax	/* signals may come from here on: the stack is the right one again */
 	mov	slot_rbx(%rip), %rbx
 	mov	slot_rcx(%rip), %rcx
@@ -138,6 +160,7 @@ stub_slots:
 slot_signal:	.long 0
 		.long 0
 slot_all:	.quad 0
+slot_wait:	.quad 0
 slot_mask:	.quad 0
 slot_data_size:	.quad 0
 slot_flags:	.quad 0

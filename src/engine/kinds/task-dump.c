@@ -11,8 +11,10 @@
 #include <sys/ptrace.h>
 
 #include "basic/sys.h"
+#include "engine/control/confinement.h"
 #include "engine/control/regs-x86_64.h"
 #include "engine/control/remote.h"
+#include "engine/control/vigil.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
@@ -217,18 +219,38 @@ static int ask_memory(struct dump *d, struct task *task, struct remote *rm)
 	return r == 0 && d->take->in_task ? d->take->in_task(d, task, rm) : r;
 }
 
+/*
+ * The filters of a thread, and somebody who takes it home when we die. Where nobody can be had (another process traces us)
+ * the calls are made that the filters would not punish.
+ */
+static int confine(struct dump *d, const struct thread *th, uint32_t mode, struct confinement **ret)
+{
+	struct failure why = {};
+	int r = confinement_read(th->tid, mode, d->failure, ret);
+
+	if (r < 0 || !*ret || d->vigil || d->no_vigil)
+		return r;
+	d->no_vigil = vigil_start(&why, &d->vigil) < 0;
+	if (d->no_vigil)
+		dump_note(d, "%s", why.text);
+	return 0;
+}
+
 static int ask_thread(struct thread_query *q)
 {
+	_cleanup_(confinement_freep) struct confinement *confined = NULL;
 	struct dump *d = q->dump;
 	struct thread *th = q->thread;
 	void *slots[N_TASK_KINDS_MAX];
 	int r, e;
 
 	r = core_new(q);
+	if (r == 0)
+		r = confine(d, th, q->status.seccomp_mode, &confined);
 	if (r < 0)
 		return r;
 	r = remote_begin_guest(q->remote, th->tid, q->task->mem_fd, q->task->stub, &th->regs, th->sigmask,
-			       q->status.sig_cgt, d->failure);
+			       q->status.sig_cgt, confined, d->vigil, d->failure);
 	if (r < 0) {
 		th->away = q->remote->away;
 		return r;
@@ -292,16 +314,20 @@ int task_ask(struct dump *d, struct task *task, CoreEntry ***ret)
 /* A guest session of the leader for one thing. */
 static int visit(struct dump *d, struct task *task, int (*fn)(struct dump *d, struct task *task, struct remote *rm))
 {
+	_cleanup_(confinement_freep) struct confinement *confined = NULL;
 	_cleanup_free_ struct remote *rm = malloc(sizeof(*rm));
 	struct thread *th = task_leader(task);
 	int r, e;
 
 	if (!rm)
 		return fail(d->failure, -ENOMEM, "no memory for a task");
+	r = confine(d, th, task->status.seccomp_mode, &confined);
+	if (r < 0)
+		return r;
 	r = stub_install(d, task);
 	if (r == 0) {
 		r = remote_begin_guest(rm, th->tid, task->mem_fd, task->stub, &th->regs, th->sigmask,
-				       task->status.sig_cgt, d->failure);
+				       task->status.sig_cgt, confined, d->vigil, d->failure);
 		if (r == 0) {
 			r = fn(d, task, rm);
 			e = remote_end_guest(rm);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+/*
+ * rescue - a thread that its tracer left in the stub is taken home without a system call that its seccomp filters would judge
+ *
+ * Who does it is vigil.h's process after the death of the engine, the engine itself after a step that failed, and the next
+ * engine where both had died. See the top of remote.c for the reasoning.
+ *
+ * A charge is plain data without pointers: it lies in memory that the engine shares with its vigil.
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+struct charge {
+	atomic_int tid; /* 0: nobody; written last, cleared first */
+	uint64_t stub;	/* its address in the task */
+	struct user_regs_struct home;
+	uint64_t mask;	   /* its signal mask at home */
+	uint64_t run_mask; /* and whenever it is in the stub: no handler is run there */
+	_Atomic uint64_t close_cell; /* result of the call that opened a descriptor, negative until then; 0: none */
+	_Atomic uint64_t data;	     /* the data area, once it is known; 0: not yet. Register rbp has it, too */
+	uint64_t data_bytes;
+};
+
+/*
+ * rescue_hold() - wait until the thread has come to a stop of its tracer; then forbid every call but those of the way home
+ *
+ * The tracer must not let go of it meanwhile. What the thread has begun it ends, its filters still suspended.
+ */
+void rescue_hold(const struct charge *c);
+
+/* Takes home a thread that nobody traces any more. Waits for a dying tracer to let go. */
+void rescue_home(const struct charge *c);
+
+/* The same for a thread that we trace and that has stopped. Return: 0, or -errno: it is still in the stub. */
+int rescue_stopped(const struct charge *c);

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The kernel gives a killed process its exit stop on purpose (Linux 5.0, "signal: Restore the stop PTRACE_EVENT_EXIT"), and
+ * drops a second SIGKILL that comes while it lasts.
+ *
+ * Signals that come to the engine pass through the vigil. SIGCHLD comes at every stop of a tracee, and a traced process is woken
+ * even by what it ignores, so it is blocked meanwhile.
+ */
+#include "engine/control/vigil.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "basic/sys.h"
+#include "engine/control/ptrace.h"
+
+struct vigil {
+	struct charge *charge; /* shared with the child */
+	pid_t pid;
+	sigset_t mask; /* of the engine before */
+};
+
+/* Not found by a name that is meant for the engine: /proc/PID/cmdline lies in our own copy of the stack. */
+static void take_name(void)
+{
+	size_t room = strlen(program_invocation_name);
+
+	(void)SYS_CALL(prctl(PR_SET_NAME, VIGIL_NAME));
+	memset(program_invocation_name, 0, room);
+	(void)memccpy(program_invocation_name, VIGIL_NAME, '\0', room);
+}
+
+/* Nothing of the engine's may stay open with us: others wait for it to be closed. */
+static int begin(pid_t engine, int pipe)
+{
+	(void)sys_fault_disarm();
+	(void)SYS_CALL(setsid());
+	take_name();
+	if (pipe != 0)
+		(void)SYS_CALL(dup2(pipe, 0));
+	(void)sys_close_range(1, ~0u, 0);
+	(void)SYS_CALL(chdir("/"));
+	return sys_ptrace(PTRACE_SEIZE, engine, NULL, PTR(PTRACE_O_TRACEEXIT));
+}
+
+static void hurry(pid_t pid)
+{
+	static const struct sched_param first = { .sched_priority = 1 };
+
+	(void)SYS_CALL(sched_setscheduler(pid, SCHED_RR | SCHED_RESET_ON_FORK, &first));
+}
+
+static void at_death(pid_t engine, struct charge *c)
+{
+	bool any = atomic_load(&c->tid) > 0;
+
+	/* The thread has to wait until the kernel has taken the engine apart. */
+	hurry(0);
+	hurry(engine);
+	if (any)
+		rescue_hold(c);
+	(void)sys_ptrace(PTRACE_DETACH, engine, NULL, NULL);
+	if (any)
+		rescue_home(c);
+}
+
+static _noreturn_ void watch(pid_t engine, int pipe, struct charge *c)
+{
+	int r = begin(engine, pipe), status;
+
+	(void)sys_write(0, &r, sizeof(r));
+	(void)close_fd(0);
+	while (r == 0) {
+		bool group_stop;
+
+		r = (int)SYS_CALL(waitpid(engine, &status, __WALL));
+		if (r < 0 || !WIFSTOPPED(status))
+			break;
+		if (status >> 16 == PTRACE_EVENT_EXIT) {
+			at_death(engine, c);
+			break;
+		}
+		group_stop = status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP;
+		r = sys_ptrace(group_stop ? PTRACE_LISTEN : PTRACE_CONT, engine, NULL,
+			       PTR(status >> 16 ? 0 : WSTOPSIG(status)));
+	}
+	_exit(0);
+}
+
+static void block_sigchld(sigset_t *ret_before)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	(void)pthread_sigmask(SIG_BLOCK, &set, ret_before);
+}
+
+static int spawn(struct vigil *v)
+{
+	_cleanup_close_ int ours = -EBADF;
+	pid_t engine = (pid_t)SYS_CALL(syscall(SYS_gettid));
+	int ends[2], r, answer = -EIO;
+
+	r = sys_socketpair(SOCK_STREAM, ends);
+	if (r < 0)
+		return r;
+	v->pid = (pid_t)SYS_CALL(fork());
+	if (v->pid == 0)
+		watch(engine, ends[1], v->charge);
+	ours = ends[0];
+	(void)close_fd(ends[1]);
+	if (v->pid < 0)
+		return v->pid;
+	r = sys_read_full(ours, &answer, sizeof(answer));
+	return r < 0 ? r : answer;
+}
+
+int vigil_start(struct failure *f, struct vigil **ret)
+{
+	struct vigil *v = calloc(1, sizeof(*v));
+	void *shared;
+	int r;
+
+	if (!v)
+		return fail(f, -ENOMEM, "no memory for a vigil");
+	block_sigchld(&v->mask);
+	r = sys_mmap(NULL, sizeof(*v->charge), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0, &shared);
+	if (r == 0) {
+		v->charge = shared;
+		r = spawn(v);
+	}
+	if (r < 0) {
+		vigil_free(v);
+		return fail(f, r, "cannot start the process that would take a thread home if the engine were killed%s",
+			    r == -EPERM ? " (does somebody trace the engine?)" : "");
+	}
+	*ret = v;
+	return 0;
+}
+
+struct vigil *vigil_free(struct vigil *v)
+{
+	int status;
+
+	if (!v)
+		return NULL;
+	if (v->pid > 0) {
+		(void)sys_kill(v->pid, SIGKILL);
+		(void)SYS_CALL(waitpid(v->pid, &status, __WALL));
+	}
+	if (v->charge)
+		munmap(v->charge, sizeof(*v->charge));
+	(void)pthread_sigmask(SIG_SETMASK, &v->mask, NULL);
+	free(v);
+	return NULL;
+}
+
+void vigil_watch(struct vigil *v, pid_t tid, const struct charge *c)
+{
+	vigil_rest(v);
+	v->charge->stub = c->stub;
+	v->charge->home = c->home;
+	v->charge->mask = c->mask;
+	v->charge->run_mask = c->run_mask;
+	v->charge->data_bytes = c->data_bytes;
+	atomic_store(&v->charge->close_cell, 0);
+	atomic_store(&v->charge->data, 0);
+	atomic_store(&v->charge->tid, tid);
+}
+
+void vigil_rest(struct vigil *v)
+{
+	atomic_store(&v->charge->tid, 0);
+}
+
+struct charge *vigil_charge(struct vigil *v)
+{
+	return v->charge;
+}
