@@ -5,9 +5,13 @@
  *
  * Signals that come to the engine pass through the vigil. SIGCHLD comes at every stop of a tracee, and a traced process is woken
  * even by what it ignores, so it is blocked meanwhile.
+ *
+ * The vigil shares the descriptor table: to close copies of its own could mean to wait for a file system whose server is in
+ * the frozen tree. It closes nothing, and ends right after the engine.
  */
 #include "engine/control/vigil.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -16,6 +20,8 @@
 
 #include "basic/sys.h"
 #include "engine/control/ptrace.h"
+
+enum { START_MSEC = 5000 };
 
 struct vigil {
 	struct charge *charge; /* shared with the child */
@@ -33,15 +39,11 @@ static void take_name(void)
 	(void)memccpy(program_invocation_name, VIGIL_NAME, '\0', room);
 }
 
-/* Nothing of the engine's may stay open with us: others wait for it to be closed. */
-static int begin(pid_t engine, int pipe)
+static int begin(pid_t engine)
 {
 	(void)sys_fault_disarm();
 	(void)SYS_CALL(setsid());
 	take_name();
-	if (pipe != 0)
-		(void)SYS_CALL(dup2(pipe, 0));
-	(void)sys_close_range(1, ~0u, 0);
 	(void)SYS_CALL(chdir("/"));
 	return sys_ptrace(PTRACE_SEIZE, engine, NULL, PTR(PTRACE_O_TRACEEXIT));
 }
@@ -69,10 +71,9 @@ static void at_death(pid_t engine, struct charge *c)
 
 static _noreturn_ void watch(pid_t engine, int pipe, struct charge *c)
 {
-	int r = begin(engine, pipe), status;
+	int r = begin(engine), status;
 
-	(void)sys_write(0, &r, sizeof(r));
-	(void)close_fd(0);
+	(void)sys_write(pipe, &r, sizeof(r));
 	while (r == 0) {
 		bool group_stop;
 
@@ -101,20 +102,24 @@ static void block_sigchld(sigset_t *ret_before)
 
 static int spawn(struct vigil *v)
 {
-	_cleanup_close_ int ours = -EBADF;
+	_cleanup_close_ int ours = -EBADF, theirs = -EBADF;
 	pid_t engine = (pid_t)SYS_CALL(syscall(SYS_gettid));
 	int ends[2], r, answer = -EIO;
 
 	r = sys_socketpair(SOCK_STREAM, ends);
 	if (r < 0)
 		return r;
-	v->pid = (pid_t)SYS_CALL(fork());
-	if (v->pid == 0)
-		watch(engine, ends[1], v->charge);
 	ours = ends[0];
-	(void)close_fd(ends[1]);
+	theirs = ends[1];
+	v->pid = (pid_t)SYS_CALL(syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+	if (v->pid == 0)
+		watch(engine, theirs, v->charge);
 	if (v->pid < 0)
 		return v->pid;
+	/* Not until the end of file: we have both ends. */
+	r = (int)SYS_CALL(poll(&(struct pollfd){ .fd = ours, .events = POLLIN }, 1, START_MSEC));
+	if (r <= 0)
+		return r < 0 ? r : -ETIMEDOUT;
 	r = sys_read_full(ours, &answer, sizeof(answer));
 	return r < 0 ? r : answer;
 }
