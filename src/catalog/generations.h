@@ -53,6 +53,9 @@ enum generation_state {
 	(GENERATION_MASK_ALL &                                                                     \
 	 ~(GENERATION_MASK(GENERATION_DELETING) | GENERATION_MASK(GENERATION_DELETED)))
 
+/* Trigger of a generation that holds the tree that a restore has replaced, and of the restore that brings it back. */
+#define GENERATION_TRIGGER_UNDO "undo"
+
 enum {
 	GENERATION_BOOT_ID_MAX = 36, /* as in /proc/sys/kernel/random/boot_id */
 	GENERATION_WORD_MAX = 32,    /* trigger, backend, code */

@@ -20,7 +20,7 @@ static const struct verb verbs[] = {
 	{ "show", NULL, verb_show, "GEN [--chain]", "one generation in full, or its chain" },
 	{ "create", NULL, verb_create, "POLICY [-t TAG] [-m COMMENT] [--full] [--stop]",
 	  "take a generation now" },
-	{ "restore", NULL, verb_restore, "GEN [--replace] [--dry-run]", "bring a generation back" },
+	{ "restore", NULL, verb_restore, "GEN [--replace [--no-undo]] [--dry-run]", "bring a generation back" },
 	{ "delete", "rm", verb_delete, "GEN | A..B [--dry-run]", "delete generations" },
 	{ "prune", NULL, verb_prune, "[POLICY] [--keep-last N] [--dry-run]",
 	  "remove what no rule of retain keeps" },

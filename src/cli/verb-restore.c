@@ -22,21 +22,22 @@ static int print_result(const struct cli *cli, sd_bus_message *reply, bool dry_r
 	else if (dry_run)
 		text_print_line(stdout, "would %s", text);
 	else if (!cli->quiet)
-		printf("%" PRIu64 " is back as task %u\n", gen, pid);
+		text_print_line(stdout, "%" PRIu64 " is back as task %u%s%s", gen, pid, text[0] ? "; " : "", text);
 	return EXIT_DONE;
 }
 
 int verb_restore(struct cli *cli, int argc, char *argv[])
 {
-	enum { REPLACE = CLI_OPTION_VERB, DRY_RUN };
+	enum { REPLACE = CLI_OPTION_VERB, DRY_RUN, NO_UNDO };
 	static const struct option longs[] = {
 		{ "replace", no_argument, NULL, REPLACE },
 		{ "dry-run", no_argument, NULL, DRY_RUN },
+		{ "no-undo", no_argument, NULL, NO_UNDO },
 		{},
 	};
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 	_cleanup_(client_done) struct client client = {};
-	bool replace = false, dry_run = false;
+	bool replace = false, dry_run = false, no_undo = false;
 	struct progress progress;
 	sd_bus_message *m;
 	int option, r;
@@ -46,6 +47,8 @@ int verb_restore(struct cli *cli, int argc, char *argv[])
 			replace = true;
 		else if (option == DRY_RUN)
 			dry_run = true;
+		else if (option == NO_UNDO)
+			no_undo = true;
 		else
 			return cli_usage(cli, option);
 	}
@@ -57,7 +60,7 @@ int verb_restore(struct cli *cli, int argc, char *argv[])
 	progress_begin(&progress, "restore", cli->quiet || cli->json, cli->verbose);
 	client.progress = &progress;
 	m = client_message(&client, "Restore");
-	if (m && sd_bus_message_append(m, "sbb", argv[optind], (int)replace, (int)dry_run) < 0)
+	if (m && sd_bus_message_append(m, "sbbb", argv[optind], (int)replace, (int)dry_run, (int)no_undo) < 0)
 		m = sd_bus_message_unref(m);
 	r = client_call(&client, m, &reply);
 	return r != 0 ? r : print_result(cli, reply, dry_run);

@@ -12,14 +12,20 @@ enum { RESULT_TEXT_MAX = 512 };
 
 /* ---- Create ---- */
 
+static bool says_code(const struct job *job)
+{
+	return strncmp(job_reason(job), job_code(job), strlen(job_code(job))) == 0;
+}
+
 static void reply_failure(sd_bus_message *msg, const struct job *job)
 {
 	_cleanup_(sd_bus_error_free) sd_bus_error error = SD_BUS_ERROR_NULL;
 
 	if (!job)
 		(void)bus_error(&error, BUS_ERROR_FAILED, "it did not come to it: the tree ended");
-	else if (job_error(job) == -EBADMSG && job_kind(job) == JOB_RESTORE)
-		(void)bus_error(&error, BUS_ERROR_NOT_RESTORABLE, "%s", job_reason(job));
+	else if (job_code(job))
+		(void)bus_error(&error, BUS_ERROR_NOT_RESTORABLE, "%s%s%s", says_code(job) ? "" : job_code(job),
+				says_code(job) ? "" : ": ", job_reason(job));
 	else
 		(void)bus_error(&error, BUS_ERROR_FAILED, "%s%s",
 				job_outcome(job) == RUN_SKIPPED ? "skipped: " : "",
@@ -106,98 +112,127 @@ int bus_method_create(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 
 /* ---- Restore ---- */
 
+/* What became of the tree that ran before; "" where none did. */
+static const char *tell_undo(const struct job *job, char *buf, size_t size)
+{
+	if (job_undo_gen(job) > 0)
+		(void)snprintf(buf, size, "what ran before is generation %" PRId64, job_undo_gen(job));
+	else
+		(void)snprintf(buf, size, "%s",
+			       job_replaced(job) ? "what ran before was not saved: there is no undo" : "");
+	return buf;
+}
+
 static void on_restored(void *userdata, const struct job *job)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *msg = userdata;
+	char text[RESULT_TEXT_MAX];
 
 	if (job && job_outcome(job) == RUN_OK)
 		(void)bus_reply(msg, NULL,
 				sd_bus_reply_method_return(msg, "tus", (uint64_t)job_gen(job),
-							   (uint32_t)job_root(job)->pid, ""));
+							   (uint32_t)job_root(job)->pid,
+							   tell_undo(job, text, sizeof(text))));
 	else
 		reply_failure(msg, job);
 }
 
-/* Could it be restored? What can be told without trying. */
-static int preflight(struct manager *m, const struct generation *g, enum policy_backend backend,
-		     const struct keeper_status *s, bool replace, struct failure *f)
-{
-	_cleanup_(manifest_freep) struct manifest *manifest = NULL;
-	_cleanup_close_ int dir_fd = -EBADF;
-	struct process p;
-	int r;
+/* A dry run, and what its answer is made of. */
+struct dry_run {
+	sd_bus_message *msg;
+	char text[RESULT_TEXT_MAX];
+	uint64_t gen;
+	uint32_t pid;
+};
 
-	FAILURE_SCOPE(f, "generation %" PRId64, g->gen);
-	r = generations_open(m->context.catalog, g->gen, f, &dir_fd);
-	if (r < 0)
-		return r;
-	r = manifest_read(dir_fd, f, &manifest, NULL);
-	if (r >= 0)
-		r = manifest_verify(manifest, dir_fd, MANIFEST_QUICK, f);
-	if (r < 0)
-		return r;
-	if (s->root.pid > 0 && !replace)
-		return fail(f, -EEXIST, "its tree runs as task %d; --replace ends it first",
-			    (int)s->root.pid);
-	/* Ours puts it into a pid namespace of its own then. */
-	if (backend == POLICY_BACKEND_CRIU && process_read(g->root_pid, &p) == 0 &&
-	    p.pid != s->root.pid)
-		return fail(f, -EEXIST, "pid %d is taken by somebody else", (int)g->root_pid);
-	return 0;
+static void on_checked(void *userdata, const struct job *job)
+{
+	struct dry_run *d = userdata;
+
+	if (job && job_outcome(job) == RUN_OK)
+		(void)bus_reply(d->msg, NULL, sd_bus_reply_method_return(d->msg, "tus", d->gen, d->pid, d->text));
+	else
+		reply_failure(d->msg, job);
+	sd_bus_message_unref(d->msg);
+	free(d);
 }
 
-static int reply_dry_run(sd_bus_message *msg, struct manager *m, struct keeper *k,
-			 const struct generation *g, bool replace, sd_bus_error *error)
+/* What would be done, if nothing stands in the way. */
+static void describe(const struct keeper *k, const struct generation *g, bool no_undo, char *buf, size_t size)
 {
-	char text[RESULT_TEXT_MAX] = "";
-	struct failure failure = {};
+	const struct policy *p = keeper_policy(k);
 	struct keeper_status s;
+	int n = 0;
 
 	keeper_status(k, &s);
-	if (preflight(m, g, keeper_policy(k)->engine.backend, &s, replace, &failure) < 0)
-		return bus_fail_as(error, BUS_ERROR_NOT_RESTORABLE, &failure);
 	if (s.root.pid > 0)
-		(void)snprintf(text, sizeof(text), "end task %d and %zu others; ", (int)s.root.pid,
-			       s.n_processes > 0 ? s.n_processes - 1 : 0);
-	(void)snprintf(text + strlen(text), sizeof(text) - strlen(text),
-		       "restore %" PRId64 ": %u tasks, root %d", g->gen, g->n_processes,
+		n = snprintf(buf, size, "%s task %d and %zu others; ",
+			     p->restore.end == POLICY_END_TERM ? "end by SIGTERM, unsaved:"
+			     : no_undo			       ? "kill, unsaved:"
+							       : "save and end",
+			     (int)s.root.pid, s.n_processes > 0 ? s.n_processes - 1 : 0);
+	(void)snprintf(buf + n, size - n, "restore %" PRId64 ": %u tasks, root %d", g->gen, g->n_processes,
 		       (int)g->root_pid);
-	return sd_bus_reply_method_return(msg, "tus", (uint64_t)g->gen, (uint32_t)g->root_pid,
-					  text);
+}
+
+static int start_dry_run(sd_bus_message *msg, struct keeper *k, const struct generation *g,
+			 const struct keeper_restore *how, struct failure *f)
+{
+	struct dry_run *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return fail(f, -ENOMEM, "cannot check it");
+	*d = (struct dry_run){ .msg = sd_bus_message_ref(msg), .gen = g->gen, .pid = g->root_pid };
+	describe(k, g, how->no_undo, d->text, sizeof(d->text));
+	r = keeper_restore(k, how, on_checked, d, f);
+	if (r < 0) {
+		sd_bus_message_unref(d->msg);
+		free(d);
+	}
+	return r;
+}
+
+static int start_restore(sd_bus_message *msg, struct keeper *k, const struct keeper_restore *how, struct failure *f)
+{
+	int r;
+
+	r = keeper_restore(k, how, on_restored, sd_bus_message_ref(msg), f);
+	if (r < 0)
+		sd_bus_message_unref(msg);
+	return r;
 }
 
 int bus_method_restore(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 {
+	int replace, dry_run, no_undo, r;
 	struct manager *m = userdata;
+	struct keeper_restore how;
 	struct failure failure = {};
 	struct generation g = {};
 	struct keeper *k = NULL;
-	int replace, dry_run, r;
 	const char *spec;
 
-	r = sd_bus_message_read(msg, "sbb", &spec, &replace, &dry_run);
+	r = sd_bus_message_read(msg, "sbbb", &spec, &replace, &dry_run, &no_undo);
 	if (r < 0)
 		return r;
 	r = genspec_resolve(m->context.catalog, spec, &failure, &g);
 	if (r < 0)
 		return bus_fail(error, &failure);
+	how = (struct keeper_restore){ .gen = g.gen, .replace = replace, .no_undo = no_undo, .dry_run = dry_run };
 	r = bus_find_keeper(m, g.policy, error, &k);
 	if (r >= 0 && (g.state == GENERATION_DELETED || g.state == GENERATION_DELETING))
 		r = bus_error(error, BUS_ERROR_NO_GENERATION, "generation %" PRId64 ": %s", g.gen,
 			      g.reason && g.reason[0] ? g.reason : "deleted");
-	if (r < 0 || dry_run) {
-		if (r >= 0)
-			r = reply_dry_run(msg, m, k, &g, replace, error);
+	if (r < 0) {
 		generation_done(&g);
 		return r;
 	}
-	r = keeper_restore(k, g.gen, replace, on_restored, sd_bus_message_ref(msg), &failure);
+	r = dry_run ? start_dry_run(msg, k, &g, &how, &failure) : start_restore(msg, k, &how, &failure);
 	generation_done(&g);
-	if (r < 0) {
-		sd_bus_message_unref(msg);
-		return bus_fail(error, &failure);
-	}
-	return 1;
+	if (r < 0 && dry_run && r == -EEXIST)
+		return bus_fail_as(error, BUS_ERROR_NOT_RESTORABLE, &failure);
+	return r < 0 ? bus_fail(error, &failure) : 1;
 }
 
 /* ---- snapmgr run ---- */

@@ -111,7 +111,7 @@ const sd_bus_vtable bus_manager_vtable[] = {
 	/* policy, tags, comment, stop, no increment; the generation */
 	SD_BUS_METHOD("Create", "sassbb", "t", bus_method_create, 0),
 	/* GEN, replace, only say so; the generation, the root's pid, what was or would be done */
-	SD_BUS_METHOD("Restore", "sbb", "tus", bus_method_restore, 0),
+	SD_BUS_METHOD("Restore", "sbbb", "tus", bus_method_restore, 0),
 	/* policy; generation to resume from (0: start), its directory, backend's engine, tcp, command */
 	SD_BUS_METHOD("ForegroundBegin", "s", "tsssas", bus_method_foreground_begin, 0),
 	SD_BUS_METHOD("ForegroundStarted", "sut", "", bus_method_foreground_started, 0),

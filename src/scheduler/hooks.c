@@ -24,6 +24,21 @@ bool hook_exists(const struct policy *p, enum policy_hook_event event)
 	return p->hooks[event].exec != NULL;
 }
 
+int hook_check(const struct policy *p, enum policy_hook_event event, struct failure *f)
+{
+	const char *path;
+	struct stat st;
+	int r;
+
+	if (!hook_exists(p, event))
+		return 0;
+	path = p->hooks[event].exec[0];
+	r = sys_fstatat(AT_FDCWD, path, &st, 0);
+	if (r == 0 && (!S_ISREG(st.st_mode) || !(st.st_mode & 0111)))
+		r = -EACCES;
+	return r < 0 ? fail(f, r, "%s hook %s: cannot be started", policy_hook_event_to_string(event), path) : 0;
+}
+
 struct hook *hook_free(struct hook *h)
 {
 	if (!h)

@@ -26,6 +26,9 @@ struct hook_facts {
 /* Does the policy have it? */
 bool hook_exists(const struct policy *p, enum policy_hook_event event);
 
+/* Could it be started, if the policy has it? 0 or -errno, after fail(). Runs nothing. */
+int hook_check(const struct policy *p, enum policy_hook_event event, struct failure *f) _must_check_;
+
 /* @done is called from the event loop, never before this returns. */
 int hook_start(const struct sched_context *c, const struct policy *p, enum policy_hook_event event,
 	       const struct hook_facts *facts, hook_fn *done, void *userdata, struct failure *f,

@@ -8,11 +8,7 @@
 #include "basic/sys.h"
 #include "scheduler/job-internal.h"
 
-enum {
-	GHOST_LIMIT_BYTES = 256 << 20,
-	LOG_MAX_BYTES = 4 << 20,
-};
-#define LOG_NAME "dump.log"
+enum { GHOST_LIMIT_BYTES = 256 << 20 };
 
 static void dump_ask_engine(struct job *j);
 static void dump_take(struct job *j);
@@ -279,21 +275,6 @@ static void on_sealed_before_end(void *userdata, const struct seal_result *resul
 	engine_run_answer(j->engine, r == 0);
 }
 
-/* The engine writes on into its log, which the manifest is about to list: what there is of it stays as a copy. */
-static int settle_log(struct job *j)
-{
-	_cleanup_free_ char *text = NULL;
-	int r;
-
-	r = sys_read_file_at(j->dir_fd, LOG_NAME, LOG_MAX_BYTES, &text, NULL);
-	if (r == -ENOENT)
-		return 0;
-	r = sys_unlinkat(j->dir_fd, LOG_NAME, 0);
-	if (r == 0 && text)
-		r = sys_write_file_at(j->dir_fd, LOG_NAME, text);
-	return r < 0 ? fail(&j->failure, r, "cannot settle the engine's log") : 0;
-}
-
 /*
  * A tree that was ended before its generation is on disk would be lost with whatever goes wrong in between. So the
  * engine waits, with the tree stopped: if we die or refuse, it lets the tree run on.
@@ -303,7 +284,7 @@ enum engine_word job_dump_whole(struct job *j, const struct criu_answer *a)
 	if (!j->q.stop)
 		return ENGINE_GO_ON;
 	job_set_phase(j, "writing to disk");
-	if (take_stats(j, &a->stats) < 0 || settle_log(j) < 0 ||
+	if (take_stats(j, &a->stats) < 0 ||
 	    seal_start(j->c, j->dir_fd, &j->g, on_sealed_before_end, j, &j->failure, &j->seal) < 0)
 		return ENGINE_REFUSED;
 	return ENGINE_LATER;
@@ -366,7 +347,7 @@ static void dump_take(struct job *j)
 	q.leave_running = !j->q.stop;
 	/* A tree below somebody else's session cannot have that session back; CRIU wants to be told so. */
 	q.shell_job = j->q.root.sid != j->q.root.pid;
-	q.log_file = LOG_NAME;
+	q.log_file = "dump.log";
 	q.notify = j->q.stop;
 	q.ghost_limit_bytes = GHOST_LIMIT_BYTES;
 	/* A sibling, also once GEN.partial is GEN. */

@@ -49,6 +49,17 @@ struct job {
 	char full_reason[CHAIN_REASON_MAX];
 	bool stopped_tree; /* with stop: the engine was told to end it */
 
+	/* RESTORE, with replace: job-replace.c */
+	const char *code;
+	int64_t level_gen; /* of the chain: the level that is checked */
+	struct generation level;
+	int level_fd;
+	struct job *part; /* a job of our own: the dump that ends the tree, or the restore that brings it back */
+	bool replacing;	  /* the row of the replacement is there: the tree is ended */
+	bool replaced;	  /* it was there */
+	int64_t undo;
+	bool undone, lost_tree;
+
 	/* RESTORE */
 	struct process_list victims; /* the old tree's members */
 	nsec_t victims_deadline;     /* CLOCK_MONOTONIC */
@@ -82,5 +93,25 @@ enum engine_word job_dump_whole(struct job *j, const struct criu_answer *answer)
 /* The job's first steps. */
 void job_dump_begin(struct job *j);
 void job_restore_begin(struct job *j);
+
+/* ---- job-restore.c, for job-replace.c ---- */
+
+/* What is left of the old tree is ended, then the generation is restored. */
+void job_restore_go_on(struct job *j);
+/* job_preflight(), with the old tree as what will have ended. 0 or -errno with j->failure. */
+int job_look_first(struct job *j, void (*done)(struct job *j, enum job_verdict verdict)) _must_check_;
+int job_start_pre_restore(struct job *j, hook_fn *done) _must_check_;
+/* The pre-restore hook has ended: may the restore go on? If not, j->failure says why. */
+bool job_hook_allows(struct job *j, const struct failure *failure);
+
+/* ---- job-replace.c ---- */
+
+/* The generation is opened. */
+void job_replace_begin(struct job *j);
+/* A tree runs. */
+void job_replace_done(struct job *j);
+/* The generation did not come, and its tree ran no instruction. */
+void job_replace_undo(struct job *j);
+
 /* A hook point of the engine was reached. Return: whether it may go on. */
 bool job_restore_notified(struct job *j, const struct criu_answer *answer);

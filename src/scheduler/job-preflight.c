@@ -144,6 +144,7 @@ int job_preflight(struct job *j, const pid_t *free_pids, size_t n_free_pids,
 		r = sd_event_add_defer(j->c->event, &j->starter, on_nothing_to_ask, j);
 		return r < 0 ? fail(&j->failure, r, "cannot go on") : 0;
 	}
+	q.log_level = 1; /* to our standard error: what it finds is in the answer */
 	q.images_dir_fd = j->dir_fd;
 	q.new_pid_ns = j->in_new_pid_ns;
 	q.shell_job = true; /* as in the restore */

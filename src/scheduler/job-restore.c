@@ -14,6 +14,7 @@ enum {
 };
 #define VICTIMS_TIMEOUT (5 * NSEC_PER_SEC)
 
+static void restore_failed(struct job *j);
 static void restore_end_victims(struct job *j);
 static void restore_hook(struct job *j);
 static void restore_make(struct job *j);
@@ -33,7 +34,8 @@ static int open_generation(struct job *j)
 	if (!(GENERATION_MASK(j->g.state) &
 	      (GENERATION_MASK_GOOD | GENERATION_MASK(GENERATION_POISONED) |
 	       GENERATION_MASK(GENERATION_BLOCKED))))
-		return fail(&j->failure, -EBADMSG, "is %s", generation_state_to_string(j->g.state));
+		return fail(&j->failure, -EBADMSG, "is %s%s%s", generation_state_to_string(j->g.state),
+			    j->g.reason && j->g.reason[0] ? ": " : "", j->g.reason ? j->g.reason : "");
 	r = generations_open(j->c->catalog, j->q.gen, &j->failure, &j->dir_fd);
 	if (r < 0)
 		return r;
@@ -45,6 +47,15 @@ static int open_generation(struct job *j)
 	if (r == -EBADMSG)
 		damage_note(j->c, &j->g, NULL, j->failure.text);
 	return r < 0 ? r : damage_look_below(j->c, &j->g, &j->failure);
+}
+
+/* What was ended for it comes back, if there was. */
+static void restore_failed(struct job *j)
+{
+	if (j->replacing && !j->canceled)
+		job_replace_undo(j);
+	else
+		job_end_failed(j);
 }
 
 static int on_victims_poll(sd_event_source *s, uint64_t usec, void *userdata)
@@ -78,6 +89,9 @@ static int find_victims(struct job *j, struct process_list *ret, bool *ret_zombi
 		if (p->state == 'Z' &&
 		    (p->pid == j->g.root_pid || (known && known->start_ticks == p->start_ticks)))
 			zombies = true;
+		/* Half-made by an engine of the daemon before us, which undoes it. */
+		if (j->q.resumed && p->pid == j->g.root_pid && process_tracer(p->pid) > 0)
+			zombies = true;
 	}
 	r = process_list_members(&all, &j->q.old_root, &j->victims, /* session= */ false, ret);
 	if (r < 0)
@@ -86,7 +100,7 @@ static int find_victims(struct job *j, struct process_list *ret, bool *ret_zombi
 	return 0;
 }
 
-static void begin_ending(struct job *j)
+void job_restore_go_on(struct job *j)
 {
 	j->victims_deadline = nsec_now(CLOCK_MONOTONIC) + VICTIMS_TIMEOUT;
 	restore_end_victims(j);
@@ -95,15 +109,15 @@ static void begin_ending(struct job *j)
 static void on_looked(struct job *j, enum job_verdict verdict)
 {
 	if (verdict == JOB_CLEAR)
-		begin_ending(j);
+		job_restore_go_on(j);
 	else if (verdict == JOB_BLOCKED)
 		job_end(j, RUN_SKIPPED); /* no attempt: nothing was done */
 	else
 		job_end_failed(j);
 }
 
-/* What is left of the old tree ends before the restore, so it is not in the way. */
-static int look_first(struct job *j)
+/* The old tree, or what is left of it, ends before the restore, so it is not in the way. */
+int job_look_first(struct job *j, void (*done)(struct job *j, enum job_verdict verdict))
 {
 	_cleanup_(process_list_done) struct process_list left = {};
 	_cleanup_free_ pid_t *pids = NULL;
@@ -118,25 +132,39 @@ static int look_first(struct job *j)
 		return fail(&j->failure, -ENOMEM, "cannot look for the old tree");
 	for (size_t i = 0; i < left.n; i++)
 		pids[i] = left.items[i].pid;
-	return job_preflight(j, pids, left.n, on_looked);
+	return job_preflight(j, pids, left.n, done);
+}
+
+/*
+ * A person who asks for a generation gets it, if the engine can; nobody looks at what happens by itself. What a replacement
+ * has ended a tree for was looked at before, and the tree that it ended comes back whatever is found.
+ */
+static bool looks_first(const struct job *j)
+{
+	return !j->q.resumed && strcmp(j->q.trigger, "manual") != 0 &&
+	       strcmp(j->q.trigger, GENERATION_TRIGGER_UNDO) != 0;
 }
 
 void job_restore_begin(struct job *j)
 {
 	int r;
 
+	j->replacing = j->replaced = j->q.resumed;
+	j->undo = j->q.undo;
 	job_set_phase(j, "checking the generation");
 	r = open_generation(j);
 	if (r < 0) {
-		job_end_failed(j);
+		j->code = r == -EBADMSG ? "damaged" : NULL;
+		restore_failed(j);
 		return;
 	}
 	/* Its first pid is 2 then, which is never free elsewhere. */
 	j->in_new_pid_ns = j->q.policy->command.isolate == POLICY_ISOLATE_PID;
-	/* A person who asks for a generation gets it, if the engine can; nobody looks at what happens by itself. */
-	if (strcmp(j->q.trigger, "manual") == 0)
-		begin_ending(j);
-	else if (look_first(j) < 0)
+	if (j->q.replace || j->q.dry_run)
+		job_replace_begin(j);
+	else if (!looks_first(j))
+		job_restore_go_on(j);
+	else if (job_look_first(j, on_looked) < 0)
 		job_end_failed(j);
 }
 
@@ -150,7 +178,7 @@ static void restore_end_victims(struct job *j)
 	r = find_victims(j, &left, &zombies);
 	if (r < 0) {
 		(void)fail(&j->failure, r, "cannot look for the old tree");
-		job_end_failed(j);
+		restore_failed(j);
 		return;
 	}
 	/* Zombies past the deadline: the engine will say which pid is taken, if one is in the way. */
@@ -161,7 +189,7 @@ static void restore_end_victims(struct job *j)
 	if (nsec_now(CLOCK_MONOTONIC) > j->victims_deadline) {
 		(void)fail(&j->failure, -EBUSY, "task %d of the old tree does not end",
 			   (int)left.items[0].pid);
-		job_end_failed(j);
+		restore_failed(j);
 		return;
 	}
 	job_set_phase(j, "ending the old tree");
@@ -175,8 +203,28 @@ static void restore_end_victims(struct job *j)
 				       1000, on_victims_poll, j);
 	if (r < 0) {
 		(void)fail(&j->failure, r, "cannot wait for the old tree to end");
-		job_end_failed(j);
+		restore_failed(j);
 	}
+}
+
+bool job_hook_allows(struct job *j, const struct failure *failure)
+{
+	if (failure->error == 0)
+		return true;
+	if (j->q.policy->hooks[POLICY_HOOK_PRE_RESTORE].on_error == POLICY_HOOK_ON_ERROR_SKIP) {
+		(void)failure_take(&j->failure, failure->error, failure->text);
+		return false;
+	}
+	report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->q.gen, "%s, going on", failure->text);
+	return true;
+}
+
+int job_start_pre_restore(struct job *j, hook_fn *done)
+{
+	const struct hook_facts facts = { .policy = j->q.policy->name, .gen = j->q.gen };
+
+	job_set_phase(j, "running the pre-restore hook");
+	return hook_start(j->c, j->q.policy, POLICY_HOOK_PRE_RESTORE, &facts, done, j, &j->failure, &j->hook);
 }
 
 static void on_pre_restore(void *userdata, const struct failure *failure)
@@ -184,29 +232,20 @@ static void on_pre_restore(void *userdata, const struct failure *failure)
 	struct job *j = userdata;
 
 	j->hook = NULL;
-	if (failure->error < 0 &&
-	    j->q.policy->hooks[POLICY_HOOK_PRE_RESTORE].on_error == POLICY_HOOK_ON_ERROR_SKIP) {
-		(void)failure_take(&j->failure, failure->error, failure->text);
+	if (job_hook_allows(j, failure))
+		restore_make(j);
+	else
 		job_end_failed(j);
-		return;
-	}
-	if (failure->error < 0)
-		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->q.gen, "%s, going on",
-		       failure->text);
-	restore_make(j);
 }
 
+/* Of a replacement it was asked before the tree ended; nobody is asked whether that tree may come back. */
 static void restore_hook(struct job *j)
 {
-	const struct hook_facts facts = { .policy = j->q.policy->name, .gen = j->q.gen };
+	bool asked = j->replaced || strcmp(j->q.trigger, GENERATION_TRIGGER_UNDO) == 0;
 
-	if (!hook_exists(j->q.policy, POLICY_HOOK_PRE_RESTORE)) {
+	if (asked || !hook_exists(j->q.policy, POLICY_HOOK_PRE_RESTORE))
 		restore_make(j);
-		return;
-	}
-	job_set_phase(j, "running the pre-restore hook");
-	if (hook_start(j->c, j->q.policy, POLICY_HOOK_PRE_RESTORE, &facts, on_pre_restore, j,
-		       &j->failure, &j->hook) < 0)
+	else if (job_start_pre_restore(j, on_pre_restore) < 0)
 		job_end_failed(j);
 }
 
@@ -257,7 +296,7 @@ static void on_restored(struct job *j, const struct criu_answer *a)
 		damage_note(j->c, &j->g, a->damaged_set, j->failure.text);
 	if (!a || !a->success) {
 		if (!wants_new_pid_ns(j)) {
-			job_end_failed(j);
+			restore_failed(j);
 			return;
 		}
 		report(&j->c->reporter, REPORT_NOTE, j->q.policy->name, j->q.gen,
@@ -270,10 +309,11 @@ static void on_restored(struct job *j, const struct criu_answer *a)
 	if (record_root(j, a->pid) < 0) {
 		/* Not in the catalog: it must not run. */
 		(void)sys_kill(a->pid, SIGKILL);
-		job_end_failed(j);
+		restore_failed(j);
 		return;
 	}
 	j->run.pid = a->pid;
+	job_replace_done(j);
 	if (!hook_exists(j->q.policy, POLICY_HOOK_POST_RESTORE)) {
 		job_end(j, RUN_OK);
 		return;
@@ -303,5 +343,5 @@ static void restore_make(struct job *j)
 	if (job_file_rules(j, &arena, &q) < 0 ||
 	    store_open_log(catalog_store(j->c->catalog), j->q.policy->name, &j->failure, &j->log_fd) < 0 ||
 	    (q.work_dir_fd = j->log_fd, job_start_engine(j, &q, on_restored)) < 0)
-		job_end_failed(j);
+		restore_failed(j);
 }

@@ -8,6 +8,7 @@
  *		-> post-thaw hook -> run ended
  *	restore	run row -> generation looked at -> old tree's leavings ended -> pre-restore hook -> engine (which
  *		waits, the tree made but not running, until it is recorded) -> post-restore hook -> run ended
+ *	...that replaces a running tree: job-replace.c
  *
  * Killed between any two arrows, reconcile_run() finds the row that tells what to undo. The engine of a
  * dump may be killed at any instant without harm to its target; that of a restore takes the half-made
@@ -73,6 +74,31 @@ const char *job_trigger(const struct job *j)
 	return j->q.trigger;
 }
 
+const char *job_code(const struct job *j)
+{
+	return j->code;
+}
+
+bool job_replaced(const struct job *j)
+{
+	return j->replaced;
+}
+
+int64_t job_undo_gen(const struct job *j)
+{
+	return j->undo;
+}
+
+bool job_undone(const struct job *j)
+{
+	return j->undone;
+}
+
+bool job_lost_tree(const struct job *j)
+{
+	return j->lost_tree;
+}
+
 bool job_stopped_tree(const struct job *j)
 {
 	return j->stopped_tree;
@@ -94,6 +120,7 @@ static void drop_all(struct job *j)
 {
 	struct failure ignored = {};
 
+	j->part = job_free(j->part);
 	j->starter = sd_event_source_unref(j->starter);
 	j->hook = hook_free(j->hook);
 	j->seal = seal_free(j->seal);
@@ -101,6 +128,7 @@ static void drop_all(struct job *j)
 	j->engine = engine_run_free(j->engine);
 	j->dir_fd = close_fd(j->dir_fd);
 	j->log_fd = close_fd(j->log_fd);
+	j->level_fd = close_fd(j->level_fd);
 	if (!j->generation_open)
 		return;
 	j->generation_open = false;
@@ -114,10 +142,10 @@ static void end_run(struct job *j, enum run_outcome outcome)
 {
 	struct failure failure = {};
 
+	j->run.outcome = outcome;
 	if (!j->run_open)
 		return;
 	j->run_open = false;
-	j->run.outcome = outcome;
 	j->run.ended_usec = now_usec();
 	j->run.error = j->failure.error;
 	free(j->run.reason);
@@ -147,13 +175,20 @@ static int on_cancel(sd_event_source *s, void *userdata)
 	return 0;
 }
 
+/* There is nothing to undo any more, and it is over in a moment. */
+static bool is_ending_tree(const struct job *j)
+{
+	return j->stopped_tree && j->engine;
+}
+
 void job_cancel(struct job *j, const char *reason)
 {
-	/* The tree is being ended: there is nothing to undo any more, and it is over in a moment. */
-	if (j->canceled || (j->stopped_tree && j->engine))
+	if (j->canceled || is_ending_tree(j))
 		return;
 	j->canceled = true;
 	(void)fail(&j->failure, -ECANCELED, "%s", reason);
+	if (j->part && is_ending_tree(j->part))
+		return; /* its callback sees to the rest */
 	drop_all(j);
 	if (sd_event_add_defer(j->c->event, &j->starter, on_cancel, j) < 0)
 		job_end(j, RUN_CANCELED);
@@ -166,6 +201,7 @@ struct job *job_free(struct job *j)
 	drop_all(j);
 	end_run(j, RUN_CANCELED);
 	generation_done(&j->g);
+	generation_done(&j->level);
 	run_done(&j->run);
 	process_list_done(&j->victims);
 	free(j->trigger);
@@ -216,7 +252,9 @@ int job_start(const struct sched_context *c, const struct job_request *q, struct
 
 	if (!j)
 		return fail(f, -ENOMEM, "cannot start a job");
-	*j = (struct job){ .c = c, .dir_fd = -EBADF, .log_fd = -EBADF, .phase = "waiting" };
+	*j = (struct job){
+		.c = c, .dir_fd = -EBADF, .log_fd = -EBADF, .level_fd = -EBADF, .phase = "waiting"
+	};
 	r = copy_request(j, q);
 	if (r < 0)
 		return fail(f, r, "cannot start a job");
@@ -229,10 +267,10 @@ int job_start(const struct sched_context *c, const struct job_request *q, struct
 	};
 	(void)snprintf(j->run.policy, sizeof(j->run.policy), "%s", q->policy->name);
 	(void)snprintf(j->run.trigger, sizeof(j->run.trigger), "%s", q->trigger);
-	r = runs_start(c->catalog, &j->run, f);
+	r = q->dry_run ? 0 : runs_start(c->catalog, &j->run, f);
 	if (r < 0)
 		return r;
-	j->run_open = true;
+	j->run_open = !q->dry_run;
 	r = sd_event_add_defer(c->event, &j->starter, on_start, j);
 	if (r < 0)
 		return fail(f, r, "cannot start a job");
@@ -329,7 +367,7 @@ int job_start_engine(struct job *j, struct criu_request *q,
 		.userdata = j,
 	};
 
-	q->log_level = ENGINE_LOG_LEVEL;
+	q->log_level = q->log_level ?: ENGINE_LOG_LEVEL;
 	q->new_session = true;
 	q->tcp_close = p->engine.tcp == POLICY_TCP_CLOSE;
 	/* The system log and the journal are talked to again. */

@@ -39,8 +39,13 @@ struct job_request {
 	 */
 	int (*ending)(void *userdata, int64_t gen, struct failure *f);
 
-	/* RESTORE */
+	/* RESTORE. With replace, ending() is called before @old_root is ended; gen 0: it is not saved. */
 	int64_t gen;
+	bool replace; /* @old_root runs: job-replace.c */
+	bool no_undo; /* ...and is ended without being saved */
+	bool dry_run; /* only the checks of a replacement; there is no run in the catalog */
+	bool resumed; /* a replacement goes on that was interrupted after its tree had ended */
+	int64_t undo; /* ...whose undo generation is this one; 0: none */
 	struct process old_root;		/* whose leavings are ended first; pid 0: none */
 	const struct process_list *old_members; /* or NULL */
 
@@ -82,6 +87,12 @@ int job_error(const struct job *j);
 bool job_is_increment(const struct job *j); /* DUMP: its generation stands on another */
 const struct process *job_root(const struct job *j); /* RESTORE: of the new tree; DUMP: of the tree */
 const char *job_trigger(const struct job *j);
+/* RESTORE that failed a check: "damaged", "blocked", "blocked:pid", "hook" or "engine"; else NULL. */
+const char *job_code(const struct job *j);
+bool job_replaced(const struct job *j);	    /* RESTORE: a tree was ended for it */
+int64_t job_undo_gen(const struct job *j);  /* ...and is in this generation; 0: in none */
+bool job_undone(const struct job *j);	    /* it failed, and that one is back: job_root() */
+bool job_lost_tree(const struct job *j);    /* it failed, and nothing is back */
 bool job_stopped_tree(const struct job *j); /* DUMP with stop, and it was, or is about to be */
 /* What it does now, for people: "freezing and copying". */
 const char *job_phase(const struct job *j);

@@ -294,6 +294,7 @@ DEFINE_SET_WORD(policy_on_boot, POLICY_ON_BOOT_N_)
 DEFINE_SET_WORD(policy_crash_loop_then, POLICY_CRASH_LOOP_THEN_N_)
 DEFINE_SET_WORD(policy_give_up, POLICY_GIVE_UP_N_)
 DEFINE_SET_WORD(policy_file_restore, POLICY_FILE_RESTORE_N_)
+DEFINE_SET_WORD(policy_end, POLICY_END_N_)
 DEFINE_SET_WORD(policy_isolate, POLICY_ISOLATE_N_)
 DEFINE_SET_WORD(policy_hook_on_error, POLICY_HOOK_ON_ERROR_N_)
 
@@ -594,6 +595,7 @@ static const struct key restore_keys[] = {
 	SUBSECTION("crash-loop", crash_loop_section),
 	KEY("give-up", set_policy_give_up, restore.give_up),
 	KEY("allow", set_allow, restore.allow),
+	KEY("end", set_policy_end, restore.end),
 	LATER("after"), LATER("pids"), LATER("health"),
 };
 static const struct section restore_section = SECTION("restore", restore_keys);

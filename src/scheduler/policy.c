@@ -58,6 +58,9 @@ DEFINE_WORDS(policy_allow, POLICY_ALLOW_N_,
 DEFINE_WORDS(policy_file_restore, POLICY_FILE_RESTORE_N_,
 	[POLICY_FILE_RESTORE_FAIL] = "fail",
 	[POLICY_FILE_RESTORE_KEEP] = "keep")
+DEFINE_WORDS(policy_end, POLICY_END_N_,
+	[POLICY_END_KILL] = "kill",
+	[POLICY_END_TERM] = "term")
 DEFINE_WORDS(policy_isolate, POLICY_ISOLATE_N_,
 	[POLICY_ISOLATE_NONE] = "none",
 	[POLICY_ISOLATE_PID] = "pid")

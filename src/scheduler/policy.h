@@ -87,6 +87,13 @@ enum policy_file_restore {
 	POLICY_FILE_RESTORE_N_,
 };
 
+/* How a restore that replaces the running tree ends it. */
+enum policy_end {
+	POLICY_END_KILL, /* by the dump that saves it */
+	POLICY_END_TERM, /* SIGTERM to its root; it is not saved */
+	POLICY_END_N_,
+};
+
 enum policy_isolate {
 	POLICY_ISOLATE_NONE,
 	POLICY_ISOLATE_PID, /* a PID namespace of its own */
@@ -134,6 +141,8 @@ const char *policy_allow_to_string(enum policy_allow v);
 int policy_allow_from_string(const char *text, enum policy_allow *ret);
 const char *policy_file_restore_to_string(enum policy_file_restore v);
 int policy_file_restore_from_string(const char *text, enum policy_file_restore *ret);
+const char *policy_end_to_string(enum policy_end v);
+int policy_end_from_string(const char *text, enum policy_end *ret);
 const char *policy_isolate_to_string(enum policy_isolate v);
 int policy_isolate_from_string(const char *text, enum policy_isolate *ret);
 const char *policy_output_to_string(enum policy_output v); /* "append" without the path */
@@ -227,6 +236,7 @@ struct policy {
 		} crash_loop;
 		enum policy_give_up give_up;
 		uint32_t allow; /* bit n: enum policy_allow n */
+		enum policy_end end;
 	} restore;
 
 	/* What may differ from the dump when a tree is restored; the first that matches a path counts, and fail where none does. */

@@ -221,3 +221,17 @@ int process_exit_status(int pidfd, int *ret_status)
 	*ret_status = info.exit_code;
 	return 0;
 }
+
+pid_t process_tracer(pid_t pid)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *line;
+	char path[64];
+	int tracer;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (sys_read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL) < 0)
+		return 0;
+	line = strstr(text, "\nTracerPid:");
+	return line && sscanf(line, "\nTracerPid: %d", &tracer) == 1 ? tracer : 0;
+}

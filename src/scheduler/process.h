@@ -38,6 +38,9 @@ const struct process *process_list_find(const struct process_list *l, pid_t pid)
 
 int process_read(pid_t pid, struct process *ret) _must_check_;
 
+/* The process that traces @pid; 0: none, or it cannot be told. */
+pid_t process_tracer(pid_t pid);
+
 /* Alive, and started then. A zombie is not alive. */
 bool process_lives(pid_t pid, uint64_t start_ticks);
 

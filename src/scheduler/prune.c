@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "scheduler/context.h"
 #include "scheduler/retention.h"
 
 void prune_plan_done(struct prune_plan *plan)
@@ -54,6 +55,14 @@ static void weigh(const struct generation_list *list, struct prune_plan *plan)
 	}
 }
 
+/* A person who went back to the wrong generation has so long to notice. */
+#define UNDO_KEEP_USEC (24 * 60 * 60 * UINT64_C(1000000))
+
+static bool is_undo(const struct generation *g, uint64_t now)
+{
+	return strcmp(g->trigger, GENERATION_TRIGGER_UNDO) == 0 && now < g->created_usec + UNDO_KEEP_USEC;
+}
+
 static int decide(const struct policy *p, const struct generation_list *list, struct failure *f,
 		  struct prune_plan *plan)
 {
@@ -71,6 +80,7 @@ static int decide(const struct policy *p, const struct generation_list *list, st
 			.restorable = GENERATION_MASK(g->state) & GENERATION_MASK_GOOD,
 			.pinned = g->pinned,
 			.busy = g->state == GENERATION_WRITING,
+			.undo = is_undo(g, now_usec()),
 			.stored_bytes = g->written_bytes,
 			.frees_bytes = g->written_bytes - g->lent_bytes,
 		};

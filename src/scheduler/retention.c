@@ -18,7 +18,7 @@ static int check_order(const struct retention_generation *list, size_t n)
 /* The limit beats the rules, but not what is not theirs to decide. */
 static void apply_max_size(const struct policy *p, const struct retention_generation *list, size_t n, unsigned *reasons)
 {
-	const unsigned fixed = RETENTION_PINNED | RETENTION_BUSY | RETENTION_NEWEST_RESTORABLE;
+	const unsigned fixed = RETENTION_PINNED | RETENTION_BUSY | RETENTION_UNDO | RETENTION_NEWEST_RESTORABLE;
 	uint64_t stored = 0;
 
 	for (size_t i = 0; i < n; i++)
@@ -63,6 +63,8 @@ int retention_decide(const struct policy *p, const struct retention_generation *
 			ret_reasons[i] |= RETENTION_PINNED;
 		if (g->busy)
 			ret_reasons[i] |= RETENTION_BUSY;
+		if (g->undo)
+			ret_reasons[i] |= RETENTION_UNDO;
 	}
 	if (p->retain.max_size > 0)
 		apply_max_size(p, list, n, ret_reasons);
@@ -79,6 +81,7 @@ char *retention_reasons_to_string(unsigned reasons, char *buf, size_t size)
 		{ RETENTION_LAST, "last" },
 		{ RETENTION_NEWEST_RESTORABLE, "newest restorable" },
 		{ RETENTION_BUSY, "in use" },
+		{ RETENTION_UNDO, "undo of a restore" },
 	};
 	size_t used = 0;
 

@@ -16,6 +16,7 @@ struct retention_generation {
 	bool restorable; /* ok or proven: neither poisoned nor damaged nor blocked */
 	bool pinned;
 	bool busy; /* being written, restored, copied */
+	bool undo; /* what a restore has replaced, and its time has not passed */
 	uint64_t stored_bytes;
 	uint64_t frees_bytes; /* less of them where others need some */
 };
@@ -28,6 +29,7 @@ enum retention_reason {
 	RETENTION_NEWEST_RESTORABLE = 1 << 1,
 	RETENTION_PINNED = 1 << 3,
 	RETENTION_BUSY = 1 << 4,
+	RETENTION_UNDO = 1 << 5,
 };
 
 /*
@@ -38,8 +40,8 @@ enum retention_reason {
  * Generations that cannot be restored do not use up the places of keep-last: if the five newest are
  * damaged, the five restorable ones before them stay.
  *
- * max-size beats keep-last: while more is stored, the oldest goes that is neither pinned nor busy nor the newest
- * restorable one.
+ * max-size beats keep-last: while more is stored, the oldest goes that is neither pinned nor busy nor an undo nor the
+ * newest restorable one.
  *
  * Return: 0, or -EINVAL when @list is not sorted by id.
  */

@@ -55,10 +55,14 @@ int keeper_create(struct keeper *k, const struct keeper_create *how, keeper_done
 	return ask(k, &q, /* replace= */ false, done, userdata, f);
 }
 
-int keeper_restore(struct keeper *k, int64_t gen, bool replace, keeper_done_fn *done,
+int keeper_restore(struct keeper *k, const struct keeper_restore *how, keeper_done_fn *done,
 		   void *userdata, struct failure *f)
 {
-	const struct job_request q = { .kind = JOB_RESTORE, .trigger = "manual", .gen = gen };
+	const struct job_request q = { .kind = JOB_RESTORE,
+				       .trigger = "manual",
+				       .gen = how->gen,
+				       .no_undo = how->no_undo,
+				       .dry_run = how->dry_run };
 	struct failure failure = {};
 	int r;
 
@@ -67,11 +71,11 @@ int keeper_restore(struct keeper *k, int64_t gen, bool replace, keeper_done_fn *
 		return r;
 	if (k->foreground)
 		return fail(f, -EBUSY, "policy '%s': snapmgr run keeps its tree", k->name);
-	if (k->tree && !replace)
+	if (k->tree && !how->replace)
 		return fail(f, -EEXIST, "policy '%s': runs as task %d (--replace ends it first)",
 			    k->name, (int)tree_watch_root(k->tree)->pid);
-	r = ask(k, &q, replace, done, userdata, f);
-	if (r < 0)
+	r = ask(k, &q, how->replace, done, userdata, f);
+	if (r < 0 || how->dry_run)
 		return r;
 	if (policies_set_mode(k->c->catalog, k->name, POLICIES_ACTIVE, 0, NULL, &failure) < 0)
 		keeper_trouble(k, "cannot note that it is wanted again", &failure);

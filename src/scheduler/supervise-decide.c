@@ -208,7 +208,8 @@ static bool tried_in_incident(const struct ladder *l, uint64_t id)
 
 static bool on_timeline(const struct ladder *l, const struct supervise_generation *g)
 {
-	if (!l->origin || g->created > l->origin->at)
+	/* Behind its end: what a restore has replaced is a generation made in the middle of it. */
+	if (!l->origin || g->created > MAX(l->origin->at, l->origin->ended_at))
 		return true;
 	return l->origin->generation != 0 && g->id <= l->origin->generation;
 }

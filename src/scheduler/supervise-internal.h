@@ -4,6 +4,7 @@
 /* The inside of a keeper: for supervise.c, supervise-tree.c, supervise-jobs.c and supervise-ask.c only. */
 
 #include "catalog/policies.h"
+#include "catalog/replacements.h"
 #include "scheduler/chores.h"
 #include "scheduler/output.h"
 #include "scheduler/queue.h"
@@ -37,12 +38,14 @@ struct keeper {
 	enum keeper_state state;
 	char note[SUPERVISE_REASON_MAX];
 	bool quitting;
+	bool lost;  /* a replacement has ended the tree, and nothing came back */
 	bool begun; /* it is known whether a tree of ours runs */
 
 	struct tree_watch *tree;
 	int64_t restored_from;
 	nsec_t tree_since;	 /* CLOCK_REALTIME */
 	bool stop_requested;	 /* the end of the tree that runs will be our doing */
+	struct replacement unfinished; /* found at the start */
 	struct process old_root; /* the last tree that ended; its leavings may live */
 	struct process_list old_members;
 	struct supervise_tree last_end;
@@ -97,6 +100,16 @@ bool keeper_find_one(struct keeper *k);
  */
 int keeper_find_again(struct keeper *k, const struct policies_row *row,
 		      struct failure *f) _must_check_;
+
+/* ---- supervise-replace.c ---- */
+
+/*
+ * Before the tree is looked for: a replacement that the daemon before us has not finished, into k->unfinished.
+ * @tree: as the catalog has it. -EAGAIN: an engine of that daemon is at work on the tree still.
+ */
+int keeper_look_at_replacement(struct keeper *k, const struct policies_tree *tree, struct failure *f) _must_check_;
+/* Once it is known which tree runs. Return: a job goes on with the replacement. */
+bool keeper_finish_replacement(struct keeper *k);
 
 /* ---- supervise-jobs.c ---- */
 

@@ -10,6 +10,7 @@
 
 #include "catalog/generations.h"
 #include "scheduler/prune.h"
+#include "scheduler/supervise-history.h"
 
 static void prune(struct keeper *k);
 
@@ -171,23 +172,49 @@ static void dump_ended(struct keeper *k, const struct job *job)
 	}
 }
 
+/* What ran before is neither there nor back: that is no end on request any more. */
+static void note_lost_tree(struct keeper *k)
+{
+	struct failure failure = {};
+
+	k->lost = true;
+	/* Since then: the attempts that came to nothing are later. */
+	k->last_end.state = SUPERVISE_TREE_GONE;
+	k->last_end.stopped_on_request = false;
+	if (history_note_end(k->c, k->name, k->old_root.pid, k->restored_from, &k->last_end, &failure) < 0)
+		keeper_trouble(k, "cannot note that nothing runs", &failure);
+}
+
+static void forget_failed_tree(struct keeper *k, const struct process *root)
+{
+	const struct process *recorded = k->tree ? tree_watch_root(k->tree) : NULL;
+
+	if (!recorded || recorded->pid != root->pid || recorded->start_ticks != root->start_ticks)
+		return;
+	(void)process_kill(recorded, SIGKILL);
+	keeper_detach(k);
+	keeper_forget_tree(k);
+}
+
 static void restore_ended(struct keeper *k, const struct job *job)
 {
-	if (job_outcome(job) == RUN_OK) {
+	bool good = job_outcome(job) == RUN_OK;
+
+	if (good)
 		report(&k->c->reporter, REPORT_RESTORED, k->name, job_gen(job),
 		       "generation %" PRId64 " is back as task %d", job_gen(job),
 		       (int)job_root(job)->pid);
-		return;
-	}
-	report(&k->c->reporter, REPORT_RESTORE_FAILED, k->name, job_gen(job),
-	       "generation %" PRId64 ": %s: %s", job_gen(job),
-	       run_outcome_to_string(job_outcome(job)), job_reason(job));
+	else
+		report(&k->c->reporter, REPORT_RESTORE_FAILED, k->name, job_gen(job),
+		       "generation %" PRId64 ": %s: %s", job_gen(job),
+		       run_outcome_to_string(job_outcome(job)), job_reason(job));
 	/* Recorded, and then it failed: what there was of it is gone with its engine. */
-	if (k->tree && tree_watch_root(k->tree)->pid == job_root(job)->pid) {
-		(void)process_kill(tree_watch_root(k->tree), SIGKILL);
-		keeper_detach(k);
-		keeper_forget_tree(k);
-	}
+	if (!good && !job_undone(job))
+		forget_failed_tree(k, job_root(job));
+	if (k->tree)
+		k->stop_requested = false; /* it was to be replaced, and was not */
+	if (job_lost_tree(job) && !k->tree)
+		note_lost_tree(k);
 }
 
 static void on_job_done(void *userdata, const struct job *job)
@@ -200,13 +227,22 @@ static void on_job_done(void *userdata, const struct job *job)
 	chores_hold(k->chores, false);
 	if (job_kind(job) == JOB_DUMP)
 		dump_ended(k, job);
-	else
+	else if (!k->wanted.q.dry_run)
 		restore_ended(k, job);
 	k->state = k->tree ? KEEPER_RUNNING : KEEPER_IDLE;
 	wanted_answer(&k->wanted, job);
 	wanted_done(&k->wanted);
 	job_free(mine);
 	go_on(k);
+}
+
+/* The tree that runs is ended next, for another one; @undo holds it (0: nothing does). */
+static int on_ending(void *userdata, int64_t undo, struct failure *f)
+{
+	struct keeper *k = userdata;
+
+	k->stop_requested = true;
+	return 0;
 }
 
 static int on_record(void *userdata, const struct process *root, int64_t gen, struct failure *f)
@@ -261,10 +297,10 @@ static void on_turn(void *userdata)
 			end_turn(k);
 			return;
 		}
-		if (k->tree) { /* to be replaced */
+		if (k->tree)
 			tree_watch_look(k->tree);
-			k->stop_requested = true;
-		}
+		k->wanted.q.replace = k->tree != NULL;
+		k->wanted.q.restored_from = k->restored_from;
 		k->wanted.q.old_root = k->tree ? *tree_watch_root(k->tree) : k->old_root;
 		k->wanted.q.old_members = k->tree ? tree_watch_members(k->tree) : &k->old_members;
 	}
@@ -303,9 +339,11 @@ void keeper_want_job(struct keeper *k, struct wanted *w_take)
 	*w_take = (struct wanted){};
 	k->wanted.q.policy = k->p;
 	k->wanted.q.record = on_record;
+	k->wanted.q.ending = on_ending;
 	k->wanted.q.done = on_job_done;
 	k->wanted.q.userdata = k;
-	k->state = k->wanted.q.kind == JOB_DUMP ? KEEPER_DUMPING : KEEPER_RESTORING;
+	if (!k->wanted.q.dry_run)
+		k->state = k->wanted.q.kind == JOB_DUMP ? KEEPER_DUMPING : KEEPER_RESTORING;
 	k->due_timer = sd_event_source_unref(k->due_timer);
 	k->wait_timer = sd_event_source_unref(k->wait_timer);
 	k->next = 0;

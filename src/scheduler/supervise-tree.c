@@ -33,6 +33,7 @@ int keeper_attach(struct keeper *k, const struct process *root, int64_t restored
 	k->restored_from = restored_from;
 	k->tree_since = nsec_now(CLOCK_REALTIME);
 	k->stop_requested = false;
+	k->lost = false;
 	return 0;
 }
 
@@ -217,7 +218,8 @@ int keeper_find_again(struct keeper *k, const struct policies_row *row, struct f
 {
 	const struct policies_tree *t = &row->tree;
 	struct supervise_tree gone = { .state = SUPERVISE_TREE_GONE,
-				       .ended_at = nsec_now(CLOCK_REALTIME) };
+				       .ended_at = nsec_now(CLOCK_REALTIME),
+				       .stopped_on_request = k->stop_requested };
 	struct process root;
 	bool lives;
 	int r;

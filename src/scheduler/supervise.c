@@ -200,7 +200,10 @@ static void carry_out(struct keeper *k, const struct supervise_decision *d,
 		give_up(k, d->reason);
 		break;
 	default:
-		k->state = KEEPER_IDLE;
+		if (k->lost)
+			give_up(k, d->reason);
+		else
+			k->state = KEEPER_IDLE;
 	}
 }
 
@@ -334,13 +337,15 @@ void keeper_begin(struct keeper *k)
 	}
 	k->last_end = h.last;
 	k->last_dump_end = h.last_dump_end;
-	if (keeper_find_again(k, &row, &failure) < 0) {
+	if (keeper_look_at_replacement(k, &row.tree, &failure) < 0 || keeper_find_again(k, &row, &failure) < 0) {
 		try_again(k, "cannot tell whether its tree runs", &failure);
 		return;
 	}
 	k->begun = true;
 	keeper_count_needs(k);
 	follow_output(k);
+	if (keeper_finish_replacement(k))
+		return;
 	if (!k->tree && !policy_has_command(k->p))
 		(void)keeper_find_one(k);
 	keeper_decide(k);

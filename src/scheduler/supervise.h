@@ -49,8 +49,13 @@ struct keeper_create {
 int keeper_create(struct keeper *k, const struct keeper_create *how, keeper_done_fn *done,
 		  void *userdata, struct failure *f) _must_check_;
 
-/* @replace: end the tree that runs; else -EEXIST when one does. */
-int keeper_restore(struct keeper *k, int64_t gen, bool replace, keeper_done_fn *done,
+struct keeper_restore {
+	int64_t gen;
+	bool replace; /* the tree that runs, if one does; else -EEXIST then */
+	bool no_undo; /* ...which is not saved */
+	bool dry_run; /* only finds out whether it could be restored */
+};
+int keeper_restore(struct keeper *k, const struct keeper_restore *how, keeper_done_fn *done,
 		   void *userdata, struct failure *f) _must_check_;
 
 /*

@@ -33,6 +33,7 @@ static void check_policy(const struct policy *p)
 	HOLD(policy_on_crash_to_string(p->restore.on_crash));
 	HOLD(policy_on_boot_to_string(p->restore.on_boot));
 	HOLD(policy_give_up_to_string(p->restore.give_up));
+	HOLD(policy_end_to_string(p->restore.end));
 	HOLD(policy_output_to_string(p->command.output));
 	HOLD((p->command.output == POLICY_OUTPUT_APPEND) == (p->command.output_path != NULL));
 	HOLD(p->schedule.every >= 10 * NSEC_PER_MSEC);

@@ -10,6 +10,7 @@
 #include "catalog/migrate.h"
 #include "catalog/policies.h"
 #include "catalog/query.h"
+#include "catalog/replacements.h"
 #include "catalog/runs.h"
 
 /* Closes the catalog and hands its database out bare. */
@@ -249,6 +250,34 @@ static void a_policy_keeps_its_tree_and_mode_across_a_restart(void **state)
 	assert_false(is_new);
 }
 
+static void a_replacement_is_known_until_it_is_over(void **state)
+{
+	const struct replacement begun = { .gen = 3, .undo = 7, .root_pid = 42, .root_start_ticks = 99, .boot_id = "b" };
+	struct fixture *fx = *state;
+	struct replacement r = { .gen = 1 };
+
+	assert_ok(fx, replacements_get(fx->c, "nobody", &fx->failure, &r));
+	assert_int_equal(r.gen, 0);
+	assert_ok(fx, policies_seen(fx->c, "p", 1, &fx->failure));
+	assert_ok(fx, replacements_begin(fx->c, "p", &begun, 5, &fx->failure));
+	assert_ok(fx, replacements_go_back(fx->c, "p", &fx->failure));
+
+	fixture_close(fx);
+	fixture_open(fx);
+	assert_ok(fx, replacements_get(fx->c, "p", &fx->failure, &r));
+	assert_int_equal(r.gen, 3);
+	assert_int_equal(r.undo, 7);
+	assert_true(r.going_back);
+	assert_int_equal(r.root_pid, 42);
+	assert_int_equal(r.root_start_ticks, 99);
+	assert_string_equal(r.boot_id, "b");
+
+	assert_ok(fx, replacements_end(fx->c, "p", &fx->failure));
+	assert_ok(fx, replacements_end(fx->c, "p", &fx->failure));
+	assert_ok(fx, replacements_get(fx->c, "p", &fx->failure, &r));
+	assert_int_equal(r.gen, 0);
+}
+
 static void a_run_has_one_end_and_keeps_its_reason(void **state)
 {
 	struct fixture *fx = *state;
@@ -408,6 +437,7 @@ int main(void)
 		TEST(the_database_is_as_strict_as_promised),
 		TEST(a_transaction_is_all_or_nothing_also_when_nested),
 		TEST(a_policy_keeps_its_tree_and_mode_across_a_restart),
+		TEST(a_replacement_is_known_until_it_is_over),
 		TEST(a_run_has_one_end_and_keeps_its_reason),
 		cmocka_unit_test(names_in_the_store_are_parsed_strictly),
 		TEST(removing_wins_against_a_writer),

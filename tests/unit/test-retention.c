@@ -166,6 +166,24 @@ static void the_rules_hold_for_every_history_of_six(void **state)
 	}
 }
 
+static void an_undo_stays_whatever_the_rules_say(void **state)
+{
+	const struct retention_generation list[] = {
+		{ .id = 1, .restorable = true, .stored_bytes = 9, .frees_bytes = 9, .undo = true },
+		{ .id = 2, .restorable = true, .stored_bytes = 9, .frees_bytes = 9 },
+		{ .id = 3, .restorable = true, .stored_bytes = 9, .frees_bytes = 9 },
+	};
+	struct policy p = { .retain = { .keep_last = 1 } };
+	unsigned why[3];
+
+	assert_int_equal(retention_decide(&p, list, 3, why), 0);
+	assert_int_equal(why[0], RETENTION_UNDO);
+	assert_int_equal(why[1], 0);
+	p.retain.max_size = 1;
+	assert_int_equal(retention_decide(&p, list, 3, why), 0);
+	assert_int_equal(why[0], RETENTION_UNDO);
+}
+
 static void reasons_are_printed_in_words(void **state)
 {
 	char buf[64], small[8];
@@ -185,6 +203,7 @@ int main(void)
 		cmocka_unit_test(the_newest_restorable_one_never_goes),
 		cmocka_unit_test(what_cannot_be_restored_takes_no_place_of_what_can),
 		cmocka_unit_test(pinned_and_busy_ones_stay),
+		cmocka_unit_test(an_undo_stays_whatever_the_rules_say),
 		cmocka_unit_test(more_than_max_size_goes_from_the_oldest_on),
 		cmocka_unit_test(what_goes_anyway_is_not_counted),
 		cmocka_unit_test(lists_that_are_no_history_are_refused_and_judged_not_at_all),
