@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Methods that only tell: Daemon, Status, Runs, Doctor; Reload and Subscribe. */
+/* Methods that only tell: Daemon, Status, Runs; Reload and Subscribe. */
 #include "daemon/bus-internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "basic/criu-client.h"
 #include "basic/sys.h"
 #include "config.h"
 #include "daemon/genspec.h"
 
 enum {
 	RUNS_DEFAULT = 1000,
-	CHECK_TIMEOUT_SEC = 5,
-	GHOST_LIMIT_BYTES = 256 << 20, /* as of a dump */
 };
 
 /* ---- Daemon ---- */
@@ -337,120 +334,4 @@ int bus_method_subscribe(sd_bus_message *msg, void *userdata, sd_bus_error *erro
 	int r = bus_server_subscribe(m->bus, msg);
 
 	return r < 0 ? r : sd_bus_reply_method_return(msg, NULL);
-}
-
-/* ---- Doctor ---- */
-
-static int put_finding(sd_bus_message *reply, const char *what, bool well, const char *detail,
-		       const char *hint)
-{
-	int r;
-
-	r = sd_bus_message_open_container(reply, 'a', "{sv}");
-	if (r >= 0)
-		r = bus_put_text(reply, "what", what);
-	if (r >= 0)
-		r = bus_put_bool(reply, "well", well);
-	if (r >= 0)
-		r = bus_put_text(reply, "detail", detail);
-	if (r >= 0)
-		r = bus_put_text(reply, "hint", hint);
-	return r >= 0 ? sd_bus_message_close_container(reply) : r;
-}
-
-/* A CHECK is over in a moment: the loop waits for it. */
-static int put_engine(sd_bus_message *reply, struct manager *m)
-{
-	const struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_CHECK);
-	_cleanup_(criu_answer_done) struct criu_answer answer = CRIU_ANSWER_INIT;
-	struct failure failure = {};
-	char detail[FAILURE_TEXT_MAX + 64];
-
-	if (criu_client_run(m->context.engine, &q, /* stderr_fd= */ -EBADF, &answer, &failure) < 0)
-		return put_finding(reply, "engine", false, failure.text,
-				   "is snapmgr-engine installed? see snapmgrd --engine");
-	(void)snprintf(detail, sizeof(detail), "%s: %s", m->context.engine,
-		       answer.success ? "the kernel has what it needs" : answer.text);
-	return put_finding(reply, "engine", answer.success, detail,
-			   answer.success ? "" : "run snapmgr-engine check");
-}
-
-static int put_store(sd_bus_message *reply, struct manager *m)
-{
-	uint64_t space_free, space_total;
-	struct failure failure = {};
-	char detail[256];
-
-	if (store_space(catalog_store(m->context.catalog), &failure, &space_free, &space_total) < 0)
-		return put_finding(reply, "store", false, failure.text, "");
-	(void)snprintf(detail, sizeof(detail), "%s: %" PRIu64 " MiB of %" PRIu64 " MiB free",
-		       m->options->store, space_free >> 20, space_total >> 20);
-	return put_finding(reply, "store", space_free > space_total / 20, detail,
-			   space_free > space_total / 20 ? "" : "less than 5 % left");
-}
-
-/* What a dump would refuse. The tree is stopped for a moment; the loop waits for it. */
-static int put_refusal(sd_bus_message *reply, struct manager *m, const struct process *p)
-{
-	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_CHECK);
-	_cleanup_(criu_answer_done) struct criu_answer answer = CRIU_ANSWER_INIT;
-	struct failure failure = {};
-
-	q.pid = p->pid;
-	q.shell_job = p->sid != p->pid;
-	q.tcp_close = q.ext_unix_sk = q.file_locks = q.evasive_devices = true;
-	q.ghost_limit_bytes = GHOST_LIMIT_BYTES;
-	q.timeout_sec = CHECK_TIMEOUT_SEC;
-	if (criu_client_run(m->context.engine, &q, /* stderr_fd= */ -EBADF, &answer, &failure) < 0)
-		return put_finding(reply, "dump", false, failure.text, "");
-	return put_finding(reply, "dump", answer.success,
-			   answer.success ? "nothing that can be seen from outside would be refused" : answer.text,
-			   answer.success ? "" : "a policy that says otherwise may allow it: see snapmgr-policy(5)");
-}
-
-static int put_process(sd_bus_message *reply, struct manager *m, pid_t pid)
-{
-	struct process p;
-	char detail[256];
-	int r;
-
-	if (process_read(pid, &p) < 0) {
-		(void)snprintf(detail, sizeof(detail), "no task %d", (int)pid);
-		return put_finding(reply, "task", false, detail, "");
-	}
-	if (p.state == 'Z') {
-		(void)snprintf(detail, sizeof(detail), "task %d is a zombie", (int)pid);
-		return put_finding(reply, "task", false, detail, "its parent must reap it");
-	}
-	(void)snprintf(detail, sizeof(detail), "task %d, %u threads, %s", (int)pid, p.n_threads,
-		       p.sid == p.pid ? "leads its session" : "in somebody else's session");
-	r = put_finding(reply, "task", true, detail,
-			p.sid == p.pid ? "" : "restored, it will be in a session of its own");
-	return r >= 0 ? put_refusal(reply, m, &p) : r;
-}
-
-int bus_method_doctor(sd_bus_message *msg, void *userdata, sd_bus_error *error)
-{
-	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-	struct manager *m = userdata;
-	uint32_t pid;
-	int r;
-
-	r = sd_bus_message_read(msg, "u", &pid);
-	if (r < 0)
-		return r;
-	r = sd_bus_message_new_method_return(msg, &reply);
-	if (r >= 0)
-		r = sd_bus_message_open_container(reply, 'a', "a{sv}");
-	if (r >= 0)
-		r = put_finding(reply, "kernel", true, m->context.kernel, "");
-	if (r >= 0)
-		r = put_engine(reply, m);
-	if (r >= 0)
-		r = put_store(reply, m);
-	if (r >= 0 && pid > 0)
-		r = put_process(reply, m, pid);
-	if (r >= 0)
-		r = sd_bus_message_close_container(reply);
-	return bus_reply(msg, reply, r);
 }

@@ -25,6 +25,9 @@ int bus_server_subscribe(struct bus_server *s, sd_bus_message *call);
 /* The Progress signal, to each subscriber by name. */
 void bus_server_tell_progress(struct bus_server *s, const char *policy, const char *phase);
 
+/* bus-doctor.c. Ends the questions that are under way; nobody is answered. */
+void bus_doctors_end(struct manager *m);
+
 /* bus-manager.c */
 extern const sd_bus_vtable bus_manager_vtable[];
 /* A connection is gone; what it kept is not kept any more. */

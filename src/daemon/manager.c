@@ -419,6 +419,7 @@ struct manager *manager_free(struct manager *m)
 	free(m->keepers);
 	m->n_keepers = 0;
 	chores_free(m->chores);
+	bus_doctors_end(m);
 	bus_server_free(m->bus);
 	policy_set_free(m->policies);
 	free_retired(m);

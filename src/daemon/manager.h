@@ -45,6 +45,7 @@ struct manager {
 
 	struct chores *chores; /* of policies that nobody keeps */
 	struct bus_server *bus;
+	struct doctor *doctors; /* questions whose engines run: bus-doctor.c */
 	sd_event_source *quit_timer;
 	sd_event_source *forget_timer;
 	uint64_t boot_usec; /* this boot was first seen then */
