@@ -342,6 +342,12 @@ static void dump_take(struct job *j)
 		dump_thawed(j);
 		return;
 	}
+	/* It is sealed while the engine runs: statistics and log go elsewhere. */
+	if (j->q.stop && store_open_log(catalog_store(j->c->catalog), j->q.policy->name, &j->failure, &j->log_fd) < 0) {
+		dump_thawed(j);
+		return;
+	}
+	q.work_dir_fd = j->log_fd;
 	q.images_dir_fd = j->dir_fd;
 	q.pid = j->q.root.pid;
 	q.leave_running = !j->q.stop;

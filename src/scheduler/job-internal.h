@@ -36,7 +36,7 @@ struct job {
 	void (*engine_done)(struct job *j, const struct criu_answer *answer); /* NULL: it died */
 
 	int dir_fd; /* of the generation */
-	int log_fd; /* RESTORE: the directory of what engines say */
+	int log_fd; /* RESTORE, DUMP with stop: the directory of what engines say */
 	struct generation g;
 
 	/* DUMP */

@@ -255,6 +255,7 @@ static void end_by_dump(struct job *j)
 				       .root = j->q.old_root,
 				       .restored_from = j->q.restored_from,
 				       .stop = true,
+				       .full = true, /* it must not hang on a chain that nobody has checked, or that fails us */
 				       .tags = "undo",
 				       .comment = comment,
 				       .ending = on_saved,

@@ -292,7 +292,7 @@ static bool is_cause(const char *line)
  */
 static void read_log_error(struct job *j, const char *name, char *text, size_t size)
 {
-	_cleanup_close_ int fd = sys_openat(j->q.kind == JOB_RESTORE ? j->log_fd : j->dir_fd, name, O_RDONLY | O_NOFOLLOW, 0);
+	_cleanup_close_ int fd = sys_openat(j->log_fd >= 0 ? j->log_fd : j->dir_fd, name, O_RDONLY | O_NOFOLLOW, 0);
 	_cleanup_free_ char *tail = malloc(LOG_TAIL_BYTES + 1);
 	char *rest = NULL;
 	struct stat st;
