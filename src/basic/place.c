@@ -407,6 +407,23 @@ int place_open(const struct place_found *f, int flags)
 	return open_by_object(f, flags);
 }
 
+int place_open_to_append(const struct place *at, mode_t mode, struct place_found *ret)
+{
+	const int flags = O_WRONLY | O_APPEND | O_NOCTTY | O_NOFOLLOW;
+	int r = place_find(at, PLACE_MAY_MISS, /* links_of= */ 0, NULL, ret);
+	bool others;
+
+	if (r < 0)
+		return r;
+	if (ret->fd < 0)
+		return sys_openat(ret->dir_fd, ret->name, flags | O_CREAT | O_EXCL, mode);
+	others = ret->st.st_uid != ret->dir.st_uid &&
+		 !(ret->st.st_uid == geteuid() && ret->st.st_nlink == 1);
+	if (!ret->guarded && (others || !S_ISREG(ret->st.st_mode)))
+		return -EPERM;
+	return place_open(ret, flags);
+}
+
 bool place_is_alone(const struct place_found *f)
 {
 	return f->dir_guarded && (f->dir.st_uid == 0 || f->dir.st_uid == geteuid()) &&

@@ -27,7 +27,7 @@
 struct place {
 	int root_fd; /* the directory that "/" means: no step, ".." or link leads out of it. The caller's */
 	const char *path; /* absolute */
-	uid_t also;	  /* what this user can change counts as guarded, too; 0: nobody's but root's */
+	uid_t also; /* what this user can change counts as guarded, too; 0: nobody's but root's */
 };
 
 /* Links of whom a walk follows: a user's and root's, or everybody's. */
@@ -81,6 +81,18 @@ int place_find(const struct place *at, unsigned flags, uid_t links_of, struct pl
  * What is opened is the object that was found, or -ESTALE. Never waits for the other end of a FIFO.
  */
 int place_open(const struct place_found *f, int flags) _must_check_;
+
+/*
+ * place_open_to_append() - open a file to which root writes what somebody else says, or create it
+ * @mode:	of a new file, which is root's
+ * @ret:	starts as PLACE_FOUND_NONE; weak tells what others can change
+ *
+ * Links of others are not followed. Where others can change the name, the file must be the directory's owner's, or root's and
+ * without another name: a hard link of somebody else's file is none of these.
+ *
+ * Return: a descriptor, O_APPEND, or -errno: -EPERM for what others could have put there.
+ */
+int place_open_to_append(const struct place *at, mode_t mode, struct place_found *ret) _must_check_;
 
 /* Nobody but root can change names in its directory, or on the way there. */
 bool place_is_alone(const struct place_found *f);

@@ -7,6 +7,7 @@
 #include <sys/inotify.h>
 
 #include "basic/clock.h"
+#include "basic/place.h"
 #include "basic/sys.h"
 #include "basic/text.h"
 #include "catalog/store.h"
@@ -47,17 +48,32 @@ static int open_in_store(const struct sched_context *c, const char *policy, int 
 	return fd < 0 ? fail(f, fd, "cannot open '%s' in the store", name) : fd;
 }
 
+/* Root opens it, the program fills it: others must not choose which file it is. */
+static int open_to_append(const char *path, struct failure *f)
+{
+	_cleanup_(place_found_done) struct place_found found = PLACE_FOUND_NONE;
+	_cleanup_close_ int root = sys_open("/", O_PATH | O_DIRECTORY, 0);
+	const struct place at = { .root_fd = root, .path = path };
+	int fd;
+
+	if (root < 0)
+		return fail(f, root, "cannot open the root directory");
+	fd = place_open_to_append(&at, 0600, &found);
+	if (fd == -EPERM && found.weak[0])
+		return fail(f, fd, "cannot append to '%s': others can change '%s'; give the output a directory of root's", path,
+			    found.weak);
+	return fd < 0 ? fail(f, fd, "cannot open '%s'", path) : fd;
+}
+
 int output_open(const struct sched_context *c, const struct policy *p, struct failure *f)
 {
 	const struct policy_command *cmd = &p->command;
-	int fd;
 
 	switch (cmd->output) {
 	case POLICY_OUTPUT_NULL:
 		return -EBADF;
 	case POLICY_OUTPUT_APPEND:
-		fd = sys_open(cmd->output_path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY, 0600);
-		return fd < 0 ? fail(f, fd, "cannot open '%s'", cmd->output_path) : fd;
+		return open_to_append(cmd->output_path, f);
 	default:
 		return open_in_store(c, p->name, O_WRONLY | O_APPEND, f);
 	}

@@ -267,6 +267,36 @@ static void only_what_was_meant_is_unlinked(void **state)
 	assert_int_equal(place_unlink_at(f->fd, "root", st.st_dev, st.st_ino), -ENOENT);
 }
 
+static int append(const struct fixture *f, const char *name)
+{
+	_cleanup_(place_found_done) struct place_found p = PLACE_FOUND_NONE;
+	_cleanup_close_ int fd = -EBADF;
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", f->top, name);
+	fd = place_open_to_append(&(struct place){ f->root_fd, path }, 0600, &p);
+	return fd < 0 ? fd : fcntl(fd, F_GETFL) & O_APPEND ? 0 : -EINVAL;
+}
+
+static void root_appends_only_where_others_did_not_choose_the_file(void **state)
+{
+	struct fixture *f = *state;
+
+	NEEDS_ROOT();
+	assert_int_equal(append(f, "root"), 0);
+	assert_int_equal(append(f, "new"), 0);
+	assert_int_equal(append(f, "mine/file"), 0);
+	assert_int_equal(append(f, "mine/new"), 0);
+	assert_int_equal(append(f, "mine/new"), 0); /* root's, by its only name */
+	assert_int_equal(sys_linkat(f->fd, "root", f->fd, "mine/hard"), 0);
+	assert_int_equal(append(f, "mine/hard"), -EPERM);
+	assert_int_equal(symlinkat("../root", f->fd, "mine/soft"), 0);
+	assert_int_equal(fchownat(f->fd, "mine/soft", SOMEBODY, SOMEBODY, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(append(f, "mine/soft"), -EPERM);
+	assert_int_equal(mkfifoat(f->fd, "mine/fifo", 0600), 0);
+	assert_int_equal(append(f, "mine/fifo"), -EPERM);
+}
+
 static void the_parent_is_found_where_no_link_is_on_the_way(void **state)
 {
 	struct fixture *f = *state;
@@ -303,6 +333,7 @@ int main(void)
 		TEST(what_was_found_is_opened_and_nothing_else),
 		TEST(a_fifo_is_not_waited_for),
 		TEST(only_what_was_meant_is_unlinked),
+		TEST(root_appends_only_where_others_did_not_choose_the_file),
 		TEST(the_parent_is_found_where_no_link_is_on_the_way),
 	};
 
