@@ -39,6 +39,7 @@ _Static_assert(sizeof(pid_t) == sizeof(uint32_t), "root_pid is read and written 
 static const struct fact facts[] = {
 	FACT("boot-id", FACT_ARRAY, boot_id),
 	FACT("created-usec", FACT_U64, created_usec),
+	FACT("created-boot-usec", FACT_U64, created_boot_usec),
 	FACT("restored-from", FACT_U64, restored_from),
 	FACT("trigger", FACT_ARRAY, trigger),
 	FACT("backend", FACT_ARRAY, backend),

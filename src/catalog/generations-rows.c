@@ -151,6 +151,8 @@ static int read_chain(struct query *q, struct generation *g)
 	g->merge_parent = query_i64(q);
 	g->lent_bytes = MIN(query_u64(q), g->written_bytes);
 	g->live_bytes = MIN(query_u64(q), g->written_bytes);
+	g->created_boot_usec = query_u64(q);
+	g->after_run = query_i64(q);
 	return 0;
 }
 
@@ -261,9 +263,12 @@ int generations_insert(struct catalog *c, struct generation *g, uint64_t now_use
 
 	query_init(&q, c->db, f,
 		   "INSERT INTO generations (gen, policy, parent, chain, restored_from, boot_id,"
-		   " created_usec, trigger, backend, kernel, comment, pinned, state, state_usec)"
+		   " created_usec, trigger, backend, kernel, comment, pinned, state, state_usec,"
+		   " created_boot_usec, after_run)"
 		   " VALUES (?, ?, ?, (SELECT coalesce(chain, gen) FROM generations WHERE gen = ?),"
-		   " ?, ?, ?, ?, ?, ?, ?, ?, 'writing', ?)");
+		   " ?, ?, ?, ?, ?, ?, ?, ?, 'writing', ?, ?,"
+		   " (SELECT coalesce(max(id), 0) FROM runs WHERE policy = ?2"
+		   "  AND kind IN ('dump', 'restore', 'cold-start')))");
 	bind_number_or_null(&q, g->gen);
 	query_bind_text(&q, g->policy);
 	bind_number_or_null(&q, g->parent);
@@ -277,6 +282,7 @@ int generations_insert(struct catalog *c, struct generation *g, uint64_t now_use
 	query_bind_text(&q, g->comment);
 	query_bind_i64(&q, g->pinned);
 	query_bind_u64(&q, now_usec);
+	query_bind_u64(&q, g->created_boot_usec);
 	r = query_run(&q);
 	if (r < 0)
 		return r;

@@ -7,7 +7,7 @@
  *
  * Making one:
  *
- *	struct generation g = { .created_usec = now };	(and policy, boot_id, trigger, parent, ...)
+ *	struct generation g = { .created_usec = now };	(and created_boot_usec, policy, boot_id, trigger, parent, ...)
  *	generations_begin(c, &g, f, &dir_fd)	row "writing", empty GEN.partial/, g.gen
  *	...the engine writes its images into dir_fd; the caller fills in frozen_usec and the like
  *	generations_seal(dir_fd, &g, f)		slow: syncs files, writes the manifest
@@ -72,6 +72,7 @@ struct generation {
 	int64_t restored_from; /* the tree had been restored from this one; 0: it had not */
 	char boot_id[GENERATION_BOOT_ID_MAX + 1];
 	uint64_t created_usec;
+	uint64_t created_boot_usec; /* the same by CLOCK_BOOTTIME of its boot; 0: not known */
 	char trigger[GENERATION_WORD_MAX + 1]; /* "every", "manual", ... */
 	char backend[GENERATION_WORD_MAX + 1]; /* "native", "criu" */
 	char *kernel;			       /* release it was taken on */
@@ -102,6 +103,7 @@ struct generation {
 	uint64_t pages_skipped; /* the parent's stand for them */
 
 	/* Kept by the catalog. */
+	int64_t after_run; /* the newest dump, restore or start of the policy when it was begun; 0: none known */
 	enum generation_state state;
 	char code[GENERATION_WORD_MAX +
 		  1];		       /* of "blocked": pid, file, kernel, cpu, peer; else "" */

@@ -63,7 +63,7 @@ int policies_get(struct catalog *c, const char *name, struct failure *f, struct 
 	query_init(&q, c->db, f,
 		   "SELECT name, first_seen_usec, last_seen_usec, tree_pid, tree_start_ticks,"
 		   " tree_boot_id, tree_restored_from, tree_since_usec, mode, mode_until_usec,"
-		   " mode_reason FROM policies WHERE name = ?");
+		   " mode_reason, tree_since_boot_usec FROM policies WHERE name = ?");
 	query_bind_text(&q, name);
 	r = query_step(&q);
 	if (r < 0)
@@ -86,6 +86,7 @@ int policies_get(struct catalog *c, const char *name, struct failure *f, struct 
 	row.until_usec = query_u64(&q);
 	if ((r = query_dup(&q, &row.reason)) < 0)
 		return r;
+	row.tree.since_boot_usec = query_u64(&q);
 
 	*ret = row;
 	row = (struct policies_row){ 0 };
@@ -114,12 +115,13 @@ int policies_set_tree(struct catalog *c, const char *name, const struct policies
 		tree = &none;
 	query_init(&q, c->db, f,
 		   "UPDATE policies SET tree_pid = ?, tree_start_ticks = ?, tree_boot_id = ?,"
-		   " tree_restored_from = ?, tree_since_usec = ? WHERE name = ?");
+		   " tree_restored_from = ?, tree_since_usec = ?, tree_since_boot_usec = ? WHERE name = ?");
 	query_bind_i64(&q, tree->root_pid);
 	query_bind_u64(&q, tree->root_start_ticks);
 	query_bind_text(&q, tree->boot_id);
 	query_bind_i64(&q, tree->restored_from);
 	query_bind_u64(&q, tree->since_usec);
+	query_bind_u64(&q, tree->since_boot_usec);
 	query_bind_text(&q, name);
 	return update_one(&q, name);
 }

@@ -36,6 +36,7 @@ struct policies_tree {
 	char boot_id[GENERATION_BOOT_ID_MAX + 1];
 	int64_t restored_from; /* generation; 0: started cold, or by somebody else */
 	uint64_t since_usec;
+	uint64_t since_boot_usec; /* the same by CLOCK_BOOTTIME; 0: not known */
 };
 
 /* A zeroed struct is a valid empty one. */

@@ -83,8 +83,8 @@ static int insert_run(struct catalog *c, struct run *run, struct failure *f)
 
 	query_init(&q, c->db, f,
 		   "INSERT INTO runs (kind, policy, gen, trigger, started_usec, ended_usec,"
-		   " outcome, error, reason, pid, forecast_usec)"
-		   " VALUES (?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?)");
+		   " outcome, error, reason, pid, forecast_usec, started_boot_usec, ended_boot_usec)"
+		   " VALUES (?, ?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
 	query_bind_text(&q, run_kind_to_string(run->kind));
 	query_bind_text(&q, run->policy);
 	query_bind_i64(&q, run->gen);
@@ -96,6 +96,8 @@ static int insert_run(struct catalog *c, struct run *run, struct failure *f)
 	query_bind_text(&q, run->reason);
 	query_bind_i64(&q, run->pid);
 	query_bind_u64(&q, run->forecast_usec);
+	query_bind_u64(&q, run->started_boot_usec);
+	query_bind_u64(&q, run->ended_boot_usec);
 	r = query_run(&q);
 	if (r < 0)
 		return r;
@@ -106,7 +108,7 @@ static int insert_run(struct catalog *c, struct run *run, struct failure *f)
 int runs_start(struct catalog *c, struct run *run, struct failure *f)
 {
 	run->outcome = RUN_RUNNING;
-	run->ended_usec = 0;
+	run->ended_usec = run->ended_boot_usec = 0;
 	return insert_run(c, run, f);
 }
 
@@ -136,7 +138,7 @@ int runs_end(struct catalog *c, const struct run *run, struct failure *f)
 		return fail(f, -EINVAL, "run %" PRId64 " ends without an outcome", run->id);
 	query_init(&q, c->db, f,
 		   "UPDATE runs SET gen = nullif(?, 0), pid = ?, ended_usec = ?, outcome = ?,"
-		   " error = ?, reason = ?, forecast_usec = ? WHERE id = ? AND outcome = 'running'");
+		   " error = ?, reason = ?, forecast_usec = ?, ended_boot_usec = ? WHERE id = ? AND outcome = 'running'");
 	query_bind_i64(&q, run->gen);
 	query_bind_i64(&q, run->pid);
 	query_bind_u64(&q, run->ended_usec);
@@ -144,6 +146,7 @@ int runs_end(struct catalog *c, const struct run *run, struct failure *f)
 	query_bind_i64(&q, run->error);
 	query_bind_text(&q, run->reason);
 	query_bind_u64(&q, run->forecast_usec);
+	query_bind_u64(&q, run->ended_boot_usec);
 	query_bind_i64(&q, run->id);
 	r = query_run(&q);
 	if (r < 0)
@@ -185,6 +188,8 @@ static int read_run(struct query *q, struct run *ret)
 		return r;
 	run.pid = (int32_t)query_i64(q);
 	run.forecast_usec = query_u64(q);
+	run.started_boot_usec = query_u64(q);
+	run.ended_boot_usec = query_u64(q);
 
 	*ret = run;
 	run = (struct run){ 0 };
@@ -222,7 +227,8 @@ int runs_list(struct catalog *c, const struct run_filter *filter, struct failure
 		     sizeof(outcomes));
 	query_init(&q, c->db, f,
 		   "SELECT * FROM (SELECT id, kind, outcome, policy, coalesce(gen, 0), trigger,"
-		   " started_usec, ended_usec, error, reason, pid, forecast_usec FROM runs"
+		   " started_usec, ended_usec, error, reason, pid, forecast_usec,"
+		   " started_boot_usec, ended_boot_usec FROM runs"
 		   " WHERE id > ?1 AND (?2 = '' OR policy = ?2) AND (?3 = 0 OR gen = ?3)"
 		   " AND (?4 = '' OR instr(?4, ',' || kind || ',') > 0)"
 		   " AND (?5 = '' OR instr(?5, ',' || outcome || ',') > 0)"

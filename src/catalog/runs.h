@@ -49,6 +49,7 @@ struct run {
 	char trigger[33];		   /* "every", "manual", "crash", "boot", ... */
 	uint64_t started_usec;
 	uint64_t ended_usec; /* 0: it is running */
+	uint64_t started_boot_usec, ended_boot_usec; /* the same by CLOCK_BOOTTIME of its boot; 0: not known */
 	enum run_outcome outcome;
 	int error;    /* negative errno of a failure, else 0 */
 	char *reason; /* the failure's text, or another sentence; "" when there is nothing to say */
@@ -69,14 +70,14 @@ int run_kind_from_string(const char *text, enum run_kind *ret);
 const char *run_outcome_to_string(enum run_outcome outcome) _pure_;
 int run_outcome_from_string(const char *text, enum run_outcome *ret);
 
-/* @run: kind, policy, gen, trigger, started_usec, pid are stored; id and outcome are set. */
+/* @run: kind, policy, gen, trigger, started_usec, started_boot_usec, pid are stored; id and outcome are set. */
 int runs_start(struct catalog *c, struct run *run, struct failure *f) _must_check_;
 
 /* The number is known: so that a run that is interrupted can be told from one that was done. */
 int runs_set_gen(struct catalog *c, int64_t id, int64_t gen, struct failure *f) _must_check_;
 
 /*
- * @run: gen, pid, ended_usec, outcome, error, reason are stored. -EINVAL when it has ended already.
+ * @run: gen, pid, ended_usec, ended_boot_usec, outcome, error, reason are stored. -EINVAL when it has ended already.
  */
 int runs_end(struct catalog *c, const struct run *run, struct failure *f) _must_check_;
 

@@ -300,7 +300,7 @@ static int plan_policy(struct manager *m, const struct policy *p, unsigned keep_
 
 	if (keep_last > 0)
 		rules.retain.keep_last = keep_last;
-	r = prune_plan_make(m->context.catalog, &rules, f, &more);
+	r = prune_plan_make(&m->context, &rules, f, &more);
 	if (r < 0)
 		return r;
 	items = reallocarray(plan->items, plan->n + more.n + 1, sizeof(*items));

@@ -38,7 +38,7 @@ static void find_kept_by(struct manager *m, const struct generation *g, char buf
 	struct failure ignored = {};
 
 	buf[0] = '\0';
-	if (!k || prune_plan_make(m->context.catalog, keeper_policy(k), &ignored, &plan) < 0)
+	if (!k || prune_plan_make(&m->context, keeper_policy(k), &ignored, &plan) < 0)
 		return;
 	for (size_t i = 0; i < plan.n; i++)
 		if (plan.items[i].gen == g->gen)

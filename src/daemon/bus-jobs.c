@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Methods that start something: Create, Restore, and those of `snapmgr run`. Answers come when the job is over. */
 #include "daemon/bus-internal.h"
+#include "scheduler/clock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -248,7 +249,8 @@ static int choose_resume(struct manager *m, const struct policy *p, struct failu
 	_cleanup_(run_list_done) struct run_list runs = {};
 	struct failure none = {};
 	struct generation g = {};
-	uint64_t now = now_usec();
+	const struct clock_now now = clock_read();
+	struct clock_moment created;
 	bool use;
 	int r;
 
@@ -263,8 +265,10 @@ static int choose_resume(struct manager *m, const struct policy *p, struct failu
 		return r;
 	}
 	use = runs.n == 0 || strcmp(runs.items[0].trigger, "exited:0") != 0 ||
-	      runs.items[0].started_usec < g.created_usec;
-	if (now > g.created_usec && (now - g.created_usec) * NSEC_PER_USEC > p->restore.max_age)
+	      runs.items[0].id < g.after_run;
+	created = (struct clock_moment){ g.created_boot_usec, g.created_usec,
+					 strcmp(g.boot_id, m->context.boot_id) == 0 };
+	if (clock_age(&now, &created) > p->restore.max_age)
 		use = false;
 	if (use)
 		*ret = g;

@@ -8,7 +8,7 @@
  * has just been restored has nothing new to save, and if it was restored from a bad state, a
  * generation of that state must not become the newest before the tree had a chance to crash.
  */
-nsec_t due_next(const struct policy *p, const struct due_state *s, nsec_t now)
+nsec_t due_next(const struct policy *p, const struct due_state *s)
 {
 	nsec_t from;
 
@@ -19,7 +19,5 @@ nsec_t due_next(const struct policy *p, const struct due_state *s, nsec_t now)
 		return NSEC_INFINITY;
 
 	from = MAX(s->last_end, s->tree_since);
-	if (from > now)
-		return now;
 	return nsec_add(from, p->schedule.every);
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "basic/sys.h"
+#include "scheduler/clock.h"
 #include "scheduler/job-internal.h"
 
 enum { GHOST_LIMIT_BYTES = 256 << 20 };
@@ -154,7 +155,9 @@ static int begin_generation(struct job *j)
 	struct generation *g = &j->g;
 	int r;
 
-	*g = (struct generation){ .created_usec = now_usec(), .restored_from = j->q.restored_from };
+	*g = (struct generation){ .created_usec = now_usec(),
+				  .created_boot_usec = boot_usec(),
+				  .restored_from = j->q.restored_from };
 	if (j->q.policy->engine.max_frozen != NSEC_INFINITY)
 		g->max_frozen_usec = j->q.policy->engine.max_frozen / NSEC_PER_USEC;
 	(void)strncpy(g->policy, j->q.policy->name, sizeof(g->policy) - 1);

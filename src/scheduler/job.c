@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "scheduler/clock.h"
 
 enum {
 	LOG_TAIL_BYTES = 65536,
@@ -147,6 +148,7 @@ static void end_run(struct job *j, enum run_outcome outcome)
 		return;
 	j->run_open = false;
 	j->run.ended_usec = now_usec();
+	j->run.ended_boot_usec = boot_usec();
 	j->run.error = j->failure.error;
 	free(j->run.reason);
 	j->run.reason = strdup(j->failure.text);
@@ -264,6 +266,7 @@ int job_start(const struct sched_context *c, const struct job_request *q, struct
 		.gen = q->kind == JOB_RESTORE ? q->gen : 0,
 		.pid = q->kind == JOB_DUMP ? q->root.pid : 0,
 		.started_usec = now_usec(),
+		.started_boot_usec = boot_usec(),
 	};
 	(void)snprintf(j->run.policy, sizeof(j->run.policy), "%s", q->policy->name);
 	(void)snprintf(j->run.trigger, sizeof(j->run.trigger), "%s", q->trigger);

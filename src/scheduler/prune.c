@@ -7,6 +7,7 @@
 
 #include "scheduler/context.h"
 #include "scheduler/retention.h"
+#include "scheduler/supervise-history.h"
 
 void prune_plan_done(struct prune_plan *plan)
 {
@@ -63,7 +64,7 @@ static bool is_undo(const struct generation *g, uint64_t now)
 	return strcmp(g->trigger, GENERATION_TRIGGER_UNDO) == 0 && now < g->created_usec + UNDO_KEEP_USEC;
 }
 
-static int decide(const struct policy *p, const struct generation_list *list, struct failure *f,
+static int decide(const struct policy *p, const struct generation_list *list, int64_t ladder, struct failure *f,
 		  struct prune_plan *plan)
 {
 	_cleanup_free_ struct retention_generation *asked = calloc(list->n + 1, sizeof(*asked));
@@ -79,6 +80,7 @@ static int decide(const struct policy *p, const struct generation_list *list, st
 			.id = g->gen,
 			.restorable = GENERATION_MASK(g->state) & GENERATION_MASK_GOOD,
 			.pinned = g->pinned,
+			.laddered = g->gen <= ladder,
 			.busy = g->state == GENERATION_WRITING,
 			.undo = is_undo(g, now_usec()),
 			.stored_bytes = g->written_bytes,
@@ -95,18 +97,40 @@ static int decide(const struct policy *p, const struct generation_list *list, st
 	return 0;
 }
 
-int prune_plan_make(struct catalog *c, const struct policy *p, struct failure *f, struct prune_plan *ret)
+/* The newest generation that a ladder under way may still come to. 0: none is under way */
+static int read_ladder(const struct sched_context *c, const struct policy *p, struct failure *f, int64_t *ret)
+{
+	_cleanup_(history_done) struct history h = {};
+	struct supervise_input in;
+	int r;
+
+	r = history_read(c, p->name, f, &h);
+	if (r < 0)
+		return r;
+	in = (struct supervise_input){ .tree = h.last,
+				       .attempts = h.attempts,
+				       .n_attempts = h.n_attempts,
+				       .generations = h.generations,
+				       .n_generations = h.n_generations };
+	*ret = (int64_t)supervise_ladder_needs(p, &in, nsec_now(CLOCK_BOOTTIME));
+	return 0;
+}
+
+int prune_plan_make(const struct sched_context *c, const struct policy *p, struct failure *f, struct prune_plan *ret)
 {
 	const struct generation_filter filter = { .policy = p->name };
 	_cleanup_(generation_list_done) struct generation_list list = {};
 	_cleanup_(prune_plan_done) struct prune_plan plan = {};
+	int64_t ladder = 0;
 	int r;
 
-	r = generations_list(c, &filter, f, &list);
+	r = read_ladder(c, p, f, &ladder);
+	if (r == 0)
+		r = generations_list(c->catalog, &filter, f, &list);
 	if (r == 0)
 		r = plan_new(&list, f, &plan);
 	if (r == 0)
-		r = decide(p, &list, f, &plan);
+		r = decide(p, &list, ladder, f, &plan);
 	if (r < 0)
 		return r;
 	weigh(&list, &plan);

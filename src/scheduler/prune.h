@@ -8,6 +8,7 @@
  */
 
 #include "catalog/generations.h"
+#include "scheduler/context.h"
 #include "scheduler/policy.h"
 
 struct prune_item {
@@ -28,8 +29,8 @@ struct prune_plan {
 };
 void prune_plan_done(struct prune_plan *plan);
 
-/* What the rules of @p say of its generations. */
-int prune_plan_make(struct catalog *c, const struct policy *p, struct failure *f, struct prune_plan *ret) _must_check_;
+/* What the rules of @p say of its generations. While a ladder is under way, what it may come to stays. */
+int prune_plan_make(const struct sched_context *c, const struct policy *p, struct failure *f, struct prune_plan *ret) _must_check_;
 
 /* All that is listed from @first to @last goes, whatever the rules say; nothing else. */
 int prune_plan_range(struct catalog *c, int64_t first, int64_t last, struct failure *f,

@@ -18,7 +18,8 @@ static int check_order(const struct retention_generation *list, size_t n)
 /* The limit beats the rules, but not what is not theirs to decide. */
 static void apply_max_size(const struct policy *p, const struct retention_generation *list, size_t n, unsigned *reasons)
 {
-	const unsigned fixed = RETENTION_PINNED | RETENTION_BUSY | RETENTION_UNDO | RETENTION_NEWEST_RESTORABLE;
+	const unsigned fixed = RETENTION_PINNED | RETENTION_BUSY | RETENTION_UNDO | RETENTION_NEWEST_RESTORABLE |
+			       RETENTION_LADDER;
 	uint64_t stored = 0;
 
 	for (size_t i = 0; i < n; i++)
@@ -61,6 +62,8 @@ int retention_decide(const struct policy *p, const struct retention_generation *
 		}
 		if (g->pinned)
 			ret_reasons[i] |= RETENTION_PINNED;
+		if (g->laddered && g->restorable)
+			ret_reasons[i] |= RETENTION_LADDER;
 		if (g->busy)
 			ret_reasons[i] |= RETENTION_BUSY;
 		if (g->undo)
@@ -82,6 +85,7 @@ char *retention_reasons_to_string(unsigned reasons, char *buf, size_t size)
 		{ RETENTION_NEWEST_RESTORABLE, "newest restorable" },
 		{ RETENTION_BUSY, "in use" },
 		{ RETENTION_UNDO, "undo of a restore" },
+		{ RETENTION_LADDER, "needed until the tree has run long enough" },
 	};
 	size_t used = 0;
 

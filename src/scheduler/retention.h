@@ -15,6 +15,7 @@ struct retention_generation {
 	uint64_t id;	 /* grows with time */
 	bool restorable; /* ok or proven: neither poisoned nor damaged nor blocked */
 	bool pinned;
+	bool laddered; /* the ladder of restores is under way, and may come to it */
 	bool busy; /* being written, restored, copied */
 	bool undo; /* what a restore has replaced, and its time has not passed */
 	uint64_t stored_bytes;
@@ -30,6 +31,7 @@ enum retention_reason {
 	RETENTION_PINNED = 1 << 3,
 	RETENTION_BUSY = 1 << 4,
 	RETENTION_UNDO = 1 << 5,
+	RETENTION_LADDER = 1 << 6, /* the tree crashed lately: what is older than the restored one stays */
 };
 
 /*
@@ -41,7 +43,7 @@ enum retention_reason {
  * damaged, the five restorable ones before them stay.
  *
  * max-size beats keep-last: while more is stored, the oldest goes that is neither pinned nor busy nor an undo nor the
- * newest restorable one.
+ * newest restorable one, nor needed by a ladder that is under way.
  *
  * Return: 0, or -EINVAL when @list is not sorted by id.
  */

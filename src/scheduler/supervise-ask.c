@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "scheduler/clock.h"
 
 static int may_ask(const struct keeper *k, struct failure *f)
 {
@@ -131,7 +132,7 @@ int keeper_foreground_started(struct keeper *k, const void *owner, pid_t pid, in
 void keeper_foreground_end(struct keeper *k, const void *owner, int status)
 {
 	struct supervise_tree end = { .state = SUPERVISE_TREE_GONE,
-				      .ended_at = nsec_now(CLOCK_REALTIME) };
+				      .ended_at = nsec_now(CLOCK_BOOTTIME) };
 
 	if (k->foreground != owner)
 		return;
@@ -164,13 +165,21 @@ static const char *state_to_string(const struct keeper *k)
 	return names[k->state];
 }
 
+/* The moment @at of CLOCK_BOOTTIME, as a person reads it. */
+static uint64_t wall_usec(nsec_t at)
+{
+	const struct clock_now now = clock_read();
+
+	return nsec_sub(nsec_add(now.wall, at), now.boot) / NSEC_PER_USEC;
+}
+
 void keeper_status(const struct keeper *k, struct keeper_status *ret)
 {
 	*ret = (struct keeper_status){
 		.state = state_to_string(k),
 		.restored_from = k->tree ? k->restored_from : 0,
-		.since_usec = k->tree ? k->tree_since / NSEC_PER_USEC : 0,
-		.next_usec = k->next / NSEC_PER_USEC,
+		.since_usec = k->tree ? k->tree_since_usec : 0,
+		.next_usec = k->next > 0 ? wall_usec(k->next) : 0,
 		.note = k->note,
 		.phase = k->job ? job_phase(k->job) : NULL,
 	};

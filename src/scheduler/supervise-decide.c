@@ -18,8 +18,13 @@
  * Incident: the attempts of this boot that follow one another within `within`, up to now. Waits
  * grow with its length; steps are counted in it, from its last cold start on.
  *
- * Timeline: the generation that the tree was last restored from, those before it, and those made
- * since. One in between (somebody went back behind it, or we did) is never chosen again by itself.
+ * Timeline: the generation that the tree was last restored from, those before it in its line, and
+ * those made since. One beside the line (somebody went back behind it, or we did) is never chosen
+ * again by itself.
+ *
+ * Line: a generation descends from the older ones of the same run of the tree, and from the one that
+ * this run of the tree was restored from, and so on. What descends from a poisoned one is no healthier:
+ * it is poisoned with it, and both are one step.
  *
  * An attempt that a person made and that failed has changed nothing and does not count.
  */
@@ -134,9 +139,7 @@ static bool attempt_counts(const struct supervise_attempt *a)
 	return !(a->manual && a->outcome == SUPERVISE_OUTCOME_FAILED);
 }
 
-/*
- * Did @a begin so recently before @until? A time in the future (the clock was set back) is recent.
- */
+/* Did what began @at begin so recently before @until? */
 static bool within(const struct ladder *l, nsec_t at, nsec_t until)
 {
 	return nsec_sub(until, at) <= l->p->restore.crash_loop.within;
@@ -206,17 +209,65 @@ static bool tried_in_incident(const struct ladder *l, uint64_t id)
 	return false;
 }
 
-static bool on_timeline(const struct ladder *l, const struct supervise_generation *g)
+static const struct supervise_generation *find_generation(const struct ladder *l, uint64_t id)
 {
-	/* Behind its end: what a restore has replaced is a generation made in the middle of it. */
-	if (!l->origin || g->created > MAX(l->origin->at, l->origin->ended_at))
-		return true;
-	return l->origin->generation != 0 && g->id <= l->origin->generation;
+	for (size_t low = 0, high = l->in->n_generations; low < high;) {
+		size_t middle = low + (high - low) / 2;
+		const struct supervise_generation *g = &l->in->generations[middle];
+
+		if (g->id == id)
+			return g;
+		if (g->id < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
 }
 
-static nsec_t age_of(const struct ladder *l, const struct supervise_generation *g)
+/* What the run of the tree that made @g was restored from. NULL: nothing, or it is deleted */
+static const struct supervise_generation *stem_of(const struct ladder *l, const struct supervise_generation *g)
 {
-	return nsec_sub(l->now, g->created);
+	return g->restored_from > 0 && g->restored_from < g->id ? find_generation(l, g->restored_from) : NULL;
+}
+
+static bool same_life(const struct supervise_generation *a, const struct supervise_generation *b)
+{
+	return a == b || (a->life != 0 && a->life == b->life);
+}
+
+/* @at_most: a run of the tree that lasted longer has outlived what it was restored from */
+static bool descends(const struct ladder *l, const struct supervise_generation *g,
+		     const struct supervise_generation *from, nsec_t at_most)
+{
+	for (; g && g->id > from->id; g = g->life_span <= at_most ? stem_of(l, g) : NULL)
+		if (same_life(g, from))
+			return true;
+	return g == from;
+}
+
+/* Do the lines of @a and @b meet? */
+static bool related(const struct ladder *l, const struct supervise_generation *a,
+		    const struct supervise_generation *b)
+{
+	for (; a; a = stem_of(l, a))
+		for (const struct supervise_generation *x = b; x; x = stem_of(l, x))
+			if (same_life(a, x))
+				return true;
+	return false;
+}
+
+static bool on_timeline(const struct ladder *l, const struct supervise_generation *g)
+{
+	const struct supervise_generation *origin;
+
+	/* What a restore has replaced was made in the middle of its run, and is not younger than that. */
+	if (!l->origin || g->after_run > l->origin->run)
+		return true;
+	if (l->origin->generation == 0 || g->id > l->origin->generation)
+		return false;
+	origin = find_generation(l, l->origin->generation);
+	return !origin || descends(l, origin, g, NSEC_INFINITY) || !related(l, g, origin);
 }
 
 /* What there was besides the chosen generation, to explain why it was chosen or why none was. */
@@ -233,43 +284,88 @@ static bool may_be_restorable(const struct ladder *l, const struct supervise_gen
 	return g->restorable || (g->blocked_at > 0 && g->blocked_at < l->in->asked_since);
 }
 
-static void choose(const struct ladder *l, struct choice *c, struct supervise_decision *d)
+static void poison(struct supervise_decision *d, uint64_t id, uint64_t stem)
 {
-	const struct policy *p = l->p;
-	bool needs_proven = l->booting && p->restore.on_boot == POLICY_ON_BOOT_PROVEN;
+	if (d->n_poison >= SUPERVISE_POISON_MAX)
+		return;
+	d->poison_stem[d->n_poison] = stem;
+	d->poison[d->n_poison++] = id;
+}
+
+static bool is_exhausted(const struct ladder *l, const struct supervise_generation *g, unsigned *ret_ran)
+{
+	return tried_lately(l, g->id, ret_ran) >= l->p->restore.crash_loop.attempts;
+}
+
+/* The trees that came up from these, crashed too often: it is the generations. */
+static void find_poisoned(const struct ladder *l, struct supervise_decision *d)
+{
 	bool clean = ended_cleanly(&l->in->tree);
 
 	for (size_t i = l->in->n_generations; i-- > 0;) {
 		const struct supervise_generation *g = &l->in->generations[i];
-		unsigned tried, ran;
+		unsigned ran;
 
-		if (g->poisoned) {
+		if (may_be_restorable(l, g) && !g->poisoned && !clean && is_exhausted(l, g, &ran) && ran > 0)
+			poison(d, g->id, /* stem= */ 0);
+	}
+}
+
+static bool is_poisoned(const struct supervise_generation *g, const struct supervise_decision *d)
+{
+	for (size_t i = 0; i < d->n_poison; i++)
+		if (d->poison[i] == g->id)
+			return true;
+	return g->poisoned;
+}
+
+/* The newest poisoned one that @g descends from. 0: none */
+static uint64_t poisoned_stem(const struct ladder *l, const struct supervise_generation *g,
+			      const struct supervise_decision *d)
+{
+	for (const struct supervise_generation *p = g; p-- > l->in->generations;)
+		if (is_poisoned(p, d) && descends(l, g, p, l->p->restore.crash_loop.within))
+			return p->id;
+	return 0;
+}
+
+static void choose_this_or_not(const struct ladder *l, const struct supervise_generation *g, struct choice *c)
+{
+	bool needs_proven = l->booting && l->p->restore.on_boot == POLICY_ON_BOOT_PROVEN;
+
+	if (!on_timeline(l, g))
+		c->n_left_behind++;
+	else if (g->age > l->p->restore.max_age)
+		c->too_old = c->too_old ?: g;
+	else if (needs_proven && !g->proven)
+		c->n_unproven++;
+	else if (!c->chosen)
+		c->chosen = g;
+}
+
+static void choose(const struct ladder *l, struct choice *c, struct supervise_decision *d)
+{
+	find_poisoned(l, d);
+	for (size_t i = l->in->n_generations; i-- > 0;) {
+		const struct supervise_generation *g = &l->in->generations[i];
+		uint64_t stem = poisoned_stem(l, g, d);
+		unsigned ran;
+
+		if (is_poisoned(g, d) || stem) {
 			c->n_poisoned++;
-			if (tried_in_incident(l, g->id))
+			if (!stem && tried_in_incident(l, g->id))
 				c->n_steps++;
-			continue;
-		}
-		if (!may_be_restorable(l, g)) {
+			if (g->restorable && !is_poisoned(g, d))
+				poison(d, g->id, stem);
+		} else if (!may_be_restorable(l, g)) {
 			c->n_blocked++;
 			if (g->blocked_at > 0)
 				c->blocked = c->blocked ?: g;
-			continue;
-		}
-		tried = tried_lately(l, g->id, &ran);
-		if (tried >= p->restore.crash_loop.attempts) {
+		} else if (is_exhausted(l, g, &ran)) {
 			c->n_steps++;
-			if (ran > 0 && !clean && d->n_poison < SUPERVISE_POISON_MAX)
-				d->poison[d->n_poison++] = g->id;
-			continue;
+		} else {
+			choose_this_or_not(l, g, c);
 		}
-		if (!on_timeline(l, g))
-			c->n_left_behind++;
-		else if (age_of(l, g) > p->restore.max_age)
-			c->too_old = c->too_old ?: g;
-		else if (needs_proven && !g->proven)
-			c->n_unproven++;
-		else if (!c->chosen)
-			c->chosen = g;
 	}
 }
 
@@ -283,7 +379,7 @@ static void explain_none(const struct ladder *l, const struct choice *c, char *b
 	else if (c->too_old)
 		(void)snprintf(buf, size, "generation %" PRIu64 " is %s old, max-age is %s",
 			       c->too_old->id,
-			       timespan_format(age_of(l, c->too_old) / NSEC_PER_SEC * NSEC_PER_SEC,
+			       timespan_format(c->too_old->age / NSEC_PER_SEC * NSEC_PER_SEC,
 					       age, sizeof(age)),
 			       timespan_format(l->p->restore.max_age, limit, sizeof(limit)));
 	else if (c->n_unproven)
@@ -395,11 +491,19 @@ static void decide_climb(const struct ladder *l, nsec_t since, const char *what,
 		else
 			give_up(l, why, d);
 	}
-	/*
-	 * If the clock was set back, since is in the future: wait the whole time, but not longer.
-	 */
 	if (d->action == SUPERVISE_START || d->action == SUPERVISE_RESTORE)
-		d->wait = MIN(nsec_sub(nsec_add(since, wait), l->now), wait);
+		d->wait = nsec_sub(nsec_add(since, wait), l->now);
+}
+
+uint64_t supervise_ladder_needs(const struct policy *p, const struct supervise_input *in, nsec_t now)
+{
+	struct ladder l = { .p = p, .in = in, .now = now };
+
+	assert(p);
+	assert(in);
+
+	ladder_init(&l);
+	return l.n_incident > 0 && l.origin ? l.origin->generation : 0;
 }
 
 void supervise_decide(const struct policy *p, const struct supervise_input *in, nsec_t now,

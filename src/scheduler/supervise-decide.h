@@ -12,7 +12,8 @@
  * "Restored at boot exactly once" follows from the history: the daemon records an attempt in the
  * catalog before it makes it, and an attempt of this boot ends the boot's part of the ladder.
  *
- * Times are of CLOCK_REALTIME, nanoseconds since the epoch.
+ * Times are of CLOCK_BOOTTIME in nanoseconds, and only what happened in this boot has one. The order of
+ * runs and generations is told by their numbers.
  */
 
 #include "scheduler/policy.h"
@@ -45,8 +46,9 @@ enum supervise_outcome {
 
 /* One start or restore of the tree, from the catalog's runs. */
 struct supervise_attempt {
+	uint64_t run; /* its number */
 	uint64_t generation; /* restored from; 0: started cold */
-	nsec_t at;	     /* when it began */
+	nsec_t at;	     /* when it began; in this boot only */
 	nsec_t ended_at;     /* when the attempt itself was over, 0: not known */
 	bool this_boot;
 	bool manual; /* a person asked for it: if it fails, it is not tried again */
@@ -55,7 +57,11 @@ struct supervise_attempt {
 
 struct supervise_generation {
 	uint64_t id;
-	nsec_t created;
+	uint64_t after_run;	/* the newest run when it was begun: what attempts are older */
+	uint64_t restored_from; /* what its tree had been restored from; 0: it had not */
+	uint64_t life;	  /* the same for all that were made of one run of the tree; 0: not known */
+	nsec_t life_span; /* so long had the tree run when it was made; 0: not known */
+	nsec_t age;	  /* 0 also when no clock can tell */
 	bool restorable; /* ok or proven */
 	nsec_t blocked_at;   /* since when it is known to be blocked; 0: it is not */
 	char blocked_by[33]; /* the code: "file", "port" */
@@ -90,6 +96,7 @@ struct supervise_decision {
 	uint64_t generation; /* with SUPERVISE_RESTORE */
 	nsec_t wait;	     /* before the action; if not 0, wait, then ask again */
 	uint64_t poison[SUPERVISE_POISON_MAX]; /* mark these poisoned now; allowed for in action */
+	uint64_t poison_stem[SUPERVISE_POISON_MAX]; /* it stems from this poisoned one; 0: it crashed itself */
 	size_t n_poison;
 	char reason[SUPERVISE_REASON_MAX]; /* a sentence for the journal and the catalog */
 };
@@ -102,6 +109,12 @@ bool supervise_is_crash(enum policy_on_crash on_crash, bool has_command,
 
 /* The wait after @n attempts that came to nothing; grows as with RestartSteps= of systemd. */
 nsec_t supervise_backoff(const struct policy *p, unsigned n);
+
+/*
+ * While a ladder is under way: the generation that the tree was last restored from. That one and all older ones are
+ * needed until it has ended. 0: no ladder is under way.
+ */
+uint64_t supervise_ladder_needs(const struct policy *p, const struct supervise_input *in, nsec_t now);
 
 void supervise_decide(const struct policy *p, const struct supervise_input *in, nsec_t now,
 		      struct supervise_decision *ret);

@@ -19,7 +19,7 @@ struct history {
 	struct supervise_generation *generations;
 	size_t n_generations;
 	struct supervise_tree last; /* how the tree ended in this boot; NOT_SEEN: it did not run */
-	nsec_t last_dump_end;	    /* 0: none */
+	nsec_t last_dump_end;	    /* CLOCK_BOOTTIME; 0: none in this boot */
 };
 void history_done(struct history *h);
 

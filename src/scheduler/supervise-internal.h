@@ -43,7 +43,8 @@ struct keeper {
 
 	struct tree_watch *tree;
 	int64_t restored_from;
-	nsec_t tree_since;	 /* CLOCK_REALTIME */
+	nsec_t tree_since;	 /* CLOCK_BOOTTIME */
+	uint64_t tree_since_usec; /* the same by the wall clock, for people */
 	bool stop_requested;	 /* the end of the tree that runs will be our doing */
 	struct replacement unfinished; /* found at the start */
 	struct process old_root; /* the last tree that ended; its leavings may live */
@@ -65,9 +66,9 @@ struct keeper {
 	sd_event_source *due_timer;
 	sd_event_source *wait_timer; /* backoff */
 	sd_event_source *scan_timer;
-	nsec_t next; /* what due_timer or wait_timer stands at, CLOCK_REALTIME; 0: none */
-	nsec_t last_dump_end;
-	nsec_t born; /* CLOCK_REALTIME */
+	nsec_t next; /* what due_timer or wait_timer stands at, CLOCK_BOOTTIME; 0: none */
+	nsec_t last_dump_end; /* CLOCK_BOOTTIME; 0: none in this boot */
+	nsec_t born; /* CLOCK_BOOTTIME */
 };
 
 /* ---- supervise.c ---- */

@@ -51,7 +51,7 @@ static void prune(struct keeper *k)
 
 	if (k->pruning)
 		return;
-	if (prune_plan_make(k->c->catalog, k->p, &failure, &plan) < 0 ||
+	if (prune_plan_make(k->c, k->p, &failure, &plan) < 0 ||
 	    prune_plan_removals(&plan, &failure, &gens, &q.n_gens) < 0) {
 		keeper_trouble(k, "cannot decide which generations stay", &failure);
 		return;
@@ -159,7 +159,7 @@ static void go_on(struct keeper *k)
 
 static void dump_ended(struct keeper *k, const struct job *job)
 {
-	k->last_dump_end = nsec_now(CLOCK_REALTIME);
+	k->last_dump_end = nsec_now(CLOCK_BOOTTIME);
 	k->stop_requested = job_stopped_tree(job);
 	if (job_outcome(job) == RUN_OK) {
 		report(&k->c->reporter, REPORT_GENERATION_CREATED, k->name, job_gen(job),
@@ -248,7 +248,7 @@ static int on_ending(void *userdata, int64_t undo, struct failure *f)
 static int on_record(void *userdata, const struct process *root, int64_t gen, struct failure *f)
 {
 	const struct supervise_tree replaced = { .state = SUPERVISE_TREE_GONE,
-						 .ended_at = nsec_now(CLOCK_REALTIME) };
+						 .ended_at = nsec_now(CLOCK_BOOTTIME) };
 	struct keeper *k = userdata;
 
 	if (k->tree) /* ended by the job; its watch has not told yet */
@@ -317,7 +317,7 @@ static void on_turn(void *userdata)
 	wanted_done(&k->wanted);
 	wanted_answer(&k->asked, NULL);
 	wanted_done(&k->asked);
-	k->last_dump_end = nsec_now(CLOCK_REALTIME);
+	k->last_dump_end = nsec_now(CLOCK_BOOTTIME);
 	keeper_arm_due(k);
 }
 

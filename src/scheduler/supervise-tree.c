@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "scheduler/clock.h"
 #include "scheduler/find.h"
 #include "scheduler/output.h"
 #include "scheduler/spawn.h"
@@ -19,7 +20,8 @@ int keeper_attach(struct keeper *k, const struct process *root, int64_t restored
 	struct policies_tree row = { .root_pid = root->pid,
 				     .root_start_ticks = root->start_ticks,
 				     .restored_from = restored_from,
-				     .since_usec = now_usec() };
+				     .since_usec = now_usec(),
+				     .since_boot_usec = boot_usec() };
 	int r;
 
 	assert(!k->tree);
@@ -31,7 +33,8 @@ int keeper_attach(struct keeper *k, const struct process *root, int64_t restored
 	if (r < 0)
 		return r;
 	k->restored_from = restored_from;
-	k->tree_since = nsec_now(CLOCK_REALTIME);
+	k->tree_since = row.since_boot_usec * NSEC_PER_USEC;
+	k->tree_since_usec = row.since_usec;
 	k->stop_requested = false;
 	k->lost = false;
 	return 0;
@@ -135,7 +138,9 @@ static int spawn_tree(struct keeper *k, struct failure *f, pid_t *ret_pid)
 
 void keeper_cold_start(struct keeper *k, const char *trigger)
 {
-	struct run run = { .kind = RUN_COLD_START, .started_usec = now_usec() };
+	struct run run = { .kind = RUN_COLD_START,
+			   .started_usec = now_usec(),
+			   .started_boot_usec = boot_usec() };
 	struct failure failure = {}, ignored = {};
 	pid_t pid = 0;
 	int r;
@@ -159,6 +164,7 @@ void keeper_cold_start(struct keeper *k, const char *trigger)
 	run.error = failure.error;
 	run.reason = strdup(failure.text);
 	run.ended_usec = now_usec();
+	run.ended_boot_usec = boot_usec();
 	if (runs_end(k->c->catalog, &run, &ignored) < 0)
 		keeper_trouble(k, "cannot note a start", &ignored);
 	run_done(&run);
@@ -217,8 +223,10 @@ static int look_for(const struct policies_tree *t, struct process *ret, bool *re
 int keeper_find_again(struct keeper *k, const struct policies_row *row, struct failure *f)
 {
 	const struct policies_tree *t = &row->tree;
+	const struct clock_moment since = { t->since_boot_usec, t->since_usec, .this_boot = true };
+	const struct clock_now now = clock_read();
 	struct supervise_tree gone = { .state = SUPERVISE_TREE_GONE,
-				       .ended_at = nsec_now(CLOCK_REALTIME),
+				       .ended_at = nsec_now(CLOCK_BOOTTIME),
 				       .stopped_on_request = k->stop_requested };
 	struct process root;
 	bool lives;
@@ -238,7 +246,8 @@ int keeper_find_again(struct keeper *k, const struct policies_row *row, struct f
 		r = keeper_attach(k, &root, t->restored_from, f);
 		if (r < 0)
 			return r;
-		k->tree_since = t->since_usec * NSEC_PER_USEC;
+		k->tree_since = clock_boot_time(&now, &since);
+		k->tree_since_usec = t->since_usec;
 		report(&k->c->reporter, REPORT_TREE_FOUND, k->name, t->restored_from,
 		       "task %d still runs", (int)root.pid);
 		return 0;

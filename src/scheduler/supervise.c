@@ -38,7 +38,6 @@
 
 enum {
 	SCAN_USEC = 2000000,	   /* match: trees are looked for, members of trees noted */
-	TIMER_MAX_USEC = 30000000, /* clocks are set: look again now and then */
 };
 #define TRY_AGAIN NSEC_PER_SEC
 
@@ -64,16 +63,12 @@ static void want(struct keeper *k, const struct job_request *q)
 
 /* ---- generations when they are due ---- */
 
-/* A timer for @at; comes early rather than late. */
+/* A timer for @at, of CLOCK_BOOTTIME. */
 static void arm(struct keeper *k, sd_event_source **timer, nsec_t at, sd_event_time_handler_t fn)
 {
-	nsec_t now = nsec_now(CLOCK_REALTIME);
-	uint64_t usec = at > now ? (at - now) / NSEC_PER_USEC : 0;
-
 	*timer = sd_event_source_unref(*timer);
 	k->next = at;
-	if (sd_event_add_time_relative(k->c->event, timer, CLOCK_MONOTONIC,
-				       MIN(usec, (uint64_t)TIMER_MAX_USEC), 1000, fn, k) < 0)
+	if (sd_event_add_time(k->c->event, timer, CLOCK_BOOTTIME, at / NSEC_PER_USEC + 1, 1000, fn, k) < 0)
 		report(&k->c->reporter, REPORT_TROUBLE, k->name, 0, "cannot arm a timer");
 }
 
@@ -83,10 +78,6 @@ static int on_due(sd_event_source *s, uint64_t usec, void *userdata)
 	const struct job_request q = { .kind = JOB_DUMP, .trigger = "every" };
 
 	k->due_timer = sd_event_source_unref(k->due_timer);
-	if (k->next > nsec_now(CLOCK_REALTIME)) {
-		keeper_arm_due(k); /* only looked whether the clock was set */
-		return 0;
-	}
 	if (!k->tree || keeper_is_busy(k) || k->quitting)
 		return 0;
 	tree_watch_look(k->tree);
@@ -100,7 +91,7 @@ void keeper_arm_due(struct keeper *k)
 				     .job_running = keeper_is_busy(k),
 				     .tree_since = k->tree_since,
 				     .last_end = k->last_dump_end };
-	nsec_t due = due_next(k->p, &s, nsec_now(CLOCK_REALTIME));
+	nsec_t due = due_next(k->p, &s);
 
 	k->due_timer = sd_event_source_unref(k->due_timer);
 	if (due == NSEC_INFINITY) {
@@ -115,21 +106,24 @@ void keeper_arm_due(struct keeper *k)
 
 static void arm_scan(struct keeper *k);
 
+static void poison_one(struct keeper *k, uint64_t gen, uint64_t stem)
+{
+	struct failure failure = {};
+	char why[96] = "the tree crashed soon after being restored from it";
+
+	if (stem)
+		(void)snprintf(why, sizeof(why), "it was made after generation %" PRIu64 ", which is poisoned", stem);
+	if (generations_set_state(k->c->catalog, gen, GENERATION_POISONED, NULL, why, now_usec(), &failure) < 0)
+		keeper_trouble(k, "cannot mark a generation", &failure);
+	else
+		report(&k->c->reporter, REPORT_TROUBLE, k->name, gen, "generation %" PRIu64 " is poisoned: %s",
+		       gen, why);
+}
+
 static void poison(struct keeper *k, const struct supervise_decision *d)
 {
-	for (size_t i = 0; i < d->n_poison; i++) {
-		struct failure failure = {};
-
-		if (generations_set_state(k->c->catalog, d->poison[i], GENERATION_POISONED, NULL,
-					  "the tree crashed soon after being restored from it",
-					  now_usec(), &failure) < 0)
-			keeper_trouble(k, "cannot mark a generation", &failure);
-		else
-			report(&k->c->reporter, REPORT_TROUBLE, k->name, d->poison[i],
-			       "generation %" PRIu64
-			       " is poisoned: the tree crashed soon after being restored from it",
-			       d->poison[i]);
-	}
+	for (size_t i = 0; i < d->n_poison; i++)
+		poison_one(k, d->poison[i], d->poison_stem[i]);
 }
 
 static int on_wait_over(sd_event_source *s, uint64_t usec, void *userdata)
@@ -151,7 +145,7 @@ static void try_again(struct keeper *k, const char *what, const struct failure *
 	keeper_trouble(k, what, f);
 	keeper_set_note(k, f->text);
 	k->state = k->tree ? KEEPER_RUNNING : KEEPER_WAITING;
-	arm(k, &k->wait_timer, nsec_add(nsec_now(CLOCK_REALTIME), TRY_AGAIN), on_wait_over);
+	arm(k, &k->wait_timer, nsec_add(nsec_now(CLOCK_BOOTTIME), TRY_AGAIN), on_wait_over);
 }
 
 static void give_up(struct keeper *k, const char *reason)
@@ -180,7 +174,7 @@ static void carry_out(struct keeper *k, const struct supervise_decision *d,
 	keeper_set_note(k, d->reason);
 	if (d->wait > 0) {
 		k->state = KEEPER_WAITING;
-		arm(k, &k->wait_timer, nsec_add(nsec_now(CLOCK_REALTIME), d->wait), on_wait_over);
+		arm(k, &k->wait_timer, nsec_add(nsec_now(CLOCK_BOOTTIME), d->wait), on_wait_over);
 		return;
 	}
 	switch (d->action) {
@@ -235,7 +229,7 @@ void keeper_decide(struct keeper *k)
 				       .asked_since = MAX(k->born, k->last_end.ended_at) };
 	if (k->tree)
 		in.tree = (struct supervise_tree){ .state = SUPERVISE_TREE_RUNNING };
-	supervise_decide(k->p, &in, nsec_now(CLOCK_REALTIME), &d);
+	supervise_decide(k->p, &in, nsec_now(CLOCK_BOOTTIME), &d);
 	poison(k, &d);
 	carry_out(k, &d, &in.tree);
 }
@@ -281,7 +275,7 @@ int keeper_new(const struct sched_context *c, const struct policy *policy, struc
 	k->c = c;
 	k->p = policy;
 	memcpy(k->name, policy->name, sizeof(k->name));
-	k->born = nsec_now(CLOCK_REALTIME);
+	k->born = nsec_now(CLOCK_BOOTTIME);
 	r = policies_seen(c->catalog, k->name, now_usec(), f);
 	if (r == 0)
 		r = chores_new(c, keeper_chores_idle, k, f, &k->chores);

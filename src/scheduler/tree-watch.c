@@ -38,7 +38,7 @@ struct tree_watch *tree_watch_free(struct tree_watch *w)
 static struct supervise_tree end_from_status(int status)
 {
 	struct supervise_tree end = { .state = SUPERVISE_TREE_EXITED,
-				      .ended_at = nsec_now(CLOCK_REALTIME) };
+				      .ended_at = nsec_now(CLOCK_BOOTTIME) };
 
 	if (WIFSIGNALED(status)) {
 		end.state = SUPERVISE_TREE_SIGNALED;
@@ -56,7 +56,7 @@ static void on_reaped(void *userdata, const siginfo_t *info)
 						       ? SUPERVISE_TREE_EXITED
 						       : SUPERVISE_TREE_SIGNALED,
 				      .code = info->si_status,
-				      .ended_at = nsec_now(CLOCK_REALTIME) };
+				      .ended_at = nsec_now(CLOCK_BOOTTIME) };
 
 	w->child = false;
 	w->ended(w->userdata, &end);
@@ -65,7 +65,7 @@ static void on_reaped(void *userdata, const siginfo_t *info)
 static void tell_end(struct tree_watch *w)
 {
 	struct supervise_tree end = { .state = SUPERVISE_TREE_GONE,
-				      .ended_at = nsec_now(CLOCK_REALTIME) };
+				      .ended_at = nsec_now(CLOCK_BOOTTIME) };
 	int status;
 
 	if (process_exit_status(w->pidfd, &status) == 0)

@@ -83,6 +83,27 @@ static void pinned_and_busy_ones_stay(void **state)
 	assert_int_equal(why[2], RETENTION_BUSY);
 }
 
+static void what_a_ladder_needs_stays_whatever_came_since(void **state)
+{
+	static const struct retention_generation list[] = {
+		{ .id = 1, .restorable = true, .laddered = true, .stored_bytes = 10, .frees_bytes = 10 },
+		{ .id = 2, .laddered = true, .stored_bytes = 10, .frees_bytes = 10 },
+		{ .id = 3, .restorable = true, .stored_bytes = 10, .frees_bytes = 10 },
+		{ .id = 4, .restorable = true, .stored_bytes = 10, .frees_bytes = 10 },
+	};
+	const struct policy small = { .retain = { .keep_last = 2, .max_size = 15 } };
+	unsigned why[4];
+
+	decide(1, list, 4, why);
+	assert_int_equal(why[0], RETENTION_LADDER);
+	assert_int_equal(why[1], 0);
+	assert_int_equal(why[2], 0);
+	assert_true(why[3] != 0);
+	assert_int_equal(retention_decide(&small, list, 4, why), 0);
+	assert_int_equal(why[0], RETENTION_LADDER);
+	assert_int_equal(why[2], 0);
+}
+
 /* What goes frees what nobody else needs, and no more. */
 static void more_than_max_size_goes_from_the_oldest_on(void **state)
 {
@@ -204,6 +225,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_restored_takes_no_place_of_what_can),
 		cmocka_unit_test(pinned_and_busy_ones_stay),
 		cmocka_unit_test(an_undo_stays_whatever_the_rules_say),
+		cmocka_unit_test(what_a_ladder_needs_stays_whatever_came_since),
 		cmocka_unit_test(more_than_max_size_goes_from_the_oldest_on),
 		cmocka_unit_test(what_goes_anyway_is_not_counted),
 		cmocka_unit_test(lists_that_are_no_history_are_refused_and_judged_not_at_all),

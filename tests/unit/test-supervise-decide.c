@@ -10,45 +10,66 @@
 #include "scheduler/supervise-decide.h"
 
 #define NOW	(1000000 * NSEC_PER_SEC)
+/* So long ago: an age. */
+#define AGE(s)	((nsec_t)((s)*1000) * NSEC_PER_MSEC)
 #define AGO(s)	(NOW - (nsec_t)((s)*1000) * NSEC_PER_MSEC)
+/* Numbers of runs, that grow with time. */
+#define SEQ(s)	(1000000000 - (int64_t)((s)*1000))
 #define MINUTES 60
 #define HOURS	3600
 
 /* Shorthands for histories. */
 #define OK(n, s)                                                                                   \
 	{                                                                                          \
-		.id = (n), .created = AGO(s), .restorable = true                                   \
+		.id = (n), .age = AGE(s), .after_run = SEQ(s), .restorable = true \
+	}
+/* One of a run of the tree that began with generation @from of an older one; @in: names that run. */
+#define LIFE(n, s, in, from)                                                                       \
+	{                                                                                          \
+		.id = (n), .age = (s) * NSEC_PER_SEC, .after_run = SEQ(s), .restorable = true,     \
+		.life = (in), .restored_from = (from), .life_span = NSEC_PER_MIN                   \
+	}
+/* The same, of a run that lasts. */
+#define LASTING(n, s, in, from)                                                                    \
+	{                                                                                          \
+		.id = (n), .age = (s) * NSEC_PER_SEC, .after_run = SEQ(s), .restorable = true,     \
+		.life = (in), .restored_from = (from), .life_span = NSEC_PER_HOUR                  \
+	}
+#define LIFE_POISONED(n, s, in, from)                                                              \
+	{                                                                                          \
+		.id = (n), .age = (s) * NSEC_PER_SEC, .after_run = SEQ(s), .poisoned = true,       \
+		.life = (in), .restored_from = (from), .life_span = NSEC_PER_MIN                   \
 	}
 #define PROVEN(n, s)                                                                               \
 	{                                                                                          \
-		.id = (n), .created = AGO(s), .restorable = true, .proven = true                   \
+		.id = (n), .age = AGE(s), .after_run = SEQ(s), .restorable = true, .proven = true \
 	}
 #define BLOCKED(n, s)                                                                              \
 	{                                                                                          \
-		.id = (n), .created = AGO(s)                                                       \
+		.id = (n), .age = AGE(s), .after_run = SEQ(s)                                                       \
 	}
 /* Known to be blocked since @at ago; below 0: since the tree ended. */
 #define BLOCKED_SINCE(n, s, at)                                                                    \
 	{                                                                                          \
-		.id = (n), .created = AGO(s), .blocked_at = AGO(at), .blocked_by = "file"          \
+		.id = (n), .age = AGE(s), .after_run = SEQ(s), .blocked_at = AGO(at), .blocked_by = "file"          \
 	}
 #define POISONED(n, s)                                                                             \
 	{                                                                                          \
-		.id = (n), .created = AGO(s), .poisoned = true                                     \
+		.id = (n), .age = AGE(s), .after_run = SEQ(s), .poisoned = true \
 	}
 #define TRY(n, s, how)                                                                             \
 	{                                                                                          \
-		.generation = (n), .at = AGO(s), .ended_at = AGO(s), .this_boot = true,            \
+		.run = SEQ(s), .generation = (n), .at = AGO(s), .ended_at = AGO(s), .this_boot = true,            \
 		.outcome = SUPERVISE_OUTCOME_##how                                                 \
 	}
 #define EARLIER_BOOT(n, s)                                                                         \
 	{                                                                                          \
-		.generation = (n), .at = AGO(s), .ended_at = AGO(s),                               \
+		.run = SEQ(s), .generation = (n), .at = AGO(s), .ended_at = AGO(s),                               \
 		.outcome = SUPERVISE_OUTCOME_RAN                                                   \
 	}
 #define BY_HAND(n, s, how)                                                                         \
 	{                                                                                          \
-		.generation = (n), .at = AGO(s), .ended_at = AGO(s), .this_boot = true,            \
+		.run = SEQ(s), .generation = (n), .at = AGO(s), .ended_at = AGO(s), .this_boot = true,            \
 		.manual = true, .outcome = SUPERVISE_OUTCOME_##how                                 \
 	}
 #define NOT_SEEN                                                                                   \
@@ -393,14 +414,6 @@ static void what_is_older_than_max_age_is_not_restored_by_itself(void **state)
 		  .on_crash = "always",
 		  .max_age = 24 * NSEC_PER_HOUR,
 		  .action = SUPERVISE_NONE },
-		{ "made in the future: the clock was set back",
-		  COMMAND,
-		  NOT_SEEN,
-		  {},
-		  { OK(1, -5 * HOURS) },
-		  .max_age = NSEC_PER_HOUR,
-		  .action = SUPERVISE_RESTORE,
-		  .generation = 1 },
 	};
 
 	RUN(list);
@@ -469,15 +482,6 @@ static void a_crash_restores_the_newest_generation_after_a_short_wait(void **sta
 		  .action = SUPERVISE_RESTORE,
 		  .generation = 2,
 		  .wait_at_most = 1 },
-		{ "the clock was set back since",
-		  COMMAND,
-		  { SUPERVISE_TREE_SIGNALED, SIGKILL, AGO(-HOURS) },
-		  { TRY(0, HOURS, RAN) },
-		  { OK(1, 60) },
-		  .action = SUPERVISE_RESTORE,
-		  .generation = 1,
-		  .wait_at_least = 1,
-		  .wait_at_most = 100 * NSEC_PER_MSEC },
 		{ "exited with an error",
 		  COMMAND,
 		  EXIT(3),
@@ -743,6 +747,104 @@ static void a_restore_that_went_back_is_not_undone(void **state)
 	RUN(list);
 }
 
+static void what_descends_from_a_poisoned_generation_is_no_healthier(void **state)
+{
+	static const struct expectation list[] = {
+		{ "made by the tree that crashed, while it crashed",
+		  COMMAND,
+		  KILLED,
+		  { TRY(2, 240, RAN), TRY(2, 120, RAN) },
+		  { LIFE(1, 900, 1, 0), LIFE(2, 600, 1, 0), LIFE(3, 60, 3, 2) },
+		  .action = SUPERVISE_RESTORE,
+		  .generation = 1,
+		  .poison = { 2, 3 } },
+		{ "and its descendants",
+		  COMMAND,
+		  KILLED,
+		  { TRY(2, 300, RAN), TRY(2, 240, RAN), TRY(3, 120, RAN) },
+		  { LIFE(1, 900, 1, 0), LIFE(2, 600, 1, 0), LIFE(3, 200, 3, 2), LIFE(4, 60, 4, 3) },
+		  .action = SUPERVISE_RESTORE,
+		  .generation = 1,
+		  .poison = { 2, 4, 3 } },
+		{ "made later in the same run of the tree",
+		  COMMAND,
+		  KILLED,
+		  { BY_HAND(2, 240, RAN), TRY(2, 120, RAN) },
+		  { LIFE(1, 900, 1, 0), LIFE(2, 600, 1, 0), LIFE(3, 500, 1, 0) },
+		  .action = SUPERVISE_RESTORE,
+		  .generation = 1,
+		  .poison = { 2, 3 } },
+		{ "descendants are no steps: older ones come before give-up",
+		  COMMAND,
+		  KILLED,
+		  { TRY(4, 420, RAN), TRY(4, 400, RAN), TRY(5, 380, RAN), TRY(5, 360, RAN), TRY(6, 340, RAN),
+		    TRY(6, 300, RAN), TRY(7, 240, RAN), TRY(7, 180, RAN) },
+		  { LIFE(2, 900, 1, 0), LIFE(3, 800, 1, 0), LIFE_POISONED(4, 700, 1, 0),
+		    LIFE_POISONED(5, 390, 5, 4), LIFE_POISONED(6, 350, 6, 5), LIFE(7, 320, 7, 6) },
+		  .action = SUPERVISE_RESTORE,
+		  .generation = 3,
+		  .poison = { 7 } },
+		{ "a tree that has run long since is healthy",
+		  COMMAND,
+		  KILLED,
+		  { BY_HAND(2, 3 * HOURS, RAN) },
+		  { LIFE(1, 4 * HOURS, 1, 0), LIFE_POISONED(2, 3 * HOURS, 1, 0), LASTING(3, 60, 3, 2) },
+		  .action = SUPERVISE_RESTORE,
+		  .generation = 3 },
+		{ "one beside the line of the tree is not chosen",
+		  COMMAND,
+		  KILLED,
+		  { BY_HAND(1, 500, RAN), TRY(4, 240, RAN), TRY(4, 120, RAN) },
+		  { LIFE(1, 900, 1, 0), LIFE(2, 800, 1, 0), LIFE(3, 700, 1, 0), LIFE(4, 400, 4, 1) },
+		  .action = SUPERVISE_RESTORE,
+		  .generation = 1,
+		  .poison = { 4 } },
+		{ "one of an earlier start of the command is",
+		  COMMAND,
+		  KILLED,
+		  { TRY(4, 240, RAN), TRY(4, 120, RAN) },
+		  { LIFE(1, 900, 1, 0), LIFE(2, 800, 1, 0), LIFE(4, 400, 4, 0) },
+		  .action = SUPERVISE_RESTORE,
+		  .generation = 2,
+		  .poison = { 4 } },
+	};
+
+	RUN(list);
+}
+
+static void older_generations_are_needed_until_the_ladder_has_ended(void **state)
+{
+	static const struct supervise_generation generations[] = { LIFE(1, 900, 1, 0), LIFE(2, 800, 1, 0),
+								   LIFE(3, 60, 3, 2) };
+	static const struct {
+		const char *label;
+		struct supervise_attempt attempts[2];
+		uint64_t needs;
+	} list[] = {
+		{ "restored", { TRY(3, 500, RAN), TRY(2, 120, RAN) }, 2 },
+		{ "a restore that failed", { TRY(2, 500, RAN), TRY(3, 120, FAILED) }, 2 },
+		{ "it has run long enough", { TRY(3, 900, RAN), TRY(2, 700, RAN) }, 0 },
+		{ "started cold", { TRY(2, 500, RAN), TRY(0, 120, RAN) }, 0 },
+		{ "in an earlier boot", { EARLIER_BOOT(2, 120), EARLIER_BOOT(2, 60) }, 0 },
+		{ "stopped", { EARLIER_BOOT(2, 120), TRY(2, 60, STOPPED) }, 0 },
+	};
+	struct expectation e = { .kind = COMMAND };
+	_cleanup_(policy_freep) struct policy *p = NULL;
+
+	make_policy(&e, &p);
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
+		const struct supervise_input in = { .tree = { .state = SUPERVISE_TREE_RUNNING },
+						    .attempts = list[i].attempts,
+						    .n_attempts = 2,
+						    .generations = generations,
+						    .n_generations = ARRAY_SIZE(generations) };
+		uint64_t needs = supervise_ladder_needs(p, &in, NOW);
+
+		if (needs != list[i].needs)
+			fail_msg("%s: needs %lu", list[i].label, (unsigned long)needs);
+	}
+}
+
 static void waits_grow_geometrically_from_first_to_max(void **state)
 {
 	_cleanup_(policy_freep) struct policy *p = NULL;
@@ -789,9 +891,8 @@ static unsigned play(const struct policy *p, nsec_t life, struct supervise_gener
 	attempts[n++] = (struct supervise_attempt){ .at = NOW - NSEC_PER_HOUR,
 						    .this_boot = true,
 						    .outcome = SUPERVISE_OUTCOME_RAN };
-	generations[0].created = NOW - 50 * NSEC_PER_MIN;
-	for (size_t i = 1; i < n_generations; i++)
-		generations[i].created = generations[0].created + i;
+	for (size_t i = 0; i < n_generations; i++)
+		generations[i].after_run = 0;
 	*ret_longest_wait = 0;
 
 	for (unsigned i = 0; i < rounds; i++) {
@@ -817,9 +918,13 @@ static unsigned play(const struct policy *p, nsec_t life, struct supervise_gener
 			return cold_starts;
 		now += d.wait;
 		cold_starts += d.action == SUPERVISE_START;
-		attempts[n++] =
-			(struct supervise_attempt){ d.generation, now,	 now,
-						    true,	  false, SUPERVISE_OUTCOME_RAN };
+		attempts[n] = (struct supervise_attempt){ .run = n,
+							  .generation = d.generation,
+							  .at = now,
+							  .ended_at = now,
+							  .this_boot = true,
+							  .outcome = SUPERVISE_OUTCOME_RAN };
+		n++;
 		now += life;
 	}
 	return cold_starts;
@@ -873,6 +978,8 @@ int main(void)
 			a_generation_that_crashes_soon_after_every_restore_is_poisoned_and_passed),
 		cmocka_unit_test(after_too_many_steps_back_the_policy_gives_up),
 		cmocka_unit_test(a_restore_that_went_back_is_not_undone),
+		cmocka_unit_test(what_descends_from_a_poisoned_generation_is_no_healthier),
+		cmocka_unit_test(older_generations_are_needed_until_the_ladder_has_ended),
 		cmocka_unit_test(waits_grow_geometrically_from_first_to_max),
 		cmocka_unit_test(a_tree_that_always_crashes_ends_in_give_up_however_long_it_lives),
 	};

@@ -7,9 +7,12 @@
 #include "catalog/runs.h"
 #include "scheduler/supervise-history.h"
 
+/* Microseconds since the boot. */
+#define BOOT_TIME 1000000ull
+
 static struct sched_context context(struct fixture *fx, int64_t boot_run)
 {
-	return (struct sched_context){ .catalog = fx->c, .boot_run = boot_run };
+	return (struct sched_context){ .catalog = fx->c, .boot_run = boot_run, .boot_id = FIXTURE_BOOT };
 }
 
 static int64_t note(struct fixture *fx, enum run_kind kind, int64_t gen, const char *trigger,
@@ -19,7 +22,9 @@ static int64_t note(struct fixture *fx, enum run_kind kind, int64_t gen, const c
 			   .gen = gen,
 			   .outcome = outcome,
 			   .started_usec = FIXTURE_NOW,
-			   .ended_usec = FIXTURE_NOW + 5 };
+			   .ended_usec = FIXTURE_NOW + 5,
+			   .started_boot_usec = BOOT_TIME,
+			   .ended_boot_usec = BOOT_TIME + 5 };
 
 	strcpy(run.policy, "solver");
 	strcpy(run.trigger, trigger);
@@ -31,7 +36,7 @@ static void note_end(struct fixture *fx, struct supervise_tree end, int64_t gen)
 {
 	const struct sched_context c = context(fx, 0);
 
-	end.ended_at = FIXTURE_NOW * NSEC_PER_USEC;
+	end.ended_at = BOOT_TIME * NSEC_PER_USEC;
 	assert_ok(fx, history_note_end(&c, "solver", 4711, gen, &end, &fx->failure));
 }
 
@@ -63,7 +68,7 @@ static void how_a_tree_ended_is_read_back_as_it_was(void **state)
 		assert_int_equal(h.last.state, ends[i].state);
 		assert_int_equal(h.last.code, ends[i].code);
 		assert_int_equal(h.last.stopped_on_request, ends[i].stopped_on_request);
-		assert_true(h.last.ended_at == FIXTURE_NOW * NSEC_PER_USEC);
+		assert_true(h.last.ended_at == BOOT_TIME * NSEC_PER_USEC);
 	}
 }
 
@@ -103,7 +108,10 @@ static void attempts_are_starts_and_restores_that_were_made(void **state)
 	assert_true(h.attempts[0].generation == 0 && !h.attempts[0].manual);
 	assert_int_equal(h.attempts[1].outcome, SUPERVISE_OUTCOME_FAILED);
 	assert_true(h.attempts[2].generation == 1 && h.attempts[2].manual);
-	assert_true(h.last_dump_end == (FIXTURE_NOW + 5) * NSEC_PER_USEC);
+	assert_true(h.last_dump_end == (BOOT_TIME + 5) * NSEC_PER_USEC);
+	/* By the boot's own clock, whatever the wall clock says. */
+	assert_true(h.attempts[0].at == BOOT_TIME * NSEC_PER_USEC);
+	assert_true(h.attempts[0].run < h.attempts[1].run);
 }
 
 static void a_stop_is_the_stop_of_the_tree_it_ended(void **state)
@@ -151,6 +159,9 @@ static void generations_come_with_what_the_ladder_asks(void **state)
 	assert_int_equal(h.n_generations, 2);
 	assert_true(h.generations[0].id == (uint64_t)a && h.generations[0].restorable);
 	assert_true(h.generations[1].poisoned && !h.generations[1].restorable);
+	/* Both of the same process, and neither younger than the run that began after them. */
+	assert_true(h.generations[0].life == (uint64_t)a && h.generations[1].life == (uint64_t)a);
+	assert_true(h.generations[0].after_run == 0);
 }
 
 int main(void)
