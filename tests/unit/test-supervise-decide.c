@@ -715,9 +715,10 @@ static void a_restore_that_went_back_is_not_undone(void **state)
 		{ "what that restore replaced was saved in the middle of it",
 		  COMMAND,
 		  KILLED,
-		  { { .generation = 1, .at = AGO(60), .ended_at = AGO(50), .this_boot = true, .manual = true,
+		  { { .run = SEQ(60), .generation = 1, .at = AGO(60), .ended_at = AGO(50), .this_boot = true, .manual = true,
 		      .outcome = SUPERVISE_OUTCOME_RAN } },
-		  { OK(1, 900), OK(2, 600), OK(3, 300), OK(4, 55) },
+		  { OK(1, 900), OK(2, 600), OK(3, 300),
+		    { .id = 4, .age = AGE(55), .after_run = SEQ(60), .restorable = true } },
 		  .action = SUPERVISE_RESTORE,
 		  .generation = 1 },
 		{ "a person's restore failed: nothing has changed",
@@ -892,7 +893,7 @@ static unsigned play(const struct policy *p, nsec_t life, struct supervise_gener
 						    .this_boot = true,
 						    .outcome = SUPERVISE_OUTCOME_RAN };
 	for (size_t i = 0; i < n_generations; i++)
-		generations[i].after_run = 0;
+		generations[i].after_run = 1; /* than the start */
 	*ret_longest_wait = 0;
 
 	for (unsigned i = 0; i < rounds; i++) {
