@@ -503,7 +503,8 @@ uint64_t supervise_ladder_needs(const struct policy *p, const struct supervise_i
 	assert(in);
 
 	ladder_init(&l);
-	return l.n_incident > 0 && l.origin ? l.origin->generation : 0;
+	/* A person who chooses a generation ends the ladder. */
+	return l.n_incident > 0 && l.origin && !l.last->manual ? l.origin->generation : 0;
 }
 
 void supervise_decide(const struct policy *p, const struct supervise_input *in, nsec_t now,

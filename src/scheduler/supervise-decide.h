@@ -112,7 +112,7 @@ nsec_t supervise_backoff(const struct policy *p, unsigned n);
 
 /*
  * While a ladder is under way: the generation that the tree was last restored from. That one and all older ones are
- * needed until it has ended. 0: no ladder is under way.
+ * needed until it has ended. 0: no ladder is under way, as after a restore that a person asked for.
  */
 uint64_t supervise_ladder_needs(const struct policy *p, const struct supervise_input *in, nsec_t now);
 

@@ -824,6 +824,7 @@ static void older_generations_are_needed_until_the_ladder_has_ended(void **state
 	} list[] = {
 		{ "restored", { TRY(3, 500, RAN), TRY(2, 120, RAN) }, 2 },
 		{ "a restore that failed", { TRY(2, 500, RAN), TRY(3, 120, FAILED) }, 2 },
+		{ "a person chose one", { TRY(3, 500, RAN), BY_HAND(2, 120, RAN) }, 0 },
 		{ "it has run long enough", { TRY(3, 900, RAN), TRY(2, 700, RAN) }, 0 },
 		{ "started cold", { TRY(2, 500, RAN), TRY(0, 120, RAN) }, 0 },
 		{ "in an earlier boot", { EARLIER_BOOT(2, 120), EARLIER_BOOT(2, 60) }, 0 },
