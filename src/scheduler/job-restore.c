@@ -2,6 +2,7 @@
 /* The steps of a restore, each a function that starts what the next one waits for. */
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "basic/sys.h"
@@ -19,6 +20,17 @@ static void restore_end_victims(struct job *j);
 static void restore_hook(struct job *j);
 static void restore_make(struct job *j);
 
+/* With the reason that the catalog has, which ends in an errno's text of its own. */
+static int refuse_state(struct job *j)
+{
+	const char *reason = j->g.reason && j->g.reason[0] ? j->g.reason : "nobody noted why";
+	char text[FAILURE_TEXT_MAX];
+
+	(void)snprintf(text, sizeof(text), "generation %" PRId64 " is %s: %.*s", j->q.gen,
+		       generation_state_to_string(j->g.state), FAILURE_TEXT_MAX - 64, reason);
+	return failure_take(&j->failure, -EBADMSG, text);
+}
+
 /* Opens the generation; what is not whole is not handed to an engine. */
 static int open_generation(struct job *j)
 {
@@ -34,8 +46,7 @@ static int open_generation(struct job *j)
 	if (!(GENERATION_MASK(j->g.state) &
 	      (GENERATION_MASK_GOOD | GENERATION_MASK(GENERATION_POISONED) |
 	       GENERATION_MASK(GENERATION_BLOCKED))))
-		return fail(&j->failure, -EBADMSG, "is %s%s%s", generation_state_to_string(j->g.state),
-			    j->g.reason && j->g.reason[0] ? ": " : "", j->g.reason ? j->g.reason : "");
+		return refuse_state(j);
 	r = generations_open(j->c->catalog, j->q.gen, &j->failure, &j->dir_fd);
 	if (r < 0)
 		return r;
