@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 #include "basic/sys.h"
 #include "catalog/migrate.h"
@@ -19,6 +21,8 @@
 
 #define CATALOG_FILE	  "catalog.db"
 #define CATALOG_BUSY_MSEC 2000
+
+enum { DAMAGED_MAX = 1000 }; /* in one second */
 
 /* SQLite gives a file it makes the umask's mode, and -wal and -shm that of the database. */
 static int catalog_make_file(struct catalog *c, struct failure *f)
@@ -55,12 +59,96 @@ static int catalog_open_db(struct catalog *c, const char *path, struct failure *
 			  f);
 }
 
+/*
+ * Does every page of the database hold what it should? What SQLite reads later it believes. Reads all of it: some milliseconds
+ * for each MiB.
+ */
+static int catalog_check(struct catalog *c, struct failure *f)
+{
+	_cleanup_(query_done) struct query q;
+	const char *text;
+	int r;
+
+	query_init(&q, c->db, f, "PRAGMA quick_check(1)");
+	r = query_step(&q);
+	if (r <= 0)
+		return r < 0 ? r : fail(f, -EBADMSG, "%s: cannot be checked", CATALOG_FILE);
+	text = query_text(&q);
+	return strcmp(text, "ok") == 0 ? 0 : fail(f, -EBADMSG, "%s: %s", CATALOG_FILE, text);
+}
+
+static int catalog_load(struct catalog *c, const char *path, struct failure *f)
+{
+	const struct migration *migrations;
+	size_t n;
+	int r;
+
+	r = catalog_make_file(c, f);
+	if (r < 0)
+		return r;
+	r = catalog_open_db(c, path, f);
+	if (r < 0)
+		return r;
+	r = catalog_check(c, f);
+	if (r < 0)
+		return r;
+	migrations = migrate_schema(&n);
+	return migrate_run(c->db, migrations, n, f);
+}
+
+/* The first free "catalog.db.damaged-DATE", in UTC. */
+static int damaged_name(struct catalog *c, char *buf, size_t size)
+{
+	char date[32] = "";
+	time_t now = time(NULL);
+	struct tm tm;
+	struct stat st;
+
+	if (gmtime_r(&now, &tm))
+		(void)strftime(date, sizeof(date), "%Y%m%d-%H%M%S", &tm);
+	for (unsigned i = 0; i < DAMAGED_MAX; i++) {
+		if (i == 0)
+			(void)snprintf(buf, size, CATALOG_FILE ".damaged-%s", date);
+		else
+			(void)snprintf(buf, size, CATALOG_FILE ".damaged-%s.%u", date, i);
+		if (sys_fstatat(store_fd(c->store), buf, &st, AT_SYMLINK_NOFOLLOW) == -ENOENT)
+			return 0;
+	}
+	return -EEXIST;
+}
+
+/* A damaged database loses its name, so that a new one can be made; a person, or sqlite3's .recover, may look at it. */
+static int catalog_set_aside(struct catalog *c, const struct failure *why, struct failure *f)
+{
+	static const char *const parts[] = { "-wal", "-shm", "" }; /* the database last: until then this is done again */
+	char name[64], from[64], to[96];
+	int r;
+
+	(void)sqlite3_close_v2(c->db);
+	c->db = NULL;
+	r = damaged_name(c, name, sizeof(name));
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++) {
+		(void)snprintf(from, sizeof(from), CATALOG_FILE "%s", parts[i]);
+		(void)snprintf(to, sizeof(to), "%s%s", name, parts[i]);
+		r = sys_renameat(store_fd(c->store), from, store_fd(c->store), to);
+		if (r == -ENOENT)
+			r = 0;
+	}
+	if (r == 0)
+		r = sys_fsync(store_fd(c->store));
+	if (r < 0)
+		return fail(f, r, "%s is damaged (%s) and cannot be set aside", CATALOG_FILE, why->text);
+	if (asprintf(&c->trouble, "%s was damaged: it was set aside as %s, and a new one is made from the manifests of the generations (%s)",
+		     CATALOG_FILE, name, why->text) < 0)
+		c->trouble = NULL;
+	return 0;
+}
+
 int catalog_open(const char *path, struct failure *f, struct catalog **ret)
 {
 	_cleanup_(catalog_freep) struct catalog *c = NULL;
 	FAILURE_SCOPE(f, "store %s", path);
-	const struct migration *migrations;
-	size_t n;
+	struct failure damage = { 0 };
 	int r;
 
 	assert(path);
@@ -73,19 +161,24 @@ int catalog_open(const char *path, struct failure *f, struct catalog **ret)
 	r = store_open(path, f, &c->store);
 	if (r < 0)
 		return r;
-	r = catalog_make_file(c, f);
+	r = catalog_load(c, path, &damage);
+	if (r == -EBADMSG) {
+		r = catalog_set_aside(c, &damage, f);
+		if (r < 0)
+			return r;
+		failure_clear(&damage);
+		r = catalog_load(c, path, &damage);
+	}
 	if (r < 0)
-		return r;
-	r = catalog_open_db(c, path, f);
-	if (r < 0)
-		return r;
-	migrations = migrate_schema(&n);
-	r = migrate_run(c->db, migrations, n, f);
-	if (r < 0)
-		return r;
+		return fail(f, r, "%s", damage.text);
 
 	*ret = TAKE_PTR(c);
 	return 0;
+}
+
+const char *catalog_trouble(const struct catalog *c)
+{
+	return c->trouble;
 }
 
 struct catalog *catalog_free(struct catalog *c)
@@ -93,6 +186,7 @@ struct catalog *catalog_free(struct catalog *c)
 	if (c) {
 		(void)sqlite3_close_v2(c->db);
 		store_free(c->store);
+		free(c->trouble);
 		free(c);
 	}
 	return NULL;

@@ -31,7 +31,8 @@ struct store;
 /*
  * catalog_open() - open the store at @path, and its database, created or migrated as needed
  *
- * A store that does not exist is made (0700; its parent must exist). Call reconcile_run()
+ * A database that is damaged (not one page of it is believed before all were checked) is set aside under another name, and a new
+ * one is made, which reconcile_run() fills from the manifests. A store that does not exist is made (0700; its parent must exist). Call reconcile_run()
  * (reconcile.h) before anything else: until then rows may describe what a crash interrupted.
  *
  * Return: 0, -EBUSY when another process has it, -EPROTONOSUPPORT when its database is newer than
@@ -40,6 +41,9 @@ struct store;
 int catalog_open(const char *path, struct failure *f, struct catalog **ret) _must_check_;
 struct catalog *catalog_free(struct catalog *c);
 DEFINE_CLEANUP(struct catalog *, catalog_free)
+
+/* What was wrong with the database when it was opened, and what was done; NULL: nothing. */
+const char *catalog_trouble(const struct catalog *c);
 
 /* The store the catalog describes; belongs to the catalog. */
 struct store *catalog_store(const struct catalog *c);

@@ -29,6 +29,7 @@ struct catalog {
 	struct store *store;
 	sqlite3 *db;
 	unsigned depth; /* of transactions */
+	char *trouble;	/* catalog_trouble() */
 };
 
 struct query {

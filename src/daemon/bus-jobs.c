@@ -231,7 +231,7 @@ int bus_method_restore(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	}
 	r = dry_run ? start_dry_run(msg, k, &g, &how, &failure) : start_restore(msg, k, &how, &failure);
 	generation_done(&g);
-	if (r < 0 && dry_run && r == -EEXIST)
+	if (r == -EPERM || (r < 0 && dry_run && r == -EEXIST))
 		return bus_fail_as(error, BUS_ERROR_NOT_RESTORABLE, &failure);
 	return r < 0 ? bus_fail(error, &failure) : 1;
 }

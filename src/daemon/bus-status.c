@@ -139,7 +139,7 @@ static const char *health_of(const struct summary *s)
 {
 	if (strcmp(s->status.state, "given up") == 0)
 		return "critical";
-	if (strcmp(s->status.state, "waiting") == 0 || s->last.outcome == RUN_FAILED)
+	if (s->status.doubt || strcmp(s->status.state, "waiting") == 0 || s->last.outcome == RUN_FAILED)
 		return "warning";
 	return "ok";
 }

@@ -61,6 +61,24 @@ struct keeper *manager_find_keeper(const struct manager *m, const char *policy)
 	return NULL;
 }
 
+static const char *tree_owner(void *userdata, pid_t pid, uint64_t start_ticks, const char *but)
+{
+	const struct manager *m = userdata;
+
+	for (size_t i = 0; i < m->n_keepers; i++) {
+		const char *name = keeper_policy(m->keepers[i])->name;
+
+		if (strcmp(name, but) != 0 && keeper_has_member(m->keepers[i], pid, start_ticks))
+			return name;
+	}
+	return NULL;
+}
+
+static bool is_in_force(void *userdata, const char *policy)
+{
+	return manager_find_keeper(userdata, policy) != NULL;
+}
+
 /* ---- policies ---- */
 
 static bool any_busy(const struct manager *m)
@@ -288,6 +306,8 @@ static int open_catalog(struct manager *m, struct failure *f)
 	r = catalog_open(m->options->store, f, &m->context.catalog);
 	if (r < 0)
 		return r;
+	if (catalog_trouble(m->context.catalog))
+		manager_log(m, LOG_ERR, "%s", catalog_trouble(m->context.catalog));
 	r = reconcile_run(m->context.catalog, now_usec(), f, &report);
 	for (size_t i = 0; i < report.n; i++)
 		manager_log(m, LOG_NOTICE, "reconcile: %s", report.lines[i]);
@@ -377,6 +397,7 @@ int manager_new(const struct manager_options *options, struct failure *f, struct
 		return r;
 	m->context.event = m->event;
 	m->context.reporter = (struct reporter){ .report = on_report, .userdata = m };
+	m->context.keepers = (struct keepers_view){ .owner = tree_owner, .in_force = is_in_force, .userdata = m };
 	m->context.engine = options->engine;
 	m->context.criu = options->criu;
 	if (uname(&uts) == 0)

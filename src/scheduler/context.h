@@ -10,6 +10,14 @@
 #include "scheduler/reaper.h"
 #include "scheduler/report.h"
 
+/* What the keepers know of each other, by way of the daemon. */
+struct keepers_view {
+	/* The policy, other than @but, in whose tree that process is; NULL: in none. */
+	const char *(*owner)(void *userdata, pid_t pid, uint64_t start_ticks, const char *but);
+	bool (*in_force)(void *userdata, const char *policy);
+	void *userdata;
+};
+
 struct sched_context {
 	sd_event *event;
 	struct reaper *reaper;
@@ -21,6 +29,7 @@ struct sched_context {
 	char boot_id[BOOT_ID_LEN + 1];
 	int64_t boot_run; /* id of the run that marks the beginning of this boot in the catalog */
 	char kernel[65];
+	struct keepers_view keepers;
 };
 
 /* CLOCK_REALTIME */

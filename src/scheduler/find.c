@@ -384,6 +384,23 @@ static int read_pidfiles(const struct policy *p, int proc_fd, char *note, struct
 	return 0;
 }
 
+int find_write_pidfiles(const struct policy *p, int proc_fd, pid_t pid, struct failure *f)
+{
+	_cleanup_(proc_info_cleanup) struct proc_info info = { 0 };
+	int result = 0, r;
+
+	r = proc_info_read(proc_fd, pid, PROC_INFO_ALL, &info);
+	if (r < 0)
+		return fail(f, r, "cannot look at process %d", (int)pid);
+	for (size_t i = 0; i < p->n_matches; i++) {
+		if (!p->matches[i].pidfile || !policy_match_fits(&p->matches[i], &info, pid))
+			continue;
+		r = pidfile_write(p->matches[i].pidfile, named_user(&p->matches[i]), pid, f);
+		result = result ? result : r;
+	}
+	return result;
+}
+
 /* ---- processes ---- */
 
 static bool may_be_target(const struct proc_info *info, pid_t self)

@@ -69,6 +69,13 @@ int proc_cgroup_parse(const char *text, struct proc_info *info) _must_check_;
 void find_pidfile(const struct policy_match *m, int proc_fd, struct pidfile *ret, char *note);
 
 /*
+ * find_write_pidfiles() - have the pidfiles of a policy name a process that was restored
+ *
+ * Of each item with a pidfile that the process fits in everything else. All are tried; the first failure is returned.
+ */
+int find_write_pidfiles(const struct policy *p, int proc_fd, pid_t pid, struct failure *f);
+
+/*
  * find_trees() - roots of the trees that @p matches
  * @proc_fd:	an open /proc
  * @self:  pid of the daemon, which never matches; nor does pid 1, a kernel thread or a zombie. 0:

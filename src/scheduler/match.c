@@ -160,3 +160,57 @@ int cgroup_path_unit(const char *path, char **ret)
 		return 0;
 	}
 }
+
+/* The innermost unit of a path of @n bytes. Return: where its name begins, NULL: there is none; @ret_n: its length. */
+static const char *innermost_unit(const char *path, size_t n, size_t *ret_n)
+{
+	const char *end = path + n, *found = NULL;
+
+	*ret_n = 0;
+	while (path < end) {
+		size_t skip = strspn(path, "/"), length;
+
+		path += skip;
+		length = strcspn(path, "/\n");
+		if (path >= end || length == 0)
+			break;
+		if (has_suffix(path, length, ".service") || has_suffix(path, length, ".scope")) {
+			found = path;
+			*ret_n = length;
+		}
+		path += length;
+	}
+	return found;
+}
+
+/* Is a process with these cgroups at or below the first @n bytes of @path, in any hierarchy? */
+static bool is_below(const char *cgroups, const char *path, size_t n)
+{
+	for (const char *line = cgroups; line && *line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, path, n) == 0 && (line[n] == '/' || line[n] == '\n' || line[n] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+int cgroups_service(const char *cgroups, const char *own, char **ret)
+{
+	static const char daemon_unit[] = "snapmgrd.service";
+
+	assert(ret);
+
+	for (const char *line = cgroups; line && *line; line = strchr(line, '\n')) {
+		const char *unit;
+		size_t n;
+
+		line += *line == '\n';
+		unit = innermost_unit(line, strcspn(line, "\n"), &n);
+		if (!unit || !has_suffix(unit, n, ".service") || is_below(own, line, (size_t)(unit + n - line)) ||
+		    (n == strlen(daemon_unit) && memcmp(unit, daemon_unit, n) == 0))
+			continue;
+		*ret = strndup(unit, n);
+		return *ret ? 0 : -ENOMEM;
+	}
+	return -ENXIO;
+}

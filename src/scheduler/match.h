@@ -54,3 +54,15 @@ bool policy_match_fits_any_user(const struct policy_match *m);
  * Return: 0, -ENXIO (in no unit), -ENOMEM. The caller frees @ret.
  */
 int cgroup_path_unit(const char *path, char **ret);
+
+/*
+ * cgroups_service() - the service of systemd's in whose cgroup a process is
+ * @cgroups:	of the process, as in proc_info
+ * @own:	those of the daemon
+ *
+ * The innermost unit says: a scope (of a login session, of a terminal) is not started again by systemd, so a process in one is
+ * in no service, whatever the scope is in. Nor is one in the daemon's own service: what the daemon starts is there.
+ *
+ * Return: 0, -ENXIO (in none), -ENOMEM. The caller frees @ret.
+ */
+int cgroups_service(const char *cgroups, const char *own, char **ret);

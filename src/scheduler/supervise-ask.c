@@ -56,6 +56,30 @@ int keeper_create(struct keeper *k, const struct keeper_create *how, keeper_done
 	return ask(k, &q, /* replace= */ false, done, userdata, f);
 }
 
+int keeper_may_restore(struct keeper *k, bool replace, struct failure *f)
+{
+	if (k->foreground)
+		return fail(f, -EBUSY, "policy '%s': snapmgr run keeps its tree", k->name);
+	if (k->tree && !replace)
+		return fail(f, -EEXIST, "policy '%s': runs as task %d (--replace ends it first)",
+			    k->name, (int)tree_watch_root(k->tree)->pid);
+	if (!k->tree && !keeper_is_busy(k) && keeper_look_again(k)) {
+		if (k->tree) {
+			keeper_decide(k);
+			return keeper_may_restore(k, replace, f);
+		}
+		return fail(f, -EEXIST, "policy '%s': nothing is restored beside a process that may be its tree: %s", k->name,
+			    k->doubt);
+	}
+	if (!k->tree)
+		return 0;
+	keeper_record_seen(k); /* it may have moved to another cgroup */
+	if (keeper_service(k)[0])
+		return fail(f, -EPERM, "policy '%s': task %d is in %s: " POLICY_UNIT_NOT_RESTORED, k->name,
+			    (int)tree_watch_root(k->tree)->pid, keeper_service(k));
+	return 0;
+}
+
 int keeper_restore(struct keeper *k, const struct keeper_restore *how, keeper_done_fn *done,
 		   void *userdata, struct failure *f)
 {
@@ -70,11 +94,9 @@ int keeper_restore(struct keeper *k, const struct keeper_restore *how, keeper_do
 	r = may_ask(k, f);
 	if (r < 0)
 		return r;
-	if (k->foreground)
-		return fail(f, -EBUSY, "policy '%s': snapmgr run keeps its tree", k->name);
-	if (k->tree && !how->replace)
-		return fail(f, -EEXIST, "policy '%s': runs as task %d (--replace ends it first)",
-			    k->name, (int)tree_watch_root(k->tree)->pid);
+	r = keeper_may_restore(k, how->replace, f);
+	if (r < 0)
+		return r;
 	r = ask(k, &q, how->replace, done, userdata, f);
 	if (r < 0 || how->dry_run)
 		return r;
@@ -180,7 +202,8 @@ void keeper_status(const struct keeper *k, struct keeper_status *ret)
 		.restored_from = k->tree ? k->restored_from : 0,
 		.since_usec = k->tree ? k->tree_since_usec : 0,
 		.next_usec = k->next > 0 ? wall_usec(k->next) : 0,
-		.note = k->note,
+		.note = k->doubt[0] && !k->tree ? k->doubt : k->note,
+		.doubt = k->doubt[0] && !k->tree,
 		.phase = k->job ? job_phase(k->job) : NULL,
 	};
 	if (k->tree) {

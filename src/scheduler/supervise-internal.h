@@ -5,7 +5,9 @@
 
 #include "catalog/policies.h"
 #include "catalog/replacements.h"
+#include "catalog/tree-record.h"
 #include "scheduler/chores.h"
+#include "scheduler/heir.h"
 #include "scheduler/output.h"
 #include "scheduler/queue.h"
 #include "scheduler/supervise-decide.h"
@@ -50,6 +52,12 @@ struct keeper {
 	struct process old_root; /* the last tree that ended; its leavings may live */
 	struct process_list old_members;
 	struct supervise_tree last_end;
+	struct tree_record record; /* of the tree, or of the last one */
+	uint64_t pidfile_version;  /* of a pidfile that named the tree while it lived; 0: none did */
+	char doubt[HEIR_NOTE_MAX]; /* what matches and is not its tree, or keeps it from being started; "" */
+	char doubt_told[HEIR_NOTE_MAX]; /* the last that was reported */
+	bool doubt_blocks;	   /* it is alive: nothing is started or restored beside it */
+	bool held;		   /* a start or restore waits until there is no doubt any more */
 
 	struct job *job;
 	struct ticket ticket;
@@ -91,9 +99,16 @@ void keeper_detach(struct keeper *k);
 void keeper_forget_tree(struct keeper *k);
 /* A tree_ended_fn. */
 void keeper_tree_ended(void *userdata, const struct supervise_tree *end);
+/* Nobody saw how the tree ended, whose root was @pid: into the catalog. */
+void keeper_note_gone(struct keeper *k, pid_t pid);
+/* Is this the policy's command, as tree_record has it? */
+bool keeper_has_command(const struct keeper *k, const char *command, size_t size);
 /* Starts the command; decides again. */
 void keeper_cold_start(struct keeper *k, const char *trigger);
-/* Looks for a tree that the policy matches, and attaches it. */
+
+/* ---- supervise-find.c ---- */
+
+/* Looks for the tree of the policy among those that match, and attaches it. k->doubt says what was not taken. */
 bool keeper_find_one(struct keeper *k);
 /*
  * Attaches the tree that ran when the daemon last knew, or notes that it is gone. An errno: neither is certain,
@@ -101,6 +116,27 @@ bool keeper_find_one(struct keeper *k);
  */
 int keeper_find_again(struct keeper *k, const struct policies_row *row,
 		      struct failure *f) _must_check_;
+/*
+ * Before something is started or restored: is there a tree after all? Attaches one that is the policy's.
+ * Return: true where nothing may be started now: a tree was attached, or k->doubt says why.
+ */
+bool keeper_look_again(struct keeper *k);
+/* A pidfile that names the tree that runs is known from now on. */
+void keeper_note_pidfiles(struct keeper *k);
+/* A tree was restored: its pidfiles name it. */
+void keeper_write_pidfiles(struct keeper *k);
+
+/* ---- the record of the tree, beside the catalog: supervise-record.c ---- */
+
+/* From the file; what cannot be read is told. */
+void keeper_read_record(struct keeper *k);
+/* @root is the tree now. */
+void keeper_record_tree(struct keeper *k, const struct process *root, int64_t restored_from);
+void keeper_record_end(struct keeper *k, uint64_t ended_ticks);
+/* It runs at this moment. */
+void keeper_record_seen(struct keeper *k);
+/* The service of systemd's in whose cgroup the tree is, or the last one was; "": in none. */
+const char *keeper_service(const struct keeper *k);
 
 /* ---- supervise-replace.c ---- */
 

@@ -162,6 +162,8 @@ static void dump_ended(struct keeper *k, const struct job *job)
 	k->last_dump_end = nsec_now(CLOCK_BOOTTIME);
 	k->stop_requested = job_stopped_tree(job);
 	if (job_outcome(job) == RUN_OK) {
+		if (k->tree)
+			keeper_record_seen(k);
 		report(&k->c->reporter, REPORT_GENERATION_CREATED, k->name, job_gen(job),
 		       "generation %" PRId64 " of task %d", job_gen(job), (int)job_root(job)->pid);
 		verify_increment(k, job);
@@ -200,6 +202,8 @@ static void restore_ended(struct keeper *k, const struct job *job)
 {
 	bool good = job_outcome(job) == RUN_OK;
 
+	if (good || job_undone(job))
+		keeper_write_pidfiles(k);
 	if (good)
 		report(&k->c->reporter, REPORT_RESTORED, k->name, job_gen(job),
 		       "generation %" PRId64 " is back as task %d", job_gen(job),
@@ -293,7 +297,10 @@ static void on_turn(void *userdata)
 		/* Said beforehand: the tree may have ended before we hear that the checkpoint is done. */
 		k->stop_requested = k->wanted.q.stop;
 	} else {
-		if (k->tree && !k->wanted.replace) { /* it came up meanwhile */
+		/* A person's was looked at when it was asked for, ours before it was wanted; a job may have run since. */
+		if (k->tree ? !k->wanted.replace : keeper_look_again(k)) { /* it came up meanwhile */
+			if (!k->tree)
+				keeper_set_note(k, k->doubt);
 			end_turn(k);
 			return;
 		}

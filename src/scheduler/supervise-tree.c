@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The tree of a keeper: taking it, starting it, finding it, and its end. */
+/* The tree of a keeper: taking it, starting it, and its end. Finding it is in supervise-find.c. */
 #include "scheduler/supervise-internal.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "basic/clock.h"
 #include "basic/sys.h"
-#include "scheduler/clock.h"
-#include "scheduler/find.h"
 #include "scheduler/output.h"
 #include "scheduler/spawn.h"
 #include "scheduler/supervise-history.h"
@@ -37,6 +36,11 @@ int keeper_attach(struct keeper *k, const struct process *root, int64_t restored
 	k->tree_since_usec = row.since_usec;
 	k->stop_requested = false;
 	k->lost = false;
+	k->held = false;
+	k->doubt[0] = '\0';
+	if (root->pid != k->record.pid || root->start_ticks != k->record.start_ticks || k->record.ended_ticks > 0 ||
+	    strcmp(k->record.boot_id, k->c->boot_id) != 0)
+		keeper_record_tree(k, root, restored_from);
 	return 0;
 }
 
@@ -60,17 +64,22 @@ void keeper_forget_tree(struct keeper *k)
 {
 	struct failure failure = {};
 
+	if (k->record.pid > 0 && k->record.ended_ticks == 0)
+		keeper_record_end(k, clock_boot_ticks());
+
 	if (policies_set_tree(k->c->catalog, k->name, NULL, &failure) < 0)
 		keeper_trouble(k, "cannot note that no tree runs", &failure);
 }
 
 /* In the catalog, in this order: an end that is noted twice is better than one that is lost. */
-static void note_end(struct keeper *k, pid_t pid, const struct supervise_tree *end)
+/* @ended_ticks: 0: when it ended is not known, only when it was last seen. */
+static void note_end(struct keeper *k, pid_t pid, const struct supervise_tree *end, uint64_t ended_ticks)
 {
 	struct failure failure = {};
 	char text[96];
 
 	k->last_end = *end;
+	keeper_record_end(k, ended_ticks ? ended_ticks : MAX(k->record.seen_ticks, UINT64_C(1)));
 	if (history_note_end(k->c, k->name, pid, k->restored_from, end, &failure) < 0 ||
 	    policies_set_tree(k->c->catalog, k->name, NULL, &failure) < 0)
 		keeper_trouble(k, "cannot note that the tree ended", &failure);
@@ -83,10 +92,11 @@ void keeper_tree_ended(void *userdata, const struct supervise_tree *end)
 	struct keeper *k = userdata;
 	struct supervise_tree noted = *end;
 	pid_t pid = tree_watch_root(k->tree)->pid;
+	uint64_t ended_ticks = tree_watch_ended_ticks(k->tree);
 
 	noted.stopped_on_request = k->stop_requested;
 	keeper_detach(k);
-	note_end(k, pid, &noted);
+	note_end(k, pid, &noted, ended_ticks ? ended_ticks : clock_boot_ticks());
 	if (k->state == KEEPER_RUNNING)
 		k->state = KEEPER_IDLE;
 	if (k->job)
@@ -95,7 +105,28 @@ void keeper_tree_ended(void *userdata, const struct supervise_tree *end)
 		keeper_decide(k);
 }
 
+void keeper_note_gone(struct keeper *k, pid_t pid)
+{
+	const struct supervise_tree gone = { .state = SUPERVISE_TREE_GONE,
+					     .ended_at = nsec_now(CLOCK_BOOTTIME),
+					     .stopped_on_request = k->stop_requested };
+
+	note_end(k, pid, &gone, /* ended_ticks= */ 0);
+}
+
 /* ---- starting it ---- */
+
+bool keeper_has_command(const struct keeper *k, const char *command, size_t size)
+{
+	const char *end = command ? command + size : NULL;
+
+	for (char *const *word = k->p->command.exec; command && word && *word; word++) {
+		if (command >= end - 1 || strcmp(command, *word) != 0)
+			return false;
+		command += strlen(command) + 1;
+	}
+	return command && policy_has_command(k->p) && command == end - 1;
+}
 
 struct spawning {
 	struct keeper *k;
@@ -177,85 +208,4 @@ void keeper_cold_start(struct keeper *k, const char *trigger)
 		k->state = KEEPER_RUNNING;
 	}
 	keeper_decide(k);
-}
-
-/* ---- finding it ---- */
-
-bool keeper_find_one(struct keeper *k)
-{
-	_cleanup_close_ int proc = sys_open("/proc", O_RDONLY | O_DIRECTORY, 0);
-	_cleanup_(found_trees_done) struct found_trees found = {};
-	struct failure failure = {};
-	struct process root;
-
-	if (proc < 0 || find_trees(k->p, proc, getpid(), &failure, &found) < 0) {
-		keeper_set_note(k, failure.text);
-		return false;
-	}
-	for (size_t i = 0; i < found.n; i++) {
-		if (process_read(found.list[i].pid, &root) < 0 ||
-		    root.start_ticks != found.list[i].start_ticks)
-			continue;
-		if (keeper_attach(k, &root, /* restored_from= */ 0, &failure) < 0) {
-			keeper_trouble(k, "cannot take a tree", &failure);
-			return false;
-		}
-		report(&k->c->reporter, REPORT_TREE_FOUND, k->name, 0, "task %d matches%s",
-		       (int)root.pid, found.n > 1 ? "; it is not the only one" : "");
-		return true;
-	}
-	return false;
-}
-
-/* Nobody's word but the kernel's ends a tree: what cannot be read now is no evidence. */
-static int look_for(const struct policies_tree *t, struct process *ret, bool *ret_lives)
-{
-	int r;
-
-	r = process_read(t->root_pid, ret);
-	if (r < 0 && r != -ESRCH)
-		return r;
-	*ret_lives = r == 0 && ret->start_ticks == t->root_start_ticks && ret->state != 'Z' &&
-		     ret->state != 'X';
-	return 0;
-}
-
-int keeper_find_again(struct keeper *k, const struct policies_row *row, struct failure *f)
-{
-	const struct policies_tree *t = &row->tree;
-	const struct clock_moment since = { t->since_boot_usec, t->since_usec, .this_boot = true };
-	const struct clock_now now = clock_read();
-	struct supervise_tree gone = { .state = SUPERVISE_TREE_GONE,
-				       .ended_at = nsec_now(CLOCK_BOOTTIME),
-				       .stopped_on_request = k->stop_requested };
-	struct process root;
-	bool lives;
-	int r;
-
-	if (t->root_pid <= 0)
-		return 0;
-	if (strcmp(t->boot_id, k->c->boot_id) != 0) {
-		k->last_end = (struct supervise_tree){ .state = SUPERVISE_TREE_NOT_SEEN };
-		keeper_forget_tree(k);
-		return 0;
-	}
-	r = look_for(t, &root, &lives);
-	if (r < 0)
-		return fail(f, r, "cannot look at task %d", (int)t->root_pid);
-	if (lives) {
-		r = keeper_attach(k, &root, t->restored_from, f);
-		if (r < 0)
-			return r;
-		k->tree_since = clock_boot_time(&now, &since);
-		k->tree_since_usec = t->since_usec;
-		report(&k->c->reporter, REPORT_TREE_FOUND, k->name, t->restored_from,
-		       "task %d still runs", (int)root.pid);
-		return 0;
-	}
-	k->restored_from = t->restored_from;
-	k->old_root = (struct process){ .pid = t->root_pid,
-					.sid = t->root_pid,
-					.start_ticks = t->root_start_ticks };
-	note_end(k, t->root_pid, &gone);
-	return 0;
 }

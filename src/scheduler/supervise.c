@@ -164,6 +164,56 @@ static const char *trigger_of(const struct supervise_tree *tree)
 	return tree->state == SUPERVISE_TREE_NOT_SEEN ? "boot" : "crash";
 }
 
+/* What was decided is not done, and why. Once for each reason: it is asked for again every moment. */
+static void note_refusal(struct keeper *k, const struct supervise_decision *d, const char *trigger, const char *why)
+{
+	struct run run = { .kind = d->action == SUPERVISE_RESTORE ? RUN_RESTORE : RUN_COLD_START,
+			   .gen = (int64_t)d->generation,
+			   .started_usec = now_usec(),
+			   .ended_usec = now_usec(),
+			   .outcome = RUN_SKIPPED };
+	struct failure failure = {};
+	bool again = strncmp(k->note, why, sizeof(k->note) - 1) == 0;
+
+	keeper_set_note(k, why);
+	if (again)
+		return;
+	(void)snprintf(run.policy, sizeof(run.policy), "%s", k->name);
+	(void)snprintf(run.trigger, sizeof(run.trigger), "%s", trigger);
+	run.reason = strdup(why);
+	if (runs_note(k->c->catalog, &run, &failure) < 0)
+		keeper_trouble(k, "cannot note that nothing was started", &failure);
+	report(&k->c->reporter, REPORT_TROUBLE, k->name, run.gen, "nothing is started or restored: %s", why);
+	run_done(&run);
+}
+
+/* The last look before a start or a restore. Return: whether there is something that forbids it; then it is noted. */
+static bool is_forbidden(struct keeper *k, const struct supervise_decision *d, const char *trigger)
+{
+	char why[SUPERVISE_REASON_MAX];
+
+	if (d->action != SUPERVISE_START && d->action != SUPERVISE_RESTORE)
+		return false;
+	if (keeper_look_again(k)) {
+		if (k->tree) {
+			k->state = KEEPER_RUNNING;
+			keeper_set_note(k, "");
+			keeper_arm_due(k);
+			return true;
+		}
+		k->held = true;
+		k->state = KEEPER_WAITING;
+		note_refusal(k, d, trigger, k->doubt);
+		return true;
+	}
+	if (d->action != SUPERVISE_RESTORE || !keeper_service(k)[0])
+		return false;
+	(void)snprintf(why, sizeof(why), "the tree was in %.60s: " POLICY_UNIT_NOT_RESTORED, keeper_service(k));
+	k->state = KEEPER_IDLE;
+	note_refusal(k, d, trigger, why);
+	return true;
+}
+
 static void carry_out(struct keeper *k, const struct supervise_decision *d,
 		      const struct supervise_tree *tree)
 {
@@ -171,6 +221,8 @@ static void carry_out(struct keeper *k, const struct supervise_decision *d,
 				 .trigger = trigger_of(tree),
 				 .gen = d->generation };
 
+	if (d->wait == 0 && is_forbidden(k, d, trigger_of(tree)))
+		return;
 	keeper_set_note(k, d->reason);
 	if (d->wait > 0) {
 		k->state = KEEPER_WAITING;
@@ -246,6 +298,10 @@ static int on_scan(sd_event_source *s, uint64_t usec, void *userdata)
 	arm_scan(k);
 	if (k->tree) {
 		tree_watch_look(k->tree);
+		keeper_note_pidfiles(k);
+	} else if (k->held && !keeper_is_busy(k)) {
+		k->held = false;
+		keeper_decide(k);
 	} else if (!policy_has_command(k->p) && !keeper_is_busy(k) && !k->foreground &&
 		   keeper_find_one(k)) {
 		k->wait_timer = sd_event_source_unref(k->wait_timer);
@@ -277,6 +333,7 @@ int keeper_new(const struct sched_context *c, const struct policy *policy, struc
 	memcpy(k->name, policy->name, sizeof(k->name));
 	k->born = nsec_now(CLOCK_BOOTTIME);
 	r = policies_seen(c->catalog, k->name, now_usec(), f);
+	keeper_read_record(k);
 	if (r == 0)
 		r = chores_new(c, keeper_chores_idle, k, f, &k->chores);
 	if (r < 0)
@@ -299,6 +356,7 @@ struct keeper *keeper_free(struct keeper *k)
 	tree_watch_free(k->tree);
 	output_tail_free(k->tail);
 	process_list_done(&k->old_members);
+	tree_record_done(&k->record);
 	sd_event_source_unref(k->due_timer);
 	sd_event_source_unref(k->wait_timer);
 	sd_event_source_unref(k->scan_timer);
@@ -369,6 +427,8 @@ bool keeper_is_busy(const struct keeper *k)
 
 void keeper_quit(struct keeper *k, const char *reason)
 {
+	if (k->tree)
+		keeper_record_seen(k);
 	k->quitting = true;
 	k->turn_waits = false;
 	chores_end(k->chores, reason);

@@ -26,6 +26,9 @@ DEFINE_CLEANUP(struct keeper *, keeper_free)
 /* Finds its tree again, or sees to it that there is one. Called once, when everything is ready. */
 void keeper_begin(struct keeper *k);
 
+/* Is that process in its tree? Before keeper_begin(): is it the root that ran when the daemon last knew? */
+bool keeper_has_member(const struct keeper *k, pid_t pid, uint64_t start_ticks);
+
 /* The same policy, read again. A job that runs goes on with the old one. */
 void keeper_set_policy(struct keeper *k, const struct policy *policy);
 const struct policy *keeper_policy(const struct keeper *k);
@@ -48,6 +51,12 @@ struct keeper_create {
 /* -ESRCH there is no tree; -EBUSY a job is under way. */
 int keeper_create(struct keeper *k, const struct keeper_create *how, keeper_done_fn *done,
 		  void *userdata, struct failure *f) _must_check_;
+
+/*
+ * Could something be restored now, as far as the tree that runs is concerned? -EEXIST: one runs, or a process that may be it;
+ * -EPERM: it is in a service of systemd's; -EBUSY: snapmgr run keeps it.
+ */
+int keeper_may_restore(struct keeper *k, bool replace, struct failure *f) _must_check_;
 
 struct keeper_restore {
 	int64_t gen;
@@ -81,6 +90,7 @@ struct keeper_status {
 	uint64_t since_usec; /* the tree runs since */
 	uint64_t next_usec;  /* next generation, or next attempt; 0: none */
 	const char *note;    /* why it is in this state, or "" */
+	bool doubt;	     /* something that matches was not taken for the tree, or keeps it from being started; note says so */
 	const char *phase;   /* of the job; NULL: none */
 };
 void keeper_status(const struct keeper *k, struct keeper_status *ret);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "basic/clock.h"
 #include "basic/sys.h"
 #include "basic/units.h"
 
@@ -17,6 +18,7 @@ struct tree_watch {
 	int pidfd;
 	sd_event_source *source;
 	sd_event_source *timer; /* it has ended; its parent has not reaped it yet */
+	uint64_t ended_ticks;
 	tree_ended_fn *ended;
 	void *userdata;
 };
@@ -33,6 +35,17 @@ struct tree_watch *tree_watch_free(struct tree_watch *w)
 	process_list_done(&w->members);
 	free(w);
 	return NULL;
+}
+
+static void notice_end(struct tree_watch *w)
+{
+	if (w->ended_ticks == 0)
+		w->ended_ticks = clock_boot_ticks();
+}
+
+uint64_t tree_watch_ended_ticks(const struct tree_watch *w)
+{
+	return w->ended_ticks;
 }
 
 static struct supervise_tree end_from_status(int status)
@@ -58,6 +71,7 @@ static void on_reaped(void *userdata, const siginfo_t *info)
 				      .code = info->si_status,
 				      .ended_at = nsec_now(CLOCK_BOOTTIME) };
 
+	notice_end(w);
 	w->child = false;
 	w->ended(w->userdata, &end);
 }
@@ -84,6 +98,7 @@ static int on_pidfd(sd_event_source *s, int fd, uint32_t revents, void *userdata
 	struct tree_watch *w = userdata;
 	int status;
 
+	notice_end(w);
 	if ((revents & EPOLLHUP) || process_exit_status(w->pidfd, &status) == 0) {
 		tell_end(w);
 		return 0;

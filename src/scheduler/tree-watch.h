@@ -26,5 +26,9 @@ DEFINE_CLEANUP(struct tree_watch *, tree_watch_free)
 const struct process *tree_watch_root(const struct tree_watch *w);
 /* As of the last tree_watch_look(). */
 const struct process_list *tree_watch_members(const struct tree_watch *w);
+/*
+ * When the root was first noticed to have ended, in the unit of process.start_ticks; 0: it has not. Its parent may reap it later.
+ */
+uint64_t tree_watch_ended_ticks(const struct tree_watch *w);
 /* Sees who is in the tree now: remembered for when the root has died and its children have another parent. */
 void tree_watch_look(struct tree_watch *w);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "catalog/query.h"
 #include "catalog/replacements.h"
 #include "catalog/runs.h"
+#include "catalog/store.h"
 
 /* Closes the catalog and hands its database out bare. */
 static sqlite3 *open_bare(struct fixture *fx)
@@ -80,29 +82,76 @@ static void a_newer_database_is_refused_by_name_and_left_alone(void **state)
 	(void)sqlite3_close(db);
 }
 
-static void a_database_of_something_else_is_refused(void **state)
+/* Opens; the database before is there under the name that is said, and the new one is empty. */
+static void is_set_aside(struct fixture *fx, const char *say)
+{
+	_cleanup_(catalog_freep) struct catalog *c = NULL;
+	_cleanup_(dir_names_done) struct dir_names names = { 0 };
+	bool named = false;
+	int64_t n = -1;
+
+	assert_ok(fx, catalog_open(fx->path, &fx->failure, &c));
+	assert_non_null(catalog_trouble(c));
+	assert_non_null(strstr(catalog_trouble(c), say));
+	assert_int_equal(dir_list(store_fd(catalog_store(c)), 100, &names), 0);
+	for (size_t i = 0; i < names.n; i++)
+		named = named || (strncmp(names.items[i], "catalog.db.damaged-", 19) == 0 &&
+				  strstr(catalog_trouble(c), names.items[i]));
+	assert_true(named);
+	assert_ok(fx, query_number(c->db, "SELECT count(*) FROM policies", &fx->failure, &n));
+	assert_int_equal(n, 0);
+}
+
+static void a_database_of_something_else_is_set_aside(void **state)
 {
 	struct fixture *fx = *state;
 	sqlite3 *db = open_bare(fx);
-	struct catalog *c = NULL;
 
 	assert_ok(fx, query_exec(db, "PRAGMA application_id = 7", &fx->failure));
 	(void)sqlite3_close(db);
-	assert_fails(fx, catalog_open(fx->path, &fx->failure, &c), -EBADMSG,
-		     "not one of snapmgr's");
+	is_set_aside(fx, "not one of snapmgr's");
 }
 
-static void a_file_that_is_no_database_is_refused(void **state)
+static void a_file_that_is_no_database_is_set_aside(void **state)
 {
 	struct fixture *fx = *state;
-	struct catalog *c = NULL;
 	char text[4097];
 
 	fixture_close(fx);
 	memset(text, 'x', sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
 	fixture_write(fx, "catalog.db", text);
-	assert_fails(fx, catalog_open(fx->path, &fx->failure, &c), -EBADMSG, "catalog.db");
+	is_set_aside(fx, "damaged");
+}
+
+/* Wherever it lies, once there is something on every kind of page. */
+static void a_page_of_noise_is_noticed(void **state)
+{
+	struct fixture *fx = *state;
+	char file[PATH_MAX];
+	struct stat st;
+	sqlite3 *db;
+
+	for (off_t page = 0;; page++) {
+		_cleanup_close_ int fd = -EBADF;
+		unsigned char noise[4096];
+
+		for (size_t i = 0; i < sizeof(noise); i++)
+			noise[i] = (unsigned char)(i * 167 + 31);
+		db = open_bare(fx);
+		assert_ok(fx, query_exec(db, "INSERT OR IGNORE INTO policies (name, first_seen_usec, last_seen_usec) VALUES"
+					     " ('p', 1, 1); PRAGMA wal_checkpoint(TRUNCATE)",
+					 &fx->failure));
+		(void)sqlite3_close(db);
+		(void)snprintf(file, sizeof(file), "%s/catalog.db", fx->path);
+		assert_int_equal(stat(file, &st), 0);
+		if (page * 4096 >= st.st_size)
+			break;
+		fd = sys_open(file, O_WRONLY, 0);
+		assert_true(fd >= 0);
+		assert_int_equal(sys_pwrite_full(fd, noise, sizeof(noise), page * 4096), 0);
+		is_set_aside(fx, "damaged");
+	}
 }
 
 /* Every version that ever was, with a row in it, becomes the present one and keeps the row. */
@@ -430,8 +479,9 @@ int main(void)
 		TEST(a_lock_that_is_about_to_go_is_waited_for),
 		TEST(a_store_that_others_can_write_is_refused),
 		TEST(a_newer_database_is_refused_by_name_and_left_alone),
-		TEST(a_database_of_something_else_is_refused),
-		TEST(a_file_that_is_no_database_is_refused),
+		TEST(a_database_of_something_else_is_set_aside),
+		TEST(a_file_that_is_no_database_is_set_aside),
+		TEST(a_page_of_noise_is_noticed),
 		TEST(every_older_database_is_migrated_with_what_is_in_it),
 		TEST(a_migration_that_fails_changes_nothing),
 		TEST(the_database_is_as_strict_as_promised),

@@ -171,6 +171,38 @@ static void a_cgroup_path_names_the_unit_of_the_system_manager(void **state)
 	}
 }
 
+static void the_innermost_unit_says_whether_a_process_is_in_a_service(void **state)
+{
+	static const struct {
+		const char *cgroups, *own, *want;
+	} list[] = {
+		{ "/system.slice/redis.service", "/", "redis.service" },
+		{ "/system.slice/redis.service/worker", "/", "redis.service" },
+		{ "/\n/\n/system.slice/redis.service\n/x", "/\n/", "redis.service" }, /* in any hierarchy */
+		{ "/user.slice/user-0.slice/session-3.scope", "/", NULL },
+		{ "/user.slice/user-0.slice/user@0.service/app.slice/tmux.scope", "/", NULL },
+		{ "/user.slice/user-0.slice/user@0.service/app.slice/mine.service", "/", "mine.service" },
+		{ "/machine.slice/box.scope/system.slice/nginx.service", "/", "nginx.service" },
+		{ "/system.slice/snapmgrd.service", "/", NULL },
+		{ "/system.slice/box.service", "/system.slice/box.service", NULL },
+		{ "/system.slice/box.service/a", "/system.slice/box.service/b", NULL },
+		{ "/system.slice/box.service/a.service", "/system.slice/box.service", "a.service" },
+		{ "/system.slice/ab.service", "/system.slice/ab.service2", "ab.service" },
+		{ "/cfd/solve", "/", NULL },
+		{ "/.service", "/", NULL },
+		{ "", "/", NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
+		char *unit = NULL;
+		int r = cgroups_service(list[i].cgroups, list[i].own, &unit);
+
+		if (list[i].want ? r != 0 || strcmp(unit, list[i].want) != 0 : r != -ENXIO)
+			fail_msg("'%s': %d, %s", list[i].cgroups, r, unit);
+		free(unit);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +212,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_known_of_a_process_fits_nothing),
 		cmocka_unit_test(the_first_item_that_fits_is_named),
 		cmocka_unit_test(a_cgroup_path_names_the_unit_of_the_system_manager),
+		cmocka_unit_test(the_innermost_unit_says_whether_a_process_is_in_a_service),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The record of a keeper's tree (catalog/tree-record.h): who it is, kept apart from the database. */
+#include "scheduler/supervise-internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "basic/clock.h"
+#include "basic/sys.h"
+#include "scheduler/find.h"
+
+void keeper_read_record(struct keeper *k)
+{
+	struct failure failure = {};
+	int r;
+
+	tree_record_done(&k->record);
+	r = tree_record_read(catalog_store(k->c->catalog), k->name, &failure, &k->record);
+	if (r < 0 && r != -ENOENT)
+		keeper_trouble(k, "who its tree was is not known", &failure);
+}
+
+/* It is beside the catalog, which knows the same of a tree that runs: a disk that is full ends no tree. */
+static void write_record(struct keeper *k)
+{
+	struct failure failure = {};
+
+	if (tree_record_write(catalog_store(k->c->catalog), k->name, &k->record, &failure) < 0)
+		keeper_trouble(k, "who its tree is was not noted", &failure);
+}
+
+static void info_done(struct proc_info *info)
+{
+	proc_info_done(info);
+}
+
+/* The service that @pid is in, into @buf; "" also where it cannot be told. */
+static void read_service(pid_t pid, char *buf, size_t size)
+{
+	_cleanup_close_ int proc = sys_open("/proc", O_RDONLY | O_DIRECTORY, 0);
+	_cleanup_(info_done) struct proc_info info = {}, own = {};
+	_cleanup_free_ char *unit = NULL;
+
+	buf[0] = '\0';
+	if (proc < 0 || proc_info_read(proc, pid, PROC_INFO_CGROUP, &info) < 0 ||
+	    proc_info_read(proc, getpid(), PROC_INFO_CGROUP, &own) < 0)
+		return;
+	if (cgroups_service(info.cgroups, own.cgroups, &unit) == 0)
+		(void)snprintf(buf, size, "%s", unit);
+}
+
+/* The words of the policy's command, as tree_record has them. */
+static int join_command(char *const *exec, char **ret, size_t *ret_size)
+{
+	size_t size = 1;
+	char *p;
+
+	for (char *const *word = exec; *word; word++)
+		size += strlen(*word) + 1;
+	p = *ret = calloc(1, size);
+	if (!p)
+		return -ENOMEM;
+	for (char *const *word = exec; *word; word++)
+		p = stpcpy(p, *word) + 1;
+	*ret_size = size;
+	return 0;
+}
+
+void keeper_record_tree(struct keeper *k, const struct process *root, int64_t restored_from)
+{
+	struct tree_record *r = &k->record;
+
+	memcpy(r->boot_id, k->c->boot_id, sizeof(r->boot_id));
+	r->pid = root->pid;
+	r->start_ticks = root->start_ticks;
+	r->since_usec = now_usec();
+	r->restored_from = restored_from;
+	r->seen_ticks = clock_boot_ticks();
+	r->ended_ticks = 0;
+	read_service(root->pid, r->unit, sizeof(r->unit));
+	free(r->exe);
+	r->exe = process_exe(root->pid);
+	/* What was restored runs the command of its day, which a record from before it knows best. */
+	if (restored_from == 0) {
+		free(r->command);
+		r->command = NULL;
+		r->command_size = 0;
+		if (policy_has_command(k->p))
+			(void)join_command(k->p->command.exec, &r->command, &r->command_size);
+	}
+	k->pidfile_version = 0;
+	write_record(k);
+}
+
+void keeper_record_end(struct keeper *k, uint64_t ended_ticks)
+{
+	k->record.ended_ticks = ended_ticks;
+	write_record(k);
+}
+
+void keeper_record_seen(struct keeper *k)
+{
+	k->record.seen_ticks = clock_boot_ticks();
+	if (k->tree)
+		read_service(k->record.pid, k->record.unit, sizeof(k->record.unit));
+	write_record(k);
+}
+
+const char *keeper_service(const struct keeper *k)
+{
+	return k->record.unit;
+}
