@@ -12,10 +12,6 @@
 
 #include "basic/test-hook.h"
 
-enum {
-	FAULT_DEATH = -1, /* as error: SIGKILL to ourselves */
-};
-
 static struct {
 	unsigned long countdown; /* 0: disarmed */
 	int error;
@@ -40,7 +36,7 @@ void sys_fault_arm_from_env(void)
 		return;
 	nth = strtoul(text, &end, 10);
 	if (strcmp(end, ":KILL") == 0)
-		error = FAULT_DEATH;
+		error = SYS_FAULT_KILL;
 	else if (*end == ':')
 		error = atoi(end + 1);
 	sys_fault_arm(nth, error);
@@ -57,7 +53,7 @@ int sys_fault(void)
 	if (fault.countdown == 0 || --fault.countdown > 0)
 		return 0;
 	fault.fired = true;
-	if (fault.error == FAULT_DEATH)
+	if (fault.error == SYS_FAULT_KILL)
 		(void)kill(getpid(), SIGKILL);
 	return -fault.error;
 }

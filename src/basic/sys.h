@@ -30,6 +30,7 @@
  * Fault injection: the @nth sys call from now returns -@error instead of being made. 0 disarms.
  * The state behind this is the only mutable global of the project; production never arms it.
  */
+enum { SYS_FAULT_KILL = -1 }; /* as @error: SIGKILL to ourselves instead */
 void sys_fault_arm(unsigned long nth, int error);
 /*
  * Arms from $SNAPMGR_FAULT ("NTH", "NTH:ERRNO", or "NTH:KILL" for SIGKILL instead), for tests of whole programs; only in

@@ -372,6 +372,37 @@ static int adopt(struct reconcile *rc, struct generation *g)
 	return catalog_commit(&tx, rc->f);
 }
 
+/*
+ * Is @d the second directory of generation @g, which an interrupted adoption (adopt.h) left? The row's own is whole, as
+ * judge_rows() has found, and children know both by one identity.
+ */
+static bool is_second(struct reconcile *rc, const struct found_dir *d, const struct generation *g)
+{
+	_cleanup_(generation_done) struct generation second = { 0 };
+	_cleanup_(manifest_freep) struct manifest *m = NULL;
+	_cleanup_close_ int dir_fd = -EBADF;
+	struct failure found = { 0 };
+
+	if (strcmp(g->policy, d->policy) == 0 || g->state == GENERATION_DAMAGED || g->state == GENERATION_DELETED ||
+	    store_open_dir(rc->c->store, d->policy, d->gen, STORE_WHOLE, &found, &dir_fd) < 0 ||
+	    manifest_read(dir_fd, &found, &m, &second.manifest) < 0)
+		return false;
+	if (m->gen != d->gen || strcmp(m->policy, d->policy) != 0)
+		return false;
+	if (manifest_fact(m, "identity"))
+		(void)snprintf(second.identity.hex, sizeof(second.identity.hex), "%s", manifest_fact(m, "identity"));
+	return manifest_hash_equal(generations_identity(&second), generations_identity(g));
+}
+
+static int remove_second(struct reconcile *rc, const struct found_dir *d)
+{
+	struct failure found = { 0 };
+
+	if (store_remove(rc->c->store, d->policy, d->gen, &found) < 0)
+		return note(rc, "%s", found.text);
+	return note_change(rc, "%s/%" PRId64 ": removed, an adoption that was interrupted left it", d->policy, d->gen);
+}
+
 static int judge_dir(struct reconcile *rc, const struct found_dir *d)
 {
 	_cleanup_(generation_done) struct generation g = { 0 };
@@ -383,6 +414,8 @@ static int judge_dir(struct reconcile *rc, const struct found_dir *d)
 		return fail(rc->f, r, "%s", found.text);
 	if (r >= 0 && strcmp(g.policy, d->policy) == 0 && g.state != GENERATION_DELETED)
 		return 0; /* judged with its row */
+	if (r >= 0 && is_second(rc, d, &g))
+		return remove_second(rc, d);
 	if (r >= 0)
 		return note(rc, "%s/%" PRId64 ": left alone, generation %" PRId64 " of %s is %s",
 			    d->policy, d->gen, d->gen, g.policy,

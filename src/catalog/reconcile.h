@@ -11,6 +11,7 @@
  *
  *	GEN.partial			removed, whatever the row says
  *	GEN.merge			removed, once the row of GEN says which of two manifests it has (merges.c)
+ *	GEN twice, of two policies	the one that the row does not name is removed when the other is whole (adopt.h)
  *	GEN, row "writing"		ok when its manifest is the row's and holds; else removed
  *	GEN, row "deleting"		removed, row "deleted"
  *	GEN, row "deleted"		left and reported: not our doing

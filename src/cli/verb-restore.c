@@ -28,16 +28,18 @@ static int print_result(const struct cli *cli, sd_bus_message *reply, bool dry_r
 
 int verb_restore(struct cli *cli, int argc, char *argv[])
 {
-	enum { REPLACE = CLI_OPTION_VERB, DRY_RUN, NO_UNDO };
+	enum { REPLACE = CLI_OPTION_VERB, DRY_RUN, NO_UNDO, AS };
 	static const struct option longs[] = {
 		{ "replace", no_argument, NULL, REPLACE },
 		{ "dry-run", no_argument, NULL, DRY_RUN },
 		{ "no-undo", no_argument, NULL, NO_UNDO },
+		{ "as", required_argument, NULL, AS },
 		{},
 	};
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 	_cleanup_(client_done) struct client client = {};
 	bool replace = false, dry_run = false, no_undo = false;
+	const char *as = "";
 	struct progress progress;
 	sd_bus_message *m;
 	int option, r;
@@ -49,6 +51,8 @@ int verb_restore(struct cli *cli, int argc, char *argv[])
 			dry_run = true;
 		else if (option == NO_UNDO)
 			no_undo = true;
+		else if (option == AS)
+			as = optarg;
 		else
 			return cli_usage(cli, option);
 	}
@@ -60,7 +64,7 @@ int verb_restore(struct cli *cli, int argc, char *argv[])
 	progress_begin(&progress, "restore", cli->quiet || cli->json, cli->verbose);
 	client.progress = &progress;
 	m = client_message(&client, "Restore");
-	if (m && sd_bus_message_append(m, "sbbb", argv[optind], (int)replace, (int)dry_run, (int)no_undo) < 0)
+	if (m && sd_bus_message_append(m, "sbbbs", argv[optind], (int)replace, (int)dry_run, (int)no_undo, as) < 0)
 		m = sd_bus_message_unref(m);
 	r = client_call(&client, m, &reply);
 	return r != 0 ? r : print_result(cli, reply, dry_run);

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "basic/text.h"
 #include "cli/client.h"
 #include "cli/output.h"
 
@@ -36,9 +37,32 @@ static int check_status(const struct record_list *rows)
 		if (level > worst)
 			worst = level;
 	}
-	if (worst == 0)
-		printf("OK %zu policies\n", rows->n);
 	return worst;
+}
+
+/* A tree that runs and that no policy in force keeps is a warning. */
+static int check_unwatched(struct client *c)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	_cleanup_(record_done) struct record row = {};
+	int level = 0;
+
+	if (client_call(c, client_message(c, "Daemon"), &reply) != 0 || record_read(reply, &row) < 0)
+		return 2;
+	for (char **e = record_texts(&row, "unwatched"); *e; e++) {
+		text_print_line(stdout, "WARNING %s", *e);
+		level = 1;
+	}
+	return level;
+}
+
+static int check(struct client *c, const struct record_list *rows, bool all)
+{
+	int worst = check_status(rows), more = all ? check_unwatched(c) : 0;
+
+	if (worst == 0 && more == 0)
+		printf("OK %zu policies\n", rows->n);
+	return more > worst ? more : worst;
 }
 
 static int print_daemon(struct client *c)
@@ -56,6 +80,10 @@ static int print_daemon(struct client *c)
 	printf("store %s, %s of %s free; times in %s\n", record_text(&row, "store.path"),
 	       format_size(record_number(&row, "store.free"), space_free),
 	       format_size(record_number(&row, "store.total"), space_total), format_zone(c->cli));
+	for (char **e = record_texts(&row, "unwatched"); *e; e++)
+		text_print_line(stdout, "%s", *e);
+	for (char **e = record_texts(&row, "orphaned"); *e; e++)
+		text_print_line(stdout, "%s", *e);
 	for (char **e = record_texts(&row, "policy_errors"); *e; e++)
 		fprintf(stderr, "not loaded, the set before stays in force: %s\n", *e);
 	return 0;
@@ -81,33 +109,33 @@ int verb_status(struct cli *cli, int argc, char *argv[])
 	_cleanup_(record_list_done) struct record_list rows = {};
 	_cleanup_(client_done) struct client client = {};
 	sd_bus_message *m;
-	bool check = false;
+	bool only_check = false;
 	int option, r;
 
 	while ((option = cli_getopt(cli, argc, argv, "", longs)) != -1) {
 		if (option != CLI_OPTION_VERB)
 			return cli_usage(cli, option);
-		check = true;
+		only_check = true;
 	}
 	if (argc - optind > 1)
 		return cli_usage(cli, '?');
 
 	r = client_open(cli, &client);
 	if (r != 0)
-		return check ? 2 : r;
+		return only_check ? 2 : r;
 	m = client_message(&client, "Status");
 	if (m && sd_bus_message_append(m, "s", optind < argc ? argv[optind] : "") < 0)
 		m = sd_bus_message_unref(m);
 	r = client_call(&client, m, &reply);
 	if (r != 0)
-		return check ? 2 : r;
+		return only_check ? 2 : r;
 	if (record_list_read(reply, &rows) < 0)
 		return cli_complain(cli, EXIT_FAILED, "the daemon's answer makes no sense");
 
 	if (cli->json)
 		output_json_list("policies", &rows);
-	if (check)
-		return cli->json ? 0 : check_status(&rows);
+	if (only_check)
+		return cli->json ? 0 : check(&client, &rows, optind >= argc);
 	return cli->json ? EXIT_DONE : print_status(cli, &client, &rows);
 }
 
@@ -115,6 +143,7 @@ int verb_reload(struct cli *cli, int argc, char *argv[])
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 	_cleanup_(client_done) struct client client = {};
+	const char *text;
 	int option, r;
 
 	while ((option = cli_getopt(cli, argc, argv, "", NULL)) != -1)
@@ -124,5 +153,12 @@ int verb_reload(struct cli *cli, int argc, char *argv[])
 	r = client_open(cli, &client);
 	if (r != 0)
 		return r;
-	return client_call(&client, client_message(&client, "Reload"), &reply);
+	r = client_call(&client, client_message(&client, "Reload"), &reply);
+	if (r != 0)
+		return r;
+	r = sd_bus_message_enter_container(reply, 'a', "s");
+	while (r >= 0 && (r = sd_bus_message_read(reply, "s", &text)) > 0)
+		if (!cli->quiet)
+			text_print_line(stdout, "%s", text);
+	return r < 0 ? cli_complain(cli, EXIT_FAILED, "the daemon's answer makes no sense") : EXIT_DONE;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "daemon/genspec.h"
+#include "daemon/orphans.h"
 #include "scheduler/prune.h"
 #include "scheduler/retention.h"
 
@@ -312,6 +313,16 @@ static int plan_policy(struct manager *m, const struct policy *p, unsigned keep_
 	return 0;
 }
 
+/* No file says what is kept of a policy that is not in force: the defaults of the language do. */
+static int plan_orphan(struct manager *m, const char *name, unsigned keep_last, struct prune_plan *plan, struct failure *f)
+{
+	_cleanup_(policy_freep) struct policy *p = NULL;
+	int r;
+
+	r = policy_new(name, name, /* has_command= */ false, &p);
+	return r < 0 ? fail(f, r, "policy '%s'", name) : plan_policy(m, p, keep_last, plan, f);
+}
+
 int bus_method_prune(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 {
 	const struct chore_request how = { .kind = CHORE_REMOVE, .reason = "not kept by any rule of retain" };
@@ -324,8 +335,12 @@ int bus_method_prune(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	int dry_run, r;
 
 	r = sd_bus_message_read(msg, "sub", &policy, &keep_last, &dry_run);
-	if (r >= 0 && policy[0])
+	if (r >= 0 && policy[0] && policy_name_is_valid(policy) && !manager_find_keeper(m, policy) && orphans_has(m, policy)) {
+		if (plan_orphan(m, policy, keep_last, &plan, &failure) < 0)
+			return bus_fail(error, &failure);
+	} else if (r >= 0 && policy[0]) {
 		r = bus_find_keeper(m, policy, error, &k);
+	}
 	for (size_t i = 0; r >= 0 && i < m->n_keepers; i++) {
 		const struct policy *p = keeper_policy(m->keepers[i]);
 
@@ -343,7 +358,7 @@ int bus_method_prune(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 static int plan_verify(struct manager *m, const char *spec, struct failure *f, struct prune_plan *ret)
 {
 	_cleanup_(generation_done) struct generation g = {};
-	bool one = spec[0] && !manager_find_keeper(m, spec);
+	bool one = spec[0] && !manager_find_keeper(m, spec) && !(policy_name_is_valid(spec) && orphans_has(m, spec));
 	int r;
 
 	if (one) {

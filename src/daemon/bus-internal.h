@@ -40,6 +40,7 @@ BUS_METHOD(bus_method_status);
 BUS_METHOD(bus_method_runs);
 BUS_METHOD(bus_method_reload);
 BUS_METHOD(bus_method_subscribe);
+BUS_METHOD(bus_method_adopt);
 BUS_METHOD(bus_method_doctor);
 BUS_METHOD(bus_method_generations);
 BUS_METHOD(bus_method_generation);

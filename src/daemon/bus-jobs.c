@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "daemon/genspec.h"
+#include "daemon/orphans.h"
 
 enum { RESULT_TEXT_MAX = 512 };
 
@@ -204,6 +205,38 @@ static int start_restore(sd_bus_message *msg, struct keeper *k, const struct kee
 	return r;
 }
 
+/* The keeper that is to restore @g: that of its policy, or of the one that was named. */
+static int find_restorer(struct manager *m, const struct generation *g, const char *as, sd_bus_error *error,
+			 struct keeper **ret)
+{
+	struct failure failure = {};
+	struct process tree;
+	int r;
+
+	if (!as[0] || strcmp(as, g->policy) == 0) {
+		*ret = manager_find_keeper(m, g->policy);
+		if (*ret)
+			return 0;
+		return bus_error(error, BUS_ERROR_NO_POLICY,
+				 "generation %" PRId64 " is of policy '%s', which is not in force: "
+				 "'snapmgr restore %" PRId64 " --as POLICY' restores it as the tree of another", g->gen, g->policy,
+				 g->gen);
+	}
+	if (manager_find_keeper(m, g->policy))
+		return bus_error(error, BUS_ERROR_USAGE, "generation %" PRId64 " is of policy '%s', which is in force: "
+				 "it is restored without --as", g->gen, g->policy);
+	r = bus_find_keeper(m, as, error, ret);
+	if (r < 0)
+		return r;
+	if (orphans_tree(m, g->policy, &failure, &tree) < 0)
+		return bus_fail(error, &failure);
+	if (tree.pid > 0)
+		return bus_error(error, BUS_ERROR_LOCKED,
+				 "process %d runs unwatched as the tree of policy '%s': 'snapmgr adopt %s --as %s' comes first",
+				 (int)tree.pid, g->policy, g->policy, as);
+	return 0;
+}
+
 int bus_method_restore(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 {
 	int replace, dry_run, no_undo, r;
@@ -212,16 +245,16 @@ int bus_method_restore(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	struct failure failure = {};
 	struct generation g = {};
 	struct keeper *k = NULL;
-	const char *spec;
+	const char *spec, *as;
 
-	r = sd_bus_message_read(msg, "sbbb", &spec, &replace, &dry_run, &no_undo);
+	r = sd_bus_message_read(msg, "sbbbs", &spec, &replace, &dry_run, &no_undo, &as);
 	if (r < 0)
 		return r;
 	r = genspec_resolve(m->context.catalog, spec, &failure, &g);
 	if (r < 0)
 		return bus_fail(error, &failure);
 	how = (struct keeper_restore){ .gen = g.gen, .replace = replace, .no_undo = no_undo, .dry_run = dry_run };
-	r = bus_find_keeper(m, g.policy, error, &k);
+	r = find_restorer(m, &g, as, error, &k);
 	if (r >= 0 && (g.state == GENERATION_DELETED || g.state == GENERATION_DELETING))
 		r = bus_error(error, BUS_ERROR_NO_GENERATION, "generation %" PRId64 ": %s", g.gen,
 			      g.reason && g.reason[0] ? g.reason : "deleted");

@@ -95,7 +95,10 @@ const sd_bus_vtable bus_manager_vtable[] = {
 	SD_BUS_METHOD("Status", "s", "aa{sv}", bus_method_status, 0),
 	/* Progress signals go to those who asked, and to nobody else */
 	SD_BUS_METHOD("Subscribe", "", "", bus_method_subscribe, 0),
-	SD_BUS_METHOD("Reload", "", "", bus_method_reload, 0),
+	/* sentences about trees and generations that no policy in force keeps, and about those that differ from theirs */
+	SD_BUS_METHOD("Reload", "", "as", bus_method_reload, 0),
+	/* policy that is not in force, policy that is (one of them may be ""); generations, the root's pid or 0 */
+	SD_BUS_METHOD("Adopt", "ss", "tu", bus_method_adopt, 0),
 	SD_BUS_METHOD("Doctor", "u", "aa{sv}", bus_method_doctor, 0),
 	/* policy or "", states or "", tag or "", newest so many (0: all), the deleted ones too */
 	SD_BUS_METHOD("Generations", "ssstb", "aa{sv}", bus_method_generations, 0),
@@ -110,8 +113,8 @@ const sd_bus_vtable bus_manager_vtable[] = {
 	SD_BUS_METHOD("Verify", "sb", "aa{sv}", bus_method_verify, 0),
 	/* policy, tags, comment, stop, no increment; the generation */
 	SD_BUS_METHOD("Create", "sassbb", "t", bus_method_create, 0),
-	/* GEN, replace, only say so; the generation, the root's pid, what was or would be done */
-	SD_BUS_METHOD("Restore", "sbbb", "tus", bus_method_restore, 0),
+	/* GEN, replace, only say so, no undo, as this policy ("": its own); the generation, the root's pid, what was or would be done */
+	SD_BUS_METHOD("Restore", "sbbbs", "tus", bus_method_restore, 0),
 	/* policy; generation to resume from (0: start), its directory, backend's engine, tcp, command */
 	SD_BUS_METHOD("ForegroundBegin", "s", "tsssas", bus_method_foreground_begin, 0),
 	SD_BUS_METHOD("ForegroundStarted", "sut", "", bus_method_foreground_started, 0),

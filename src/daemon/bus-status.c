@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Methods that only tell: Daemon, Status, Runs; Reload and Subscribe. */
+/* Methods that only tell: Daemon, Status, Runs; and Subscribe. */
 #include "daemon/bus-internal.h"
 
 #include <inttypes.h>
@@ -9,6 +9,7 @@
 #include "basic/sys.h"
 #include "config.h"
 #include "daemon/genspec.h"
+#include "daemon/orphans.h"
 
 enum {
 	RUNS_DEFAULT = 1000,
@@ -33,6 +34,21 @@ static int put_policy_errors(sd_bus_message *reply, const struct policy_messages
 		free(texts[i]);
 	free(texts);
 	return r;
+}
+
+/* What is left of policies that are not in force. Not to know it is no reason to say nothing of the rest. */
+static int put_orphans(sd_bus_message *reply, struct manager *m)
+{
+	_cleanup_(orphan_texts_done) struct orphan_texts orphans = {};
+	struct failure failure = {};
+	int r;
+
+	if (orphans_describe(m, &failure, &orphans) < 0) {
+		manager_log(m, LOG_WARNING, "%s", failure.text);
+		return 0;
+	}
+	r = bus_put_texts(reply, "unwatched", orphans.trees);
+	return r < 0 ? r : bus_put_texts(reply, "orphaned", orphans.generations);
 }
 
 static int put_daemon(sd_bus_message *reply, struct manager *m)
@@ -61,6 +77,8 @@ static int put_daemon(sd_bus_message *reply, struct manager *m)
 		r = bus_put_text(reply, "kernel", m->context.kernel);
 	if (r >= 0)
 		r = bus_put_number(reply, "policies", m->n_keepers);
+	if (r >= 0)
+		r = put_orphans(reply, m);
 	return r >= 0 ? put_policy_errors(reply, &m->messages) : r;
 }
 
@@ -304,26 +322,6 @@ int bus_method_runs(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	if (r >= 0)
 		r = sd_bus_message_close_container(reply);
 	return bus_reply(msg, reply, r);
-}
-
-/* ---- Reload ---- */
-
-int bus_method_reload(sd_bus_message *msg, void *userdata, sd_bus_error *error)
-{
-	struct manager *m = userdata;
-	int r;
-
-	r = manager_reload(m);
-	if (r >= 0)
-		return sd_bus_reply_method_return(msg, NULL);
-	if (m->messages.n > 0) {
-		_cleanup_free_ char *text = policy_message_to_string(&m->messages.list[0]);
-
-		return bus_error(error, BUS_ERROR_POLICY, "%s%s; the old set stays in force",
-				 text ? text : "out of memory",
-				 m->messages.n > 1 ? " (and more, see snapmgr status)" : "");
-	}
-	return bus_error(error, BUS_ERROR_FAILED, "%s: %s", m->options->config_dir, strerror(-r));
 }
 
 /* ---- Subscribe ---- */

@@ -15,6 +15,7 @@
 #include "catalog/reconcile.h"
 #include "catalog/runs.h"
 #include "daemon/bus.h"
+#include "daemon/orphans.h"
 #include "scheduler/queue.h"
 
 enum { QUIT_TIMEOUT_USEC = 10000000 };
@@ -216,6 +217,7 @@ int manager_reload(struct manager *m)
 	}
 	manager_log(m, LOG_INFO, "%zu policies in force", m->n_keepers);
 	(void)sd_notifyf(0, "STATUS=%zu policies in force", m->n_keepers);
+	orphans_log(m);
 	return 0;
 }
 

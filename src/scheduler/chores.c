@@ -547,6 +547,11 @@ void chores_hold(struct chores *ch, bool hold)
 	kick(ch);
 }
 
+bool chores_busy(const struct chores *ch)
+{
+	return ch->first != NULL;
+}
+
 bool chores_removing(const struct chores *ch)
 {
 	return ch->active && ch->first->q.kind == CHORE_REMOVE;
@@ -565,6 +570,15 @@ void chores_interrupt(struct chores *ch)
 {
 	if (chores_removing(ch))
 		break_off(ch, "a restore goes first");
+}
+
+void chores_drop_counting(struct chores *ch)
+{
+	while (ch->first && ch->first->q.kind == CHORE_VERIFY && ch->first->q.quiet && !ch->first->q.each) {
+		break_off(ch, "its generations change their policy");
+		end_request(ch);
+	}
+	kick(ch);
 }
 
 void chores_end(struct chores *ch, const char *reason)

@@ -50,6 +50,10 @@ int chores_add(struct chores *ch, const struct chore_request *request, struct fa
 
 /* From now on no removal begins, or may again. */
 void chores_hold(struct chores *ch, bool hold);
+/* Something is under way or waits. */
+bool chores_busy(const struct chores *ch);
+/* Drops verifications for which nobody waits: they only count what increments need. */
+void chores_drop_counting(struct chores *ch);
 /* A removal is under way. */
 bool chores_removing(const struct chores *ch);
 /* Breaks off the removal under way, without harm; it is done again when chores_hold() allows it. */

@@ -352,7 +352,7 @@ static void restore_make(struct job *j)
 	j->log_fd = close_fd(j->log_fd);
 	q.log_file = "restore.log";
 	if (job_file_rules(j, &arena, &q) < 0 ||
-	    store_open_log(catalog_store(j->c->catalog), j->q.policy->name, &j->failure, &j->log_fd) < 0 ||
+	    store_open_log(catalog_store(j->c->catalog), j->g.policy, &j->failure, &j->log_fd) < 0 ||
 	    (q.work_dir_fd = j->log_fd, job_start_engine(j, &q, on_restored)) < 0)
 		restore_failed(j);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "basic/text.h"
 #include "scheduler/clock.h"
 
 static int may_ask(const struct keeper *k, struct failure *f)
@@ -103,6 +104,60 @@ int keeper_restore(struct keeper *k, const struct keeper_restore *how, keeper_do
 	if (policies_set_mode(k->c->catalog, k->name, POLICIES_ACTIVE, 0, NULL, &failure) < 0)
 		keeper_trouble(k, "cannot note that it is wanted again", &failure);
 	return 0;
+}
+
+/* ---- what is left of a policy that is not in force ---- */
+
+int keeper_may_adopt(const struct keeper *k, const struct process *tree, struct failure *f)
+{
+	int r = may_ask(k, f);
+
+	if (r < 0)
+		return r;
+	if (k->state == KEEPER_RESTORING || (tree && keeper_is_busy(k)) || k->foreground)
+		return fail(f, -EBUSY, "policy '%s' is %s", k->name, k->foreground ? "in the foreground" : "being restored");
+	if (tree && k->tree)
+		return fail(f, -EEXIST, "policy '%s' runs as process %d, and process %d runs, too: end one of them first", k->name,
+			    (int)tree_watch_root(k->tree)->pid, (int)tree->pid);
+	return 0;
+}
+
+int keeper_adopt(struct keeper *k, const struct tree_record *record, struct failure *f)
+{
+	struct process root;
+	int r;
+
+	k->held = false;
+	k->doubt[0] = '\0';
+	k->wait_timer = sd_event_source_unref(k->wait_timer);
+	if (record) {
+		r = process_read(record->pid, &root);
+		if (r == 0 && root.start_ticks == record->start_ticks)
+			r = keeper_attach(k, &root, record->restored_from, f);
+		if (r < 0 && r != -ESRCH)
+			return fail(f, r, "cannot look at process %d", (int)record->pid);
+		if (k->tree)
+			keeper_record_command(k, record);
+	}
+	keeper_count_needs(k);
+	keeper_decide(k);
+	return 0;
+}
+
+bool keeper_remark(const struct keeper *k, char *buf)
+{
+	const struct tree_record *r = &k->record;
+
+	if (k->doubt[0] && !k->tree) {
+		(void)text_format(buf, KEEPER_REMARK_MAX, "policy '%s': %s", k->name, k->doubt);
+		return true;
+	}
+	if (!k->tree || !policy_has_command(k->p) || !r->command || keeper_has_command(k, r->command, r->command_size))
+		return false;
+	(void)text_format(buf, KEEPER_REMARK_MAX,
+			  "process %d of policy '%s' was started as '%.200s', which is not the command of the policy any more: "
+			  "it runs on until it ends", (int)r->pid, k->name, r->command);
+	return true;
 }
 
 /* ---- a tree in the foreground ---- */

@@ -218,6 +218,21 @@ void keeper_write_pidfiles(struct keeper *k)
 	keeper_note_pidfiles(k);
 }
 
+bool keeper_fits(const struct keeper *k, const struct policy *p)
+{
+	_cleanup_close_ int proc = sys_open("/proc", O_RDONLY | O_DIRECTORY, 0);
+	_cleanup_(found_trees_done) struct found_trees found = {};
+	const struct process *root = tree_watch_root(k->tree);
+	struct failure ignored = {};
+
+	if (policy_has_command(p) || proc < 0 || find_trees(p, proc, getpid(), &ignored, &found) < 0)
+		return true;
+	for (size_t i = 0; i < found.n; i++)
+		if (found.list[i].pid == root->pid && found.list[i].start_ticks == root->start_ticks)
+			return true;
+	return false;
+}
+
 /* ---- by what is known of it ---- */
 
 struct known {

@@ -101,8 +101,8 @@ void keeper_forget_tree(struct keeper *k);
 void keeper_tree_ended(void *userdata, const struct supervise_tree *end);
 /* Nobody saw how the tree ended, whose root was @pid: into the catalog. */
 void keeper_note_gone(struct keeper *k, pid_t pid);
-/* Is this the policy's command, as tree_record has it? */
-bool keeper_has_command(const struct keeper *k, const char *command, size_t size);
+/* The tree that runs is not the policy's any more. It is left alone, and nothing takes its place by itself. */
+void keeper_let_go(struct keeper *k);
 /* Starts the command; decides again. */
 void keeper_cold_start(struct keeper *k, const char *trigger);
 
@@ -121,6 +121,8 @@ int keeper_find_again(struct keeper *k, const struct policies_row *row,
  * Return: true where nothing may be started now: a tree was attached, or k->doubt says why.
  */
 bool keeper_look_again(struct keeper *k);
+/* Does the tree match @p? One that a command has started does. */
+bool keeper_fits(const struct keeper *k, const struct policy *p);
 /* A pidfile that names the tree that runs is known from now on. */
 void keeper_note_pidfiles(struct keeper *k);
 /* A tree was restored: its pidfiles name it. */
@@ -133,6 +135,8 @@ void keeper_read_record(struct keeper *k);
 /* @root is the tree now. */
 void keeper_record_tree(struct keeper *k, const struct process *root, int64_t restored_from);
 void keeper_record_end(struct keeper *k, uint64_t ended_ticks);
+/* The tree was started with the command of @from. */
+void keeper_record_command(struct keeper *k, const struct tree_record *from);
 /* It runs at this moment. */
 void keeper_record_seen(struct keeper *k);
 /* The service of systemd's in whose cgroup the tree is, or the last one was; "": in none. */

@@ -93,6 +93,21 @@ void keeper_record_tree(struct keeper *k, const struct process *root, int64_t re
 	write_record(k);
 }
 
+void keeper_record_command(struct keeper *k, const struct tree_record *from)
+{
+	struct tree_record *r = &k->record;
+	char *copy = from->command ? malloc(from->command_size) : NULL;
+
+	if (from->command && !copy)
+		return; /* what it was started with stays unknown */
+	if (copy)
+		memcpy(copy, from->command, from->command_size);
+	free(r->command);
+	r->command = copy;
+	r->command_size = copy ? from->command_size : 0;
+	write_record(k);
+}
+
 void keeper_record_end(struct keeper *k, uint64_t ended_ticks)
 {
 	k->record.ended_ticks = ended_ticks;

@@ -114,6 +114,19 @@ void keeper_note_gone(struct keeper *k, pid_t pid)
 	note_end(k, pid, &gone, /* ended_ticks= */ 0);
 }
 
+void keeper_let_go(struct keeper *k)
+{
+	const struct supervise_tree end = { .state = SUPERVISE_TREE_GONE,
+					    .ended_at = nsec_now(CLOCK_REALTIME),
+					    .stopped_on_request = true };
+	pid_t pid = tree_watch_root(k->tree)->pid;
+
+	keeper_detach(k);
+	k->old_root = (struct process){};
+	process_list_done(&k->old_members); /* a restore ends what is left of the tree: not these */
+	note_end(k, pid, &end, clock_boot_ticks());
+}
+
 /* ---- starting it ---- */
 
 bool keeper_has_command(const struct keeper *k, const char *command, size_t size)

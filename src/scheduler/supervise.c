@@ -405,9 +405,17 @@ void keeper_begin(struct keeper *k)
 
 void keeper_set_policy(struct keeper *k, const struct policy *policy)
 {
+	const struct policy *before = k->p;
+
 	k->p = policy;
 	if (!k->begun)
 		return;
+	if (k->tree && !keeper_is_busy(k) && !k->foreground && keeper_fits(k, before) && !keeper_fits(k, policy)) {
+		report(&k->c->reporter, REPORT_TROUBLE, k->name, 0,
+		       "process %d does not match the policy any more: it runs on, and no generations are taken of it",
+		       (int)tree_watch_root(k->tree)->pid);
+		keeper_let_go(k);
+	}
 	follow_output(k);
 	if (!keeper_is_busy(k)) {
 		k->wait_timer = sd_event_source_unref(k->wait_timer);

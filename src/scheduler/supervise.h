@@ -10,6 +10,7 @@
  */
 
 #include "basic/failure.h"
+#include "catalog/tree-record.h"
 #include "scheduler/chores.h"
 #include "scheduler/context.h"
 #include "scheduler/job.h"
@@ -66,6 +67,24 @@ struct keeper_restore {
 };
 int keeper_restore(struct keeper *k, const struct keeper_restore *how, keeper_done_fn *done,
 		   void *userdata, struct failure *f) _must_check_;
+
+/* Is this the policy's command, as a tree_record has it? */
+bool keeper_has_command(const struct keeper *k, const char *command, size_t size);
+
+/*
+ * A policy that is not in force is adopted: could its tree become this one's, and its generations?
+ * @tree:	that runs; NULL: none does
+ */
+int keeper_may_adopt(const struct keeper *k, const struct process *tree, struct failure *f) _must_check_;
+/* The generations are this policy's by now. @record: of the tree that runs; NULL: none does */
+int keeper_adopt(struct keeper *k, const struct tree_record *record, struct failure *f) _must_check_;
+
+enum { KEEPER_REMARK_MAX = 1024 };
+/*
+ * What a person who has changed policies should know: the tree runs another command than the policy says, or does not run
+ * because of a doubt. @buf: KEEPER_REMARK_MAX. Return: whether there is anything; the text is safe.
+ */
+bool keeper_remark(const struct keeper *k, char *buf);
 
 /*
  * A supervisor in the foreground (snapmgr run) has the tree from here on, until keeper_foreground_end().
