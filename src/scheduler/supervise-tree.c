@@ -8,6 +8,7 @@
 
 #include "basic/clock.h"
 #include "basic/sys.h"
+#include "scheduler/clock.h"
 #include "scheduler/output.h"
 #include "scheduler/spawn.h"
 #include "scheduler/supervise-history.h"

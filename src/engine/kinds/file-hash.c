@@ -70,6 +70,9 @@ int file_hash_keep(struct dump *d, const SnapmgrIdentity *id, int fd)
 		return fail(d->failure, -ENOMEM, "no memory for a list of files");
 	if (d->run->looks_only || !is_to_be_hashed(d, d->file_hashes, id))
 		return 0;
+	/* To open a file breaks a lease on it, and the tree would hear of that. */
+	if (SYS_CALL(fcntl(fd, F_GETLEASE)) != F_UNLCK)
+		return 0;
 	k = arena_new(&d->arena, struct kept_file);
 	if (!k)
 		return fail(d->failure, -ENOMEM, "no memory for a list of files");
