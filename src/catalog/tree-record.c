@@ -90,6 +90,7 @@ static int format(const struct tree_record *r, char **ret, size_t *ret_size)
 	put_number(out, "restored-from", (uint64_t)r->restored_from);
 	put_number(out, "seen", r->seen_ticks);
 	put_number(out, "ended", r->ended_ticks);
+	put_number(out, "pidfile", r->pidfile_version);
 	if (r->exe)
 		put_text(out, "exe", r->exe, strlen(r->exe));
 	if (r->command)
@@ -225,6 +226,7 @@ static int take_number(struct tree_record *r, const char *key, const char *value
 		{ "restored-from", offsetof(struct tree_record, restored_from) },
 		{ "seen", offsetof(struct tree_record, seen_ticks) },
 		{ "ended", offsetof(struct tree_record, ended_ticks) },
+		{ "pidfile", offsetof(struct tree_record, pidfile_version) },
 	};
 	uint64_t n;
 

@@ -16,6 +16,7 @@
  *	restored-from 17
  *	seen 123999		(it ran then; in the unit of start, as is ended)
  *	ended 124000		(absent while it runs)
+ *	pidfile 1234567		(version of a pidfile that named it: scheduler/pidfile.h)
  *	exe /usr/bin/redis-server
  *	command ...		(the words of the policy's command, each ended by %00)
  *	unit redis.service	(the service of systemd's whose cgroup it is in)
@@ -47,6 +48,7 @@ struct tree_record {
 	int64_t restored_from;
 	uint64_t seen_ticks;
 	uint64_t ended_ticks; /* 0: it runs, as far as is known */
+	uint64_t pidfile_version; /* 0: no pidfile named it */
 	char *exe;	      /* NULL: not known */
 	char *command;	      /* words, each with its NUL, and a NUL behind the last; NULL: not known */
 	size_t command_size;  /* with all NULs */

@@ -41,7 +41,7 @@ static uint64_t version_of(const struct stat *st)
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
 		hash = (hash ^ parts[i]) * 0x100000001b3;
-	return hash ? hash : 1;
+	return hash >> 1 | 1; /* 63 bits: it is kept as a number in a file */
 }
 
 static nsec_t moment(const struct timespec *t)

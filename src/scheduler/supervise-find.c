@@ -80,7 +80,7 @@ static struct heir_last last_tree(const struct keeper *k)
 	return (struct heir_last){ .pid = r->pid,
 				   .start_ticks = r->start_ticks,
 				   .ended_ticks = MAX(r->start_ticks, end > grace ? end - grace : 0),
-				   .pidfile_version = k->pidfile_version,
+				   .pidfile_version = r->pidfile_version,
 				   .ended_badly = ended_badly(&k->last_end) };
 }
 
@@ -204,7 +204,7 @@ void keeper_note_pidfiles(struct keeper *k)
 		find_pidfile(&k->p->matches[i], proc, &pidfile, note);
 		/* Alive after the file was read: it is this process that the file names. */
 		if (pidfile.pid == root->pid && process_lives(root->pid, root->start_ticks))
-			k->pidfile_version = pidfile.version;
+			keeper_record_pidfile(k, pidfile.version);
 	}
 }
 
@@ -351,7 +351,8 @@ static struct known last_known(const struct keeper *k, const struct policies_tre
 {
 	const struct tree_record *r = &k->record;
 	bool record_is_newer = r->pid > 0 && strcmp(r->boot_id, k->c->boot_id) == 0 &&
-			       (row->root_pid <= 0 || r->since_usec >= row->since_usec);
+			       (row->root_pid <= 0 || strcmp(row->boot_id, r->boot_id) != 0 ||
+				r->start_ticks >= row->root_start_ticks);
 
 	if (record_is_newer && r->ended_ticks > 0)
 		return (struct known){};

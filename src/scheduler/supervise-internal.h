@@ -53,7 +53,6 @@ struct keeper {
 	struct process_list old_members;
 	struct supervise_tree last_end;
 	struct tree_record record; /* of the tree, or of the last one */
-	uint64_t pidfile_version;  /* of a pidfile that named the tree while it lived; 0: none did */
 	char doubt[HEIR_NOTE_MAX]; /* what matches and is not its tree, or keeps it from being started; "" */
 	char doubt_told[HEIR_NOTE_MAX]; /* the last that was reported */
 	bool doubt_blocks;	   /* it is alive: nothing is started or restored beside it */
@@ -137,6 +136,8 @@ void keeper_record_tree(struct keeper *k, const struct process *root, int64_t re
 void keeper_record_end(struct keeper *k, uint64_t ended_ticks);
 /* The tree was started with the command of @from. */
 void keeper_record_command(struct keeper *k, const struct tree_record *from);
+/* A pidfile of this version names the tree, which lives. */
+void keeper_record_pidfile(struct keeper *k, uint64_t version);
 /* It runs at this moment. */
 void keeper_record_seen(struct keeper *k);
 /* The service of systemd's in whose cgroup the tree is, or the last one was; "": in none. */

@@ -89,7 +89,7 @@ void keeper_record_tree(struct keeper *k, const struct process *root, int64_t re
 		if (policy_has_command(k->p))
 			(void)join_command(k->p->command.exec, &r->command, &r->command_size);
 	}
-	k->pidfile_version = 0;
+	r->pidfile_version = 0;
 	write_record(k);
 }
 
@@ -105,6 +105,14 @@ void keeper_record_command(struct keeper *k, const struct tree_record *from)
 	free(r->command);
 	r->command = copy;
 	r->command_size = copy ? from->command_size : 0;
+	write_record(k);
+}
+
+void keeper_record_pidfile(struct keeper *k, uint64_t version)
+{
+	if (k->record.pidfile_version == version)
+		return;
+	k->record.pidfile_version = version;
 	write_record(k);
 }
 

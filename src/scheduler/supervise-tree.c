@@ -118,7 +118,7 @@ void keeper_note_gone(struct keeper *k, pid_t pid)
 void keeper_let_go(struct keeper *k)
 {
 	const struct supervise_tree end = { .state = SUPERVISE_TREE_GONE,
-					    .ended_at = nsec_now(CLOCK_REALTIME),
+					    .ended_at = nsec_now(CLOCK_BOOTTIME),
 					    .stopped_on_request = true };
 	pid_t pid = tree_watch_root(k->tree)->pid;
 

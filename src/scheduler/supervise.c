@@ -33,6 +33,7 @@
 
 #include "basic/sys.h"
 #include "catalog/generations.h"
+#include "scheduler/clock.h"
 #include "scheduler/due.h"
 #include "scheduler/supervise-history.h"
 
@@ -171,6 +172,8 @@ static void note_refusal(struct keeper *k, const struct supervise_decision *d, c
 			   .gen = (int64_t)d->generation,
 			   .started_usec = now_usec(),
 			   .ended_usec = now_usec(),
+			   .started_boot_usec = boot_usec(),
+			   .ended_boot_usec = boot_usec(),
 			   .outcome = RUN_SKIPPED };
 	struct failure failure = {};
 	bool again = strncmp(k->note, why, sizeof(k->note) - 1) == 0;

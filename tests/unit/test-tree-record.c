@@ -23,6 +23,7 @@ static void what_is_written_is_read_again(void **state)
 				  .since_usec = FIXTURE_NOW,
 				  .restored_from = 17,
 				  .seen_ticks = 123999,
+				  .pidfile_version = UINT64_C(0x7fffffffffffffff),
 				  .exe = (char *)"/bin/a b\n",
 				  .command = (char *)command,
 				  .command_size = sizeof(command),
@@ -39,6 +40,7 @@ static void what_is_written_is_read_again(void **state)
 	assert_int_equal(out.restored_from, in.restored_from);
 	assert_int_equal(out.seen_ticks, in.seen_ticks);
 	assert_int_equal(out.ended_ticks, 0);
+	assert_true(out.pidfile_version == in.pidfile_version);
 	assert_string_equal(out.exe, in.exe);
 	assert_int_equal(out.command_size, sizeof(command));
 	assert_memory_equal(out.command, command, sizeof(command));
