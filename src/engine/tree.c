@@ -29,7 +29,7 @@ enum {
 	DEATH_PAUSE_NSEC = 100000,
 	WCHAN_TEXT_MAX = 4096,
 	RESTART_BLOCK = -516, /* ERESTART_RESTARTBLOCK, for tracers only */
-	RESCUE_USEC = 1000 * 1000,
+	HEIR_USEC = 10 * 1000 * 1000,
 };
 
 /* Bits of an entry of /proc/PID/pagemap. */
@@ -173,13 +173,14 @@ static int thread_interrupt(struct tree *t, struct task *task, struct thread *th
 	return 1;
 }
 
-/* A vigil takes a thread home for a dead engine: a matter of a millisecond. */
-static bool is_rescued(pid_t tracer)
+/* Does it do for a moment what an engine left that was killed: take a thread home, reap a shadow? */
+static bool is_heir(pid_t tracer)
 {
 	_cleanup_close_ int fd = proc_open(tracer);
 	struct proc_stat stat;
 
-	return fd >= 0 && proc_stat_read(fd, &stat) == 0 && strcmp(stat.comm, VIGIL_NAME) == 0;
+	return fd >= 0 && proc_stat_read(fd, &stat) == 0 &&
+	       (strcmp(stat.comm, VIGIL_NAME) == 0 || strcmp(stat.comm, REAPER_NAME) == 0);
 }
 
 /* Return: the process that traces it, 0: none. */
@@ -196,14 +197,23 @@ static pid_t tracer_of(pid_t tid)
 	return tracer;
 }
 
-static int thread_seize(pid_t tid)
+/* On a busy machine the thread gets the processor late, and it has to come to some stops on its way. */
+static int thread_seize(pid_t tid, uint64_t deadline)
 {
-	uint64_t limit = clock_monotonic_usec() + RESCUE_USEC;
-	int r;
+	uint64_t limit = clock_monotonic_usec() + HEIR_USEC;
+	int r, tries = 0;
 
+	if (deadline)
+		limit = MIN(limit, deadline);
 	for (;;) {
+		pid_t tracer;
+
 		r = sys_ptrace(PTRACE_SEIZE, tid, NULL, NULL);
-		if (r != -EPERM || !is_rescued(tracer_of(tid)) || clock_monotonic_usec() > limit)
+		if (r != -EPERM || clock_monotonic_usec() > limit)
+			return r;
+		tracer = tracer_of(tid);
+		/* None: it may have let go since, or the thread is dead. */
+		if (tracer ? !is_heir(tracer) : tries++ > 2)
 			return r;
 		(void)nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
 	}
@@ -215,7 +225,7 @@ static int thread_stop(struct tree *t, struct task *task, struct thread *th, uin
 	FAILURE_SCOPE(t->failure, "thread %d", th->tid);
 	int r;
 
-	r = thread_seize(th->tid);
+	r = thread_seize(th->tid, deadline);
 	if (r == -ESRCH)
 		return 0;
 	if (r == -EPERM) {

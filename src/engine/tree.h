@@ -22,6 +22,9 @@
 #include "basic/log.h"
 #include "basic/procfs.h"
 
+/* The name of a process that reaps the shadows of a killed engine (memory/take-cow.c): whoever freezes the tree waits for it. */
+#define REAPER_NAME "snapmgr-reaper"
+
 struct page_plan;
 struct page_seen;
 struct vma;

@@ -7,11 +7,13 @@
  * usage: confined ACTION	kill, kill-thread, trap, errno or log: for all threads
  *	  confined mixed	another action for each, one in strict mode, one without a filter
  *	  confined strict	all in strict mode
+ *	  confined dispatch	no filters: all have their system calls dispatched to themselves, and let them all through
  *
  * A thread that is confined cannot say "ready", nor check its signal mask: that is done from outside.
  */
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/prctl.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
@@ -26,11 +28,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { N_THREADS = 5, HANDLED = N_THREADS, WRONG, N_COUNTERS, NONE = -1, STRICT = -2, ALLOWED_MAX = 8 };
+enum { N_THREADS = 5, HANDLED = N_THREADS, WRONG, N_COUNTERS, NONE = -1, STRICT = -2, DISPATCH = -3, ALLOWED_MAX = 8 };
 
 static volatile uint64_t *counters;
 static pthread_barrier_t start;
 static int zero_fd;
+static char let_through = SYSCALL_DISPATCH_FILTER_ALLOW;
 
 /* What each thread may call; the leader is the first. rt_sigprocmask is allowed to two. */
 static const int allowed[N_THREADS][ALLOWED_MAX] = {
@@ -48,6 +51,7 @@ static const struct {
 	{ "kill", SECCOMP_RET_KILL_PROCESS }, { "kill-thread", SECCOMP_RET_KILL_THREAD },
 	{ "trap", SECCOMP_RET_TRAP },	      { "errno", SECCOMP_RET_ERRNO | 71 },
 	{ "log", SECCOMP_RET_LOG },	      { "strict", STRICT },
+	{ "dispatch", DISPATCH },
 };
 
 static int64_t action_of(const char *name, int thread)
@@ -76,6 +80,8 @@ static void confine(int thread, int64_t action)
 
 	if (action == STRICT)
 		need(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0);
+	if (action == DISPATCH)
+		need(prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &let_through) == 0);
 	if (action < 0)
 		return;
 	code[program.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));

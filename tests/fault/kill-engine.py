@@ -18,8 +18,10 @@ Environment: FAULT_KILLS  how many of each, default 20
              FAULT_SEED   of the moments; printed
 and those of tests/live/run.
 """
+import ctypes
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -175,6 +177,53 @@ def kill_dumps_of_confined(stage):
                 raise Failure(f'{when}: the next dump fails{said(stage, stage.top + "/next")}')
             confined.expect_good(f'the dump after {when}')
     say(f'      {kills_here} kills, {killed} in time, none harmed')
+
+
+def engine_traced(stage, words):
+    """Runs the engine under a tracer that does nothing else; returns its exit status and what it said."""
+    with open(os.path.join(stage.top, 'out'), 'wb') as out:
+        process = subprocess.Popen([stage.engine.path, words[0], '-D', fresh(stage.images), '-o', 'log', *words[1:]],
+                                   stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                   preexec_fn=lambda: frame.libc.ptrace(PTRACE_TRACEME, 0, None, None))
+    while True:
+        _, status = os.waitpid(process.pid, 0)
+        if not os.WIFSTOPPED(status):
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, said(stage, stage.images)
+        sent = os.WSTOPSIG(status)
+        frame.libc.ptrace(PTRACE_CONT, process.pid, None, ctypes.c_void_p(0 if sent == signal.SIGTRAP else sent))
+
+
+PTRACE_TRACEME, PTRACE_CONT = 0, 7
+
+
+def refuse_without_a_vigil(stage):
+    """threads that nobody could take home are refused by name when somebody traces the engine"""
+    confined = Confined(stage)
+    code, text = engine_traced(stage, ('dump', '-t', str(stage.pid), '--leave-running'))
+    if code == 0 or 'its seccomp filter would' not in text:
+        raise Failure(f'the dump is not refused by name, {code}:{text}')
+    confined.expect_good('a refused dump')
+
+
+def allow_without_a_vigil(stage):
+    """threads whose filters allow everything are dumped also when somebody traces the engine"""
+    confined = Confined(stage)
+    code, text = engine_traced(stage, ('dump', '-t', str(stage.pid), '--leave-running'))
+    if code != 0:
+        raise Failure(f'the dump fails, {code}:{text}')
+    confined.expect_good('a dump')
+
+
+def refuse_dispatch(stage):
+    """a thread that handles its own system calls is refused by name"""
+    if tuple(int(n) for n in re.findall(r'\d+', os.uname().release)[:2]) < (6, 4):
+        raise frame.Skipped('this kernel does not tell')
+    confined = Confined(stage)
+    code = engine_start(stage, fresh(stage.images), ('dump', '-t', str(stage.pid), '--leave-running')).wait()
+    if code == 0 or 'PR_SET_SYSCALL_USER_DISPATCH' not in said(stage, stage.images):
+        raise Failure(f'the dump is not refused by name, {code}:{said(stage, stage.images)}')
+    confined.expect_good('a refused dump')
 
 
 def runs_on(pids):
@@ -400,6 +449,10 @@ SCENARIOS = (
     (kill_dumps_of_a_tree, 'busy'),
     *((kill_dumps_of_confined, f'../fault/confined {kind}')
       for kind in ('kill', 'kill-thread', 'trap', 'errno', 'log', 'mixed', 'strict')),
+    (refuse_without_a_vigil, '../fault/confined kill'),
+    (refuse_without_a_vigil, '../fault/confined strict'),
+    (allow_without_a_vigil, '../fault/confined log'),
+    (refuse_dispatch, '../fault/confined dispatch'),
     (kill_chains, '../fault/steady'),
     (kill_chains_of_torture, f'torture {SEED}'),
     (kill_restores, 'tree'),

@@ -490,6 +490,10 @@ static void rescue_confined(struct remote *r)
 	struct charge c = charge_of(r);
 	int status;
 
+	if (r->vigil) {
+		c.opened_cell = atomic_load(&vigil_charge(r->vigil)->opened_cell);
+		c.closed_cell = atomic_load(&vigil_charge(r->vigil)->closed_cell);
+	}
 	rescue_hold(&c);
 	if (r->lost)
 		(void)SYS_CALL(waitpid(r->tid, &status, __WALL | WNOHANG));
@@ -543,6 +547,7 @@ int remote_begin_guest(struct remote *r, pid_t tid, int mem_fd, uint64_t code,
 	r->new_tid = 0;
 	r->away = r->lost = false;
 	r->pause = NULL;
+	r->opened = r->closed = 0;
 	list_reset(r);
 
 	e = confined ? begin_confined(r) : 0;
@@ -609,6 +614,7 @@ int remote_begin_owned(struct remote *r, pid_t tid, int mem_fd, uint64_t code, u
 	r->new_tid = 0;
 	r->away = r->lost = false;
 	r->pause = NULL;
+	r->opened = r->closed = 0;
 	list_reset(r);
 	if (get_regs(r, &r->blank) < 0)
 		return r->failure->error;
@@ -762,6 +768,20 @@ int remote_start(struct remote *r)
 	return e;
 }
 
+static uint64_t call_address(const struct remote *r, size_t call, size_t offset)
+{
+	return r->data + call * sizeof(struct remote_call) + offset;
+}
+
+/* The cells hold what they must only now that the list is in the task. */
+static void charge_descriptor(struct remote *r)
+{
+	struct charge *c = vigil_charge(r->vigil);
+
+	atomic_store(&c->closed_cell, call_address(r, r->closed, offsetof(struct remote_call, ret)));
+	atomic_store(&c->opened_cell, call_address(r, r->opened, offsetof(struct remote_call, ret)));
+}
+
 int remote_run(struct remote *r)
 {
 	struct user_regs_struct g = list_regs(r);
@@ -778,6 +798,8 @@ int remote_run(struct remote *r)
 	e = copy_list(r, true);
 	if (e < 0)
 		return e;
+	if (r->vigil && r->closed > 0)
+		charge_descriptor(r);
 	e = run_stub(r, &g);
 	if (e < 0)
 		return e;
@@ -798,17 +820,12 @@ void remote_add_pause(struct remote *r, pid_t tgid, pid_t tid)
 	(void)remote_add(r, NULL, SYS_tgkill, tgid, tid, r->signal, 0, 0, 0);
 }
 
-static uint64_t call_address(const struct remote *r, size_t call, size_t offset)
+void remote_close_at_death(struct remote *r, size_t opened, size_t closed)
 {
-	return r->data + call * sizeof(struct remote_call) + offset;
-}
-
-void remote_close_at_death(struct remote *r, size_t call)
-{
-	r->calls[call].ret = -1;
-	if (r->vigil)
-		atomic_store(&vigil_charge(r->vigil)->close_cell,
-			     call_address(r, call, offsetof(struct remote_call, ret)));
+	r->opened = opened;
+	r->closed = closed;
+	r->calls[opened].ret = -1;
+	r->calls[closed].ret = 1;
 }
 
 int remote_run_paused(struct remote *r, remote_pause_fn *fn, void *userdata)
@@ -819,8 +836,9 @@ int remote_run_paused(struct remote *r, remote_pause_fn *fn, void *userdata)
 	r->pause_userdata = userdata;
 	e = remote_run(r);
 	r->pause = NULL;
+	r->opened = r->closed = 0;
 	if (r->vigil)
-		atomic_store(&vigil_charge(r->vigil)->close_cell, 0);
+		atomic_store(&vigil_charge(r->vigil)->opened_cell, 0);
 	return e;
 }
 

@@ -59,6 +59,7 @@ struct remote {
 	struct user_regs_struct home; /* guest: to return to */
 	uint64_t home_mask;
 	struct user_regs_struct blank; /* registers to start a call from */
+	size_t opened, closed; /* remote_close_at_death(): indices; both 0: none */
 	int (*pause)(void *userdata); /* at a pause of the list; NULL: none is expected */
 	void *pause_userdata;
 	pid_t new_tid; /* child made by the last call, 0: none; from PTRACE_EVENT_CLONE and its like */
@@ -159,10 +160,10 @@ bool remote_fits(const struct remote *r, size_t calls, size_t bytes);
  */
 void remote_add_pause(struct remote *r, pid_t tgid, pid_t tid);
 /*
- * The call opens a descriptor that must not stay behind if we die before the list closes it: a confined thread runs no
- * further call then. Until the next run has ended.
+ * A call of the list opens a descriptor, another one closes it. If we die between them the descriptor does not stay behind, also in a
+ * confined thread, which runs no further call then. Just before remote_run_paused().
  */
-void remote_close_at_death(struct remote *r, size_t call);
+void remote_close_at_death(struct remote *r, size_t opened, size_t closed);
 /* Called at the pause. A negative return fails the run, but the list runs to its end first. */
 typedef int remote_pause_fn(void *userdata);
 int remote_run_paused(struct remote *r, remote_pause_fn *fn, void *userdata) _must_check_;

@@ -143,14 +143,16 @@ static int make_call(const struct charge *c, const struct user_regs_struct *from
 	return r;
 }
 
+/* What the list opened and did not close. -1: nothing. */
 static int64_t descriptor_of(const struct charge *c)
 {
 	_cleanup_close_ int mem_fd = open_memory(c->tid);
-	int64_t fd = -1;
+	int64_t fd = -1, closed = 0;
 
-	if (!c->close_cell || mem_fd < 0 || sys_pread_full(mem_fd, &fd, sizeof(fd), c->close_cell) < 0)
+	if (!c->opened_cell || mem_fd < 0 || sys_pread_full(mem_fd, &fd, sizeof(fd), c->opened_cell) < 0 ||
+	    sys_pread_full(mem_fd, &closed, sizeof(closed), c->closed_cell) < 0)
 		return -1;
-	return fd;
+	return closed > 0 ? fd : -1;
 }
 
 /* The register is the address, or -1 before the call that maps or unmaps the area, and then its result. */

@@ -22,7 +22,8 @@ struct charge {
 	struct user_regs_struct home;
 	uint64_t mask;	   /* its signal mask at home */
 	uint64_t run_mask; /* and whenever it is in the stub: no handler is run there */
-	_Atomic uint64_t close_cell; /* result of the call that opened a descriptor, negative until then; 0: none */
+	/* Results of the calls that open a descriptor, negative until then, and close it, positive until then; 0: none. */
+	_Atomic uint64_t opened_cell, closed_cell;
 	_Atomic uint64_t data;	     /* the data area, once it is known; 0: not yet. Register rbp has it, too */
 	uint64_t data_bytes;
 };

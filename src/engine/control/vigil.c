@@ -172,7 +172,7 @@ void vigil_watch(struct vigil *v, pid_t tid, const struct charge *c)
 	v->charge->mask = c->mask;
 	v->charge->run_mask = c->run_mask;
 	v->charge->data_bytes = c->data_bytes;
-	atomic_store(&v->charge->close_cell, 0);
+	atomic_store(&v->charge->opened_cell, 0);
 	atomic_store(&v->charge->data, 0);
 	atomic_store(&v->charge->tid, tid);
 }

@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include "basic/clock.h"
 #include "basic/sys.h"
@@ -179,6 +180,7 @@ static void reap_after_us(void *userdata)
 {
 	struct dump *d = userdata;
 
+	(void)SYS_CALL(prctl(PR_SET_NAME, REAPER_NAME));
 	d->log = NULL;
 	for (int i = 0; i < REAP_TRIES; i++) {
 		struct dead_shadows s = {};

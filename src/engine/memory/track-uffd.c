@@ -81,9 +81,9 @@ static int make_in(struct dump *d, struct task *task, struct remote *rm, int *re
 
 	out.made = remote_add(rm, NULL, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, 0, 0, 0, 0,
 			      0);
-	remote_close_at_death(rm, out.made);
 	remote_add_pause(rm, task->vpid, task_leader(task)->vtid);
 	out.closed = remote_add(rm, NULL, SYS_close, lowest_free(task), 0, 0, 0, 0, 0);
+	remote_close_at_death(rm, out.made, out.closed);
 	r = remote_run_paused(rm, take_out, &out);
 	*ret_fd = out.fd;
 	return r;
