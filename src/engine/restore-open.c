@@ -452,6 +452,8 @@ int scratch_make(struct restore *rs, int dir_fd, bool alone, struct scratch *ret
 		r = -ESTALE;
 	if (r < 0) {
 		close_fd(s.fd);
+		/* Ours, if it was made, and empty: nobody else knows the name. */
+		(void)sys_unlinkat(dir_fd, s.name, AT_REMOVEDIR);
 		guard_uncover(rs->guard, s.cover);
 		return fail(rs->failure, r, "cannot make a directory for a moment");
 	}
