@@ -238,7 +238,8 @@ static int send_into_stub(struct remote *r, const struct user_regs_struct *start
 
 	if (e < 0)
 		return e;
-	r->away = r->confined;
+	/* In a later run it is away already, and stays so if the registers cannot be set: the tail brings it home. */
+	r->away = r->away || r->confined;
 	e = set_regs(r, start);
 	if (e < 0)
 		return e;
