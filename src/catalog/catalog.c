@@ -162,6 +162,12 @@ int catalog_open(const char *path, struct failure *f, struct catalog **ret)
 	if (r < 0)
 		return r;
 	r = catalog_load(c, path, &damage);
+	if (r == -EBADMSG) { /* the check also says so of a read that failed once: only what a second look finds is damage */
+		(void)sqlite3_close_v2(c->db);
+		c->db = NULL;
+		failure_clear(&damage);
+		r = catalog_load(c, path, &damage);
+	}
 	if (r == -EBADMSG) {
 		r = catalog_set_aside(c, &damage, f);
 		if (r < 0)

@@ -282,7 +282,8 @@ static int enter_task_root(struct restore *rs, const struct rtask *task, struct 
 
 	if (!root)
 		return -EBADMSG;
-	if (strcmp(root, "/") == 0)
+	/* The root directory itself is looked for from our own. */
+	if (strcmp(root, "/") == 0 || (!e->for_dir && strcmp(e->place.path, root) == 0))
 		return 0;
 	if (strncmp(e->place.path, root, n) != 0 ||
 	    (e->place.path[n] != '/' && e->place.path[n] != '\0'))
@@ -308,10 +309,7 @@ static int errand_as(struct restore *rs, const struct errand *what, const struct
 		memcpy(name, found.name, sizeof(found.name));
 		return r;
 	}
-	/* The root directory itself is looked for from our own. */
-	r = strcmp(e.place.path, fd_file_path(rs, task->fs->root_id)) == 0 && !e.for_dir
-		    ? 0
-		    : enter_task_root(rs, task, &e, &root);
+	r = enter_task_root(rs, task, &e, &root);
 	return r < 0 ? r : in_child(rs, &e, c, name);
 }
 

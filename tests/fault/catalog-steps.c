@@ -155,6 +155,8 @@ static int pick_parent(struct catalog *c, struct run *run, int64_t *ret_child, s
 
 	if (r < 0)
 		return r;
+	if (list.n < 3)
+		return (fail)(f, -ENOENT, "the catalog has lost generations");
 	run->gen = list.items[1].gen;
 	*ret_child = list.items[2].gen;
 	return 0;

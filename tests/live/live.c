@@ -5,6 +5,7 @@
  */
 #include "live.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -239,6 +240,18 @@ ssize_t live_read_file(const char *path, char *buffer, size_t size)
 	(void)close(fd);
 	buffer[have] = '\0';
 	return (ssize_t)have;
+}
+
+int live_entries(const char *name)
+{
+	DIR *dir = opendir(live_path(name));
+	int n = 0;
+
+	live_need(dir, "opendir");
+	while (readdir(dir))
+		n++;
+	(void)closedir(dir);
+	return n - 2;
 }
 
 long long live_proc_number(const char *file, const char *key, int base)

@@ -85,6 +85,9 @@ bool live_check_fill(const char *what, const void *data, size_t size, uint32_t s
 /* Reads a small file into @buffer, NUL-terminated; returns its length, or -errno. */
 ssize_t live_read_file(const char *path, char *buffer, size_t size);
 
+/* How many names a directory in the scratch directory has. */
+int live_entries(const char *name);
+
 /* The number after "KEY:" in /proc/self/<file>, or -1; @base as for strtoull. */
 long long live_proc_number(const char *file, const char *key, int base);
 

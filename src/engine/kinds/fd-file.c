@@ -416,7 +416,7 @@ static int open_as_named(struct restore *rs, const struct restore_dir *dir, cons
 		if (r == 0)
 			return ghost_open_named(rs, dir, name, &st, cover, flags, NULL);
 		guard_uncover(rs->guard, cover);
-		(void)snprintf(other, sizeof(other), "%.200s.snapmgr-%d-%x", dir->name, getpid(), reg->id);
+		ghost_name_beside(dir->name, reg->id, other);
 		name = other;
 		r = r == -EEXIST && try == 0 ? 0 : r;
 	}

@@ -384,6 +384,11 @@ static int rename_new(int from_fd, const char *from, int to_fd, const char *to)
 	return SYS_CALL(syscall(SYS_renameat2, from_fd, from, to_fd, to, RENAME_NOREPLACE));
 }
 
+void ghost_name_beside(const char *name, uint32_t id, char ret[static NAME_MAX + 1])
+{
+	(void)snprintf(ret, NAME_MAX + 1, "%.200s.snapmgr-%d-%x", name, getpid(), id);
+}
+
 /* The topmost gets its old name, or, where that is taken, one beside it. */
 static int put_in_place(struct making *m, uint32_t id)
 {
@@ -410,8 +415,7 @@ static int put_in_place(struct making *m, uint32_t id)
 		guard_uncover(m->rs->guard, cover);
 		if (r != -EEXIST)
 			break;
-		(void)snprintf(other, sizeof(other), "%.200s.snapmgr-%d-%x", m->home.name, getpid(),
-			       id);
+		ghost_name_beside(m->home.name, id, other);
 		name = other;
 		r = try == 0 ? 0 : r;
 	}

@@ -29,3 +29,6 @@ void ghost_restore_done(struct restore *rs);
 int ghost_open_named(struct restore *rs, const struct restore_dir *dir, const char *name,
 		     const struct stat *object, int cover, int flags,
 		     int *ret_path_fd) _must_check_;
+
+/* The name beside @name that a file gets for the moment where its own is taken. */
+void ghost_name_beside(const char *name, uint32_t id, char ret[static NAME_MAX + 1]);
