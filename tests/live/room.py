@@ -44,6 +44,9 @@ class MemoryCgroup:
         if not os.path.exists(self.file('memory.limit_in_bytes', 'memory.max')):
             os.rmdir(self.path)
             raise frame.Skipped('no memory controller for new cgroups')
+        if not self.v1:
+            with open(os.path.join(self.path, 'memory.oom.group'), 'w', encoding='ascii') as file:
+                file.write('1')
 
     def file(self, v1, v2):
         return os.path.join(self.path, v1 if self.v1 else v2)
