@@ -57,6 +57,9 @@ struct run {
 	uint64_t forecast_usec; /* of the time frozen, for which a dump was skipped; 0: none */
 };
 
+/* The trigger of a start or restore that `snapmgr run` made. */
+#define RUN_TRIGGER_FOREGROUND "run"
+
 struct run_list {
 	struct run *items;
 	size_t n;

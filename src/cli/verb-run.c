@@ -4,8 +4,10 @@
  *
  * The tree is this process's own child, started or restored, in this terminal and this cgroup; so that
  * `snapmgr run` can be an ExecStart=, an ENTRYPOINT, a batch job. The daemon takes the generations and says what
- * to resume from; it lets go of the tree when this process is gone. Signals are passed on, the exit status is
- * the tree's (128 + N for signal N).
+ * to resume from, and who the command is to be; it lets go of the tree when this process is gone. Signals are passed on, the
+ * exit status is the tree's (128 + N for signal N).
+ *
+ * On a terminal the tree is the foreground process group while we are in the foreground, and stops and continues with us.
  *
  * A new tree waits until the daemon knows it. A restored one is resumed by its engine only then, too.
  */
@@ -17,8 +19,10 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <termios.h>
 
 #include "basic/criu-client.h"
+#include "basic/spawn.h"
 #include "basic/sys.h"
 #include "basic/text.h"
 #include "cli/client.h"
@@ -29,35 +33,93 @@ struct run {
 	const char *policy;
 	char *const *command; /* of the command line; NULL: the policy's */
 	uint64_t gen;	      /* to resume from; 0: start */
+	const char *why_not;  /* a newer one is not resumed; "": there is none */
 	const char *dir, *engine, *tcp;
+	int isolate_pid; /* as bool */
+	char **file_rules;
 	char **policy_command;
+	const char *user, *group, *directory; /* "": not named */
+	char **groups; /* NULL: those of the user */
+	char **environment;
 	sd_bus_message *plan; /* owns the texts above */
 	pid_t pid;
+	int terminal_fd; /* of the session that we are in; -EBADF: none */
 };
+
+static char **free_texts(char **texts)
+{
+	for (char **t = texts; t && *t; t++)
+		free(*t);
+	free(texts);
+	return NULL;
+}
+
+static void plan_done(struct run *r)
+{
+	r->file_rules = free_texts(r->file_rules);
+	r->policy_command = free_texts(r->policy_command);
+	r->groups = free_texts(r->groups);
+	r->environment = free_texts(r->environment);
+	r->plan = sd_bus_message_unref(r->plan);
+}
 
 static void run_free(struct run *r)
 {
-	for (char **c = r->policy_command; c && *c; c++)
-		free(*c);
-	free(r->policy_command);
-	sd_bus_message_unref(r->plan);
+	plan_done(r);
 	client_done(&r->client);
+	(void)close_fd(r->terminal_fd);
 }
 
-static int begin(struct run *r)
+static int read_plan(struct run *r)
+{
+	int has_groups = 0, e;
+
+	e = sd_bus_message_read(r->plan, "tssssb", &r->gen, &r->why_not, &r->dir, &r->engine, &r->tcp, &r->isolate_pid);
+	if (e >= 0)
+		e = sd_bus_message_read_strv(r->plan, &r->file_rules);
+	if (e >= 0)
+		e = sd_bus_message_read_strv(r->plan, &r->policy_command);
+	if (e >= 0)
+		e = sd_bus_message_read(r->plan, "sssb", &r->user, &r->group, &r->directory, &has_groups);
+	if (e >= 0)
+		e = sd_bus_message_read_strv(r->plan, &r->groups);
+	if (e >= 0)
+		e = sd_bus_message_read_strv(r->plan, &r->environment);
+	if (e >= 0 && !has_groups)
+		r->groups = free_texts(r->groups);
+	else if (e >= 0 && !r->groups)
+		e = (r->groups = calloc(1, sizeof(*r->groups))) ? 0 : -ENOMEM; /* none at all */
+	return e;
+}
+
+/* @below: a generation that is not to be resumed, nor a newer one; 0: any may be */
+static int begin(struct run *r, uint64_t below)
 {
 	sd_bus_message *m = client_message(&r->client, "ForegroundBegin");
 	int status;
 
-	if (m && sd_bus_message_append(m, "s", r->policy) < 0)
+	if (m && sd_bus_message_append(m, "st", r->policy, below) < 0)
 		m = sd_bus_message_unref(m);
+	plan_done(r);
 	status = client_call(&r->client, m, &r->plan);
 	if (status != 0)
 		return status;
-	if (sd_bus_message_read(r->plan, "tsss", &r->gen, &r->dir, &r->engine, &r->tcp) < 0 ||
-	    sd_bus_message_read_strv(r->plan, &r->policy_command) < 0)
+	if (read_plan(r) < 0)
 		return cli_complain(r->cli, EXIT_FAILED, "the daemon's answer makes no sense");
+	if (r->why_not[0] && below == 0)
+		text_print_line(stderr, "snapmgr run: %s", r->why_not);
 	return 0;
+}
+
+static void tell_failed(struct run *r, const struct failure *why)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+	sd_bus_message *m = client_message(&r->client, "ForegroundFailed");
+
+	text_print_line(stderr, "snapmgr run: generation %" PRIu64 ": %s", r->gen, why->text);
+	if (m && sd_bus_message_append(m, "sts", r->policy, r->gen, why->text) < 0)
+		m = sd_bus_message_unref(m);
+	(void)client_call(&r->client, m, &reply); /* what comes next says whether it was heard */
 }
 
 static int tell_started(struct run *r, pid_t pid)
@@ -82,48 +144,54 @@ static void tell_ended(struct run *r, int status)
 
 /* ---- start ---- */
 
-static _noreturn_ void child_main(char *const *argv, int gate_fd)
-{
-	sigset_t none;
-	char go;
+/* Whether the daemon took the tree. */
+struct telling {
+	struct run *r;
+	int status;
+};
 
-	if (sys_read(gate_fd, &go, 1) != 1)
-		_exit(127);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	(void)execvp(argv[0], argv);
-	text_print_line(stderr, "snapmgr run: cannot execute %s: %s", argv[0], strerror(errno));
-	_exit(errno == ENOENT ? 127 : 126);
+static int before_exec(void *userdata, pid_t pid)
+{
+	struct telling *t = userdata;
+
+	t->status = tell_started(t->r, pid);
+	return t->status == 0 ? 0 : -EPERM;
+}
+
+static const char *or_null(const char *text)
+{
+	return text[0] ? text : NULL;
 }
 
 static int start(struct run *r)
 {
 	char *const *argv = r->command ? r->command : r->policy_command;
-	_cleanup_close_ int gate_fd = -EBADF;
-	int fds[2], status, e;
+	const struct spawn_options options = {
+		.argv = argv,
+		.env = r->environment,
+		.user = or_null(r->user),
+		.group = or_null(r->group),
+		.groups = r->groups,
+		.working_directory = r->directory,
+		.new_pid_ns = r->isolate_pid,
+		.foreground = true,
+		.own_group = r->terminal_fd >= 0,
+		.output_fd = -EBADF,
+	};
+	struct telling telling = { .r = r };
+	struct failure failure = {};
+	int e;
 
 	if (!argv || !argv[0])
 		return cli_complain(r->cli, EXIT_USAGE,
 				    "nothing to resume from, and no command to start");
-	e = sys_pipe2(fds, 0);
-	if (e < 0)
-		return cli_complain(r->cli, EXIT_FAILED, "%s", strerror(-e));
-	gate_fd = fds[1];
-	r->pid = SYS_CALL(fork());
-	if (r->pid == 0) {
-		(void)close(fds[1]);
-		child_main(argv, fds[0]);
-	}
-	(void)close(fds[0]);
-	if (r->pid < 0)
-		return cli_complain(r->cli, EXIT_FAILED, "cannot fork: %s", strerror(-r->pid));
-	status = tell_started(r, r->pid);
-	if (status != 0 || sys_write_full(gate_fd, "g", 1) < 0) {
-		gate_fd = close_fd(gate_fd);
-		(void)SYS_CALL(waitpid(r->pid, NULL, 0));
-		return status != 0 ? status : EXIT_FAILED;
-	}
-	return 0;
+	e = spawn_command(&options, before_exec, &telling, &failure, &r->pid);
+	if (e >= 0)
+		return 0;
+	if (telling.status != 0)
+		return telling.status;
+	tell_ended(r, W_EXITCODE(e == -ENOENT ? 127 : 126, 0));
+	return cli_complain(r->cli, e == -ENOENT ? 127 : 126, "%s", failure.text);
 }
 
 /* ---- resume ---- */
@@ -183,34 +251,101 @@ static int restore(struct run *r, int dir_fd, bool new_pid_ns, struct failure *f
 	q.restore_sibling = true;
 	q.new_pid_ns = new_pid_ns;
 	q.shell_job = true;
+	q.ext_unix_sk = true;
 	q.file_locks = true;
+	q.file_rules = (const char *const *)r->file_rules;
+	while (r->file_rules && r->file_rules[q.n_file_rules])
+		q.n_file_rules++;
 	q.tcp_close = strcmp(r->tcp, "close") == 0;
 	q.tcp_established = strcmp(r->tcp, "established") == 0;
 	e = criu_client_start(r->engine, &q, /* stderr_fd= */ -EBADF, &engine, failure);
 	return e < 0 ? e : drive_engine(r, engine, failure);
 }
 
-static int resume(struct run *r)
+static int resume(struct run *r, struct failure *failure)
 {
 	_cleanup_close_ int dir_fd = sys_open(r->dir, O_RDONLY | O_DIRECTORY, 0);
-	struct failure failure = {};
 	int e;
 
 	if (dir_fd < 0)
-		return cli_complain(r->cli, EXIT_FAILED, "cannot open %s: %s", r->dir,
-				    strerror(-dir_fd));
-	e = restore(r, dir_fd, /* new_pid_ns= */ false, &failure);
-	if (e == -EEXIST) { /* its pids are somebody else's by now */
-		failure = (struct failure){};
-		e = restore(r, dir_fd, /* new_pid_ns= */ true, &failure);
+		return fail(failure, dir_fd, "cannot open %s", r->dir);
+	e = restore(r, dir_fd, r->isolate_pid, failure);
+	if (e == -EEXIST && !r->isolate_pid) { /* its pids are somebody else's by now */
+		*failure = (struct failure){};
+		e = restore(r, dir_fd, /* new_pid_ns= */ true, failure);
 	}
-	if (e < 0)
-		return cli_complain(r->cli, EXIT_FAILED, "generation %" PRIu64 ": %s", r->gen,
-				    failure.text);
-	if (!r->cli->quiet)
+	if (e >= 0 && !r->cli->quiet)
 		fprintf(stderr, "snapmgr run: resumed generation %" PRIu64 " as task %d\n", r->gen,
 			(int)r->pid);
-	return 0;
+	return e;
+}
+
+/* The newest generation that can be restored, else the command. */
+static int resume_or_start(struct run *r)
+{
+	int status = begin(r, /* below= */ 0);
+
+	while (status == 0 && r->gen > 0) {
+		struct failure failure = {};
+		uint64_t gen = r->gen;
+
+		if (resume(r, &failure) >= 0)
+			return 0;
+		tell_failed(r, &failure);
+		status = begin(r, gen);
+	}
+	return status != 0 ? status : start(r);
+}
+
+/* ---- the terminal ---- */
+
+static void terminal_open(struct run *r)
+{
+	int fd = sys_open("/dev/tty", O_RDWR | O_NOCTTY, 0);
+
+	if (fd >= 0)
+		r->terminal_fd = fd;
+}
+
+/* The group of the tree, where it is one that a terminal can have and that is not ours. 0: it is none */
+static pid_t tree_group(const struct run *r)
+{
+	pid_t group = getpgid(r->pid);
+
+	return r->terminal_fd >= 0 && group > 0 && group != getpgrp() && getsid(r->pid) == getsid(0) ? group : 0;
+}
+
+static bool in_foreground(const struct run *r)
+{
+	return tcgetpgrp(r->terminal_fd) == getpgrp();
+}
+
+static void give_terminal(const struct run *r)
+{
+	pid_t group = tree_group(r);
+
+	if (group > 0 && in_foreground(r))
+		(void)tcsetpgrp(r->terminal_fd, group); /* without it the tree stops when it reads, and we with it */
+}
+
+static void take_terminal(const struct run *r)
+{
+	if (r->terminal_fd >= 0 && tcgetpgrp(r->terminal_fd) != getpgrp())
+		(void)tcsetpgrp(r->terminal_fd, getpgrp());
+}
+
+/* The tree has stopped: so does the whole job, as the shell sees it; and both go on together. */
+static void stop_with_tree(struct run *r)
+{
+	pid_t group = tree_group(r);
+
+	if (group == 0)
+		return;
+	if (tcgetpgrp(r->terminal_fd) == group)
+		take_terminal(r);
+	(void)sys_kill(getpid(), SIGSTOP);
+	give_terminal(r);
+	(void)sys_kill(-group, SIGCONT);
 }
 
 /* ---- keep ---- */
@@ -224,19 +359,24 @@ static void block_signals(sigset_t *set)
 	for (size_t i = 0; i < ARRAY_SIZE(passed_on); i++)
 		(void)sigaddset(set, passed_on[i]);
 	(void)sigaddset(set, SIGCHLD);
+	(void)sigaddset(set, SIGTTOU); /* we give the terminal back from the background */
 	(void)sigprocmask(SIG_BLOCK, set, NULL);
 }
 
-/* Reaps what there is. Return: whether the tree's root was among it. */
+/* Reaps what there is, and stops with the tree. Return: whether the tree's root has ended. */
 static bool reap(struct run *r, int *ret_status)
 {
 	pid_t pid;
 	int status;
 	bool over = false;
 
-	while ((pid = SYS_CALL(waitpid(-1, &status, WNOHANG))) > 0) {
+	while ((pid = SYS_CALL(waitpid(-1, &status, WNOHANG | WUNTRACED))) > 0) {
 		if (pid != r->pid)
 			continue;
+		if (WIFSTOPPED(status)) {
+			stop_with_tree(r);
+			continue;
+		}
 		*ret_status = status;
 		over = true;
 	}
@@ -261,7 +401,11 @@ static int keep(struct run *r, const sigset_t *set, int *ret_status)
 
 		if (e < 0)
 			return e;
-		if (si.ssi_signo != SIGCHLD && !was_sent_to_tree(r, &si))
+		if (si.ssi_signo == SIGCHLD || si.ssi_signo == SIGTTOU)
+			continue;
+		if (si.ssi_signo == SIGCONT)
+			give_terminal(r);
+		if (!was_sent_to_tree(r, &si))
 			(void)sys_kill(r->pid, si.ssi_signo); /* or it has just ended */
 	}
 	return 0;
@@ -275,16 +419,16 @@ static int run(struct run *r)
 	e = client_open(r->cli, &r->client);
 	if (e != 0)
 		return e;
-	e = begin(r);
-	if (e != 0)
-		return e;
+	terminal_open(r);
 	/* What the tree's children become when it dies: ours, to be reaped. */
 	(void)SYS_CALL(prctl(PR_SET_CHILD_SUBREAPER, 1));
 	block_signals(&set);
-	e = r->gen > 0 ? resume(r) : start(r);
+	e = resume_or_start(r);
 	if (e != 0)
 		return e;
+	give_terminal(r);
 	e = keep(r, &set, &status);
+	take_terminal(r);
 	if (e < 0)
 		return cli_complain(r->cli, EXIT_FAILED, "cannot wait: %s", strerror(-e));
 	tell_ended(r, status);
@@ -293,7 +437,7 @@ static int run(struct run *r)
 
 int verb_run(struct cli *cli, int argc, char *argv[])
 {
-	_cleanup_(run_free) struct run r = { .cli = cli };
+	_cleanup_(run_free) struct run r = { .cli = cli, .terminal_fd = -EBADF };
 	int option;
 
 	while ((option = cli_getopt(cli, argc, argv, "+", NULL)) != -1)

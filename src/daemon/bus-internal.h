@@ -33,7 +33,7 @@ int bus_reply_error(sd_bus_message *call, const sd_bus_error *error);
 int bus_find_keeper(struct manager *m, const char *policy, sd_bus_error *error,
 		    struct keeper **ret);
 
-/* Methods, by file: bus-status.c, bus-doctor.c, bus-generations.c, bus-chores.c, bus-jobs.c. */
+/* Methods, by file: bus-status.c, bus-doctor.c, bus-generations.c, bus-chores.c, bus-jobs.c, bus-foreground.c. */
 #define BUS_METHOD(name) int name(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 BUS_METHOD(bus_method_daemon);
 BUS_METHOD(bus_method_status);
@@ -51,4 +51,5 @@ BUS_METHOD(bus_method_create);
 BUS_METHOD(bus_method_restore);
 BUS_METHOD(bus_method_foreground_begin);
 BUS_METHOD(bus_method_foreground_started);
+BUS_METHOD(bus_method_foreground_failed);
 BUS_METHOD(bus_method_foreground_ended);

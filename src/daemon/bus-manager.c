@@ -115,9 +115,15 @@ const sd_bus_vtable bus_manager_vtable[] = {
 	SD_BUS_METHOD("Create", "sassbb", "t", bus_method_create, 0),
 	/* GEN, replace, only say so, no undo, as this policy ("": its own); the generation, the root's pid, what was or would be done */
 	SD_BUS_METHOD("Restore", "sbbbs", "tus", bus_method_restore, 0),
-	/* policy; generation to resume from (0: start), its directory, backend's engine, tcp, command */
-	SD_BUS_METHOD("ForegroundBegin", "s", "tsssas", bus_method_foreground_begin, 0),
+	/*
+	 * policy, below this generation (0: all); generation to resume from (0: start), why a newer one is not, its directory,
+	 * backend's engine, tcp, PID namespace of its own, rules for files; command, user, group, directory, are there groups,
+	 * groups, environment
+	 */
+	SD_BUS_METHOD("ForegroundBegin", "st", "tssssbasassssbasas", bus_method_foreground_begin, 0),
 	SD_BUS_METHOD("ForegroundStarted", "sut", "", bus_method_foreground_started, 0),
+	/* policy, generation that could not be restored, why; the tree is not the caller's to keep any more */
+	SD_BUS_METHOD("ForegroundFailed", "sts", "", bus_method_foreground_failed, 0),
 	/* policy, wait status */
 	SD_BUS_METHOD("ForegroundEnded", "si", "", bus_method_foreground_ended, 0),
 	SD_BUS_SIGNAL("Progress", "ss", 0),

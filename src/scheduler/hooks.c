@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
-#include "scheduler/spawn.h"
+#include "basic/spawn.h"
 
 struct hook {
 	const struct sched_context *c;

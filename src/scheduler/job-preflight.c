@@ -114,21 +114,8 @@ static int on_nothing_to_ask(sd_event_source *s, void *userdata)
 
 int job_file_rules(struct job *j, struct arena *a, struct criu_request *request)
 {
-	const struct policy *p = j->q.policy;
-	const char **rules = arena_array(a, const char *, p->n_files + 1);
-
-	if (!rules)
-		return fail(&j->failure, -ENOMEM, "no memory for the rules of files");
-	for (size_t i = 0; i < p->n_files; i++) {
-		rules[i] =
-			arena_printf(a, "%s:%s", policy_file_restore_to_string(p->files[i].restore),
-				     p->files[i].path);
-		if (!rules[i])
-			return fail(&j->failure, -ENOMEM, "no memory for the rules of files");
-	}
-	request->file_rules = rules;
-	request->n_file_rules = p->engine.backend == POLICY_BACKEND_NATIVE ? p->n_files : 0;
-	return 0;
+	request->file_rules = policy_file_rules(j->q.policy, a, &request->n_file_rules);
+	return request->file_rules ? 0 : fail(&j->failure, -ENOMEM, "no memory for the rules of files");
 }
 
 int job_preflight(struct job *j, const pid_t *free_pids, size_t n_free_pids,

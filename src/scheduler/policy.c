@@ -211,3 +211,17 @@ bool policy_match_equal(const struct policy_match *a, const struct policy_match 
 	       same_text(a->user, b->user) && same_text(a->args, b->args) &&
 	       same_text(a->pidfile, b->pidfile) && same_text(a->cgroup, b->cgroup);
 }
+
+const char **policy_file_rules(const struct policy *p, struct arena *a, size_t *ret_n)
+{
+	size_t n = p->engine.backend == POLICY_BACKEND_NATIVE ? p->n_files : 0;
+	const char **rules = arena_array(a, const char *, n + 1);
+
+	for (size_t i = 0; rules && i < n; i++) {
+		rules[i] = arena_printf(a, "%s:%s", policy_file_restore_to_string(p->files[i].restore), p->files[i].path);
+		if (!rules[i])
+			return NULL;
+	}
+	*ret_n = n;
+	return rules;
+}

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "basic/arena.h"
 #include "basic/cleanup.h"
 #include "basic/units.h"
 
@@ -262,6 +263,13 @@ struct policy *policy_free(struct policy *p);
 DEFINE_CLEANUP(struct policy *, policy_free)
 
 /* Does the daemon start this tree itself? */
+/*
+ * The policy's rules for files that have changed, as an engine takes them (criu-client.h); none for backend criu, which has no
+ * such rules.
+ * Return: NULL-terminated, strings and list in @a; NULL: no memory
+ */
+const char **policy_file_rules(const struct policy *p, struct arena *a, size_t *ret_n);
+
 static inline bool policy_has_command(const struct policy *p)
 {
 	return p->command.exec != NULL;

@@ -69,3 +69,9 @@ char *process_exe(pid_t pid);
 
 /* How it ended, by PIDFD_GET_INFO (Linux 6.15): a wait status. -EOPNOTSUPP, -ENODATA: not known. */
 int process_exit_status(int pidfd, int *ret_status);
+
+/*
+ * The same of a zombie that its parent has not reaped, by field 52 of its /proc/PID/stat, which only who may trace it sees.
+ * -ESRCH: it is not there, or is no zombie. -EACCES: it may not be seen.
+ */
+int process_zombie_status(pid_t pid, uint64_t start_ticks, int *ret_status);

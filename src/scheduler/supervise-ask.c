@@ -95,7 +95,8 @@ int keeper_restore(struct keeper *k, const struct keeper_restore *how, keeper_do
 	r = may_ask(k, f);
 	if (r < 0)
 		return r;
-	r = keeper_may_restore(k, how->replace, f);
+	if (!how->dry_run || !how->foreground || k->foreground != how->foreground)
+		r = keeper_may_restore(k, how->replace, f);
 	if (r < 0)
 		return r;
 	r = ask(k, &q, how->replace, done, userdata, f);
@@ -185,6 +186,39 @@ int keeper_foreground_begin(struct keeper *k, const void *owner, struct failure 
 	return 0;
 }
 
+bool keeper_foreground_is(const struct keeper *k, const void *owner)
+{
+	return k->foreground == owner;
+}
+
+static void note_foreground(struct keeper *k, int64_t gen, pid_t pid, enum run_outcome outcome, const char *why)
+{
+	struct run run = { .kind = gen > 0 ? RUN_RESTORE : RUN_COLD_START,
+			   .gen = gen,
+			   .trigger = RUN_TRIGGER_FOREGROUND,
+			   .started_usec = now_usec(),
+			   .started_boot_usec = boot_usec(),
+			   .ended_usec = now_usec(),
+			   .ended_boot_usec = boot_usec(),
+			   .outcome = outcome,
+			   .pid = pid };
+	struct failure failure = {};
+
+	(void)snprintf(run.policy, sizeof(run.policy), "%s", k->name);
+	run.reason = text_escape_dup(why, FAILURE_TEXT_MAX);
+	if (runs_note(k->c->catalog, &run, &failure) < 0)
+		keeper_trouble(k, "cannot note what snapmgr run has done", &failure);
+	run_done(&run);
+}
+
+void keeper_foreground_failed(struct keeper *k, const void *owner, int64_t gen, const char *why)
+{
+	if (k->foreground != owner || k->tree)
+		return;
+	note_foreground(k, gen, /* pid= */ 0, RUN_FAILED, why);
+	keeper_foreground_end(k, owner, /* status= */ -1);
+}
+
 int keeper_foreground_started(struct keeper *k, const void *owner, pid_t pid, int64_t gen,
 			      struct failure *f)
 {
@@ -199,6 +233,7 @@ int keeper_foreground_started(struct keeper *k, const void *owner, pid_t pid, in
 	r = keeper_attach(k, &root, gen, f);
 	if (r < 0)
 		return r;
+	note_foreground(k, gen, pid, RUN_OK, "");
 	chores_hold(k->chores, false);
 	report(&k->c->reporter, REPORT_TREE_STARTED, k->name, gen, "task %d, in the foreground",
 	       (int)pid);

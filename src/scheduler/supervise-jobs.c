@@ -144,6 +144,12 @@ void wanted_answer(struct wanted *w, const struct job *job)
 		done(w->userdata, job);
 }
 
+/* No job runs. Who restores in the foreground reads the sets of a chain. */
+static void hold_chores(struct keeper *k)
+{
+	chores_hold(k->chores, k->foreground && !k->tree);
+}
+
 /* A job is over: what a person has asked for meanwhile, else what is to be done. */
 static void go_on(struct keeper *k)
 {
@@ -225,19 +231,22 @@ static void on_job_done(void *userdata, const struct job *job)
 {
 	struct keeper *k = userdata;
 	struct job *mine = k->job;
+	struct wanted answered = k->wanted;
 
+	k->wanted = (struct wanted){}; /* whoever is answered may ask for the next one */
 	k->job = NULL;
 	queue_leave(&k->ticket);
-	chores_hold(k->chores, false);
+	hold_chores(k);
 	if (job_kind(job) == JOB_DUMP)
 		dump_ended(k, job);
-	else if (!k->wanted.q.dry_run)
+	else if (!answered.q.dry_run)
 		restore_ended(k, job);
 	k->state = k->tree ? KEEPER_RUNNING : KEEPER_IDLE;
-	wanted_answer(&k->wanted, job);
-	wanted_done(&k->wanted);
+	wanted_answer(&answered, job);
+	wanted_done(&answered);
 	job_free(mine);
-	go_on(k);
+	if (!keeper_is_busy(k))
+		go_on(k);
 }
 
 /* The tree that runs is ended next, for another one; @undo holds it (0: nothing does). */
@@ -264,7 +273,7 @@ static int on_record(void *userdata, const struct process *root, int64_t gen, st
 static void end_turn(struct keeper *k)
 {
 	queue_leave(&k->ticket);
-	chores_hold(k->chores, false);
+	hold_chores(k);
 	k->state = k->tree ? KEEPER_RUNNING : KEEPER_IDLE;
 	wanted_answer(&k->wanted, NULL);
 	wanted_done(&k->wanted);

@@ -10,7 +10,7 @@
 #include "basic/sys.h"
 #include "scheduler/clock.h"
 #include "scheduler/output.h"
-#include "scheduler/spawn.h"
+#include "basic/spawn.h"
 #include "scheduler/supervise-history.h"
 
 /* @root runs (or is about to) and is ours to watch. */
@@ -108,10 +108,12 @@ void keeper_tree_ended(void *userdata, const struct supervise_tree *end)
 
 void keeper_note_gone(struct keeper *k, pid_t pid)
 {
-	const struct supervise_tree gone = { .state = SUPERVISE_TREE_GONE,
-					     .ended_at = nsec_now(CLOCK_BOOTTIME),
-					     .stopped_on_request = k->stop_requested };
+	struct supervise_tree gone = { .state = SUPERVISE_TREE_GONE, .ended_at = nsec_now(CLOCK_BOOTTIME) };
+	int status;
 
+	if (process_zombie_status(pid, k->old_root.start_ticks, &status) == 0)
+		gone = tree_watch_end(status);
+	gone.stopped_on_request = k->stop_requested;
 	note_end(k, pid, &gone, /* ended_ticks= */ 0);
 }
 

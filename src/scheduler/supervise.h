@@ -64,6 +64,7 @@ struct keeper_restore {
 	bool replace; /* the tree that runs, if one does; else -EEXIST then */
 	bool no_undo; /* ...which is not saved */
 	bool dry_run; /* only finds out whether it could be restored */
+	const void *foreground; /* with dry_run: the owner that asks, see keeper_foreground_begin(); else NULL */
 };
 int keeper_restore(struct keeper *k, const struct keeper_restore *how, keeper_done_fn *done,
 		   void *userdata, struct failure *f) _must_check_;
@@ -92,7 +93,10 @@ bool keeper_remark(const struct keeper *k, char *buf);
  * -EBUSY: somebody has it, or a tree runs already.
  */
 int keeper_foreground_begin(struct keeper *k, const void *owner, struct failure *f) _must_check_;
-/* Its tree runs. @gen: restored from; 0: started */
+bool keeper_foreground_is(const struct keeper *k, const void *owner) _pure_;
+/* It could not restore @gen. That is noted, and @owner does not have the tree any more. */
+void keeper_foreground_failed(struct keeper *k, const void *owner, int64_t gen, const char *why);
+/* Its tree runs, which is noted as a run. @gen: restored from; 0: started */
 int keeper_foreground_started(struct keeper *k, const void *owner, pid_t pid, int64_t gen,
 			      struct failure *f) _must_check_;
 /* Wait status; below 0: not known. Without effect when @owner does not have it. */

@@ -48,7 +48,7 @@ uint64_t tree_watch_ended_ticks(const struct tree_watch *w)
 	return w->ended_ticks;
 }
 
-static struct supervise_tree end_from_status(int status)
+struct supervise_tree tree_watch_end(int status)
 {
 	struct supervise_tree end = { .state = SUPERVISE_TREE_EXITED,
 				      .ended_at = nsec_now(CLOCK_BOOTTIME) };
@@ -76,14 +76,22 @@ static void on_reaped(void *userdata, const siginfo_t *info)
 	w->ended(w->userdata, &end);
 }
 
+/* How a task ended that is no child of ours: from the kernel's pidfd when it was reaped, from the zombie until then. */
+static int read_status(const struct tree_watch *w, int *ret)
+{
+	if (process_exit_status(w->pidfd, ret) == 0)
+		return 0;
+	return process_zombie_status(w->root.pid, w->root.start_ticks, ret);
+}
+
 static void tell_end(struct tree_watch *w)
 {
 	struct supervise_tree end = { .state = SUPERVISE_TREE_GONE,
 				      .ended_at = nsec_now(CLOCK_BOOTTIME) };
 	int status;
 
-	if (process_exit_status(w->pidfd, &status) == 0)
-		end = end_from_status(status);
+	if (read_status(w, &status) == 0)
+		end = tree_watch_end(status);
 	w->ended(w->userdata, &end);
 }
 
@@ -99,7 +107,7 @@ static int on_pidfd(sd_event_source *s, int fd, uint32_t revents, void *userdata
 	int status;
 
 	notice_end(w);
-	if ((revents & EPOLLHUP) || process_exit_status(w->pidfd, &status) == 0) {
+	if ((revents & EPOLLHUP) || read_status(w, &status) == 0) {
 		tell_end(w);
 		return 0;
 	}

@@ -24,6 +24,9 @@ struct tree_watch *tree_watch_free(struct tree_watch *w);
 DEFINE_CLEANUP(struct tree_watch *, tree_watch_free)
 
 const struct process *tree_watch_root(const struct tree_watch *w);
+/* The end that wait status @status means, now. */
+struct supervise_tree tree_watch_end(int status);
+
 /* As of the last tree_watch_look(). */
 const struct process_list *tree_watch_members(const struct tree_watch *w);
 /*

@@ -3,7 +3,7 @@
 
 #include "basic/sys.h"
 #include "scheduler/process.h"
-#include "scheduler/spawn.h"
+#include "basic/spawn.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

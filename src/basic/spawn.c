@@ -4,7 +4,7 @@
  * that failed; end of file means that the exec worked. Users are looked up before the fork, because name
  * services allocate and lock.
  */
-#include "scheduler/spawn.h"
+#include "basic/spawn.h"
 
 #include <assert.h>
 #include <grp.h>
@@ -175,6 +175,8 @@ static int environment_make(const struct spawn_options *o, const struct identity
 		r = environment_set(ret, "HOME", id->home);
 	if (r == 0 && id->shell)
 		r = environment_set(ret, "SHELL", id->shell);
+	if (r == 0 && o->foreground && isatty(STDIN_FILENO) && getenv("TERM"))
+		r = environment_set(ret, "TERM", getenv("TERM"));
 	for (char *const *e = o->env; r == 0 && e && *e; e++)
 		r = environment_set(ret, *e, NULL);
 	return r;
@@ -214,6 +216,16 @@ static void child_wait_for_gate(int gate_fd)
 		_exit(127);
 }
 
+/* Descriptors 0 to 2 stay what they are; @report_fd is moved to 3. Nothing else stays open. */
+static void child_keep_fds(int report_fd)
+{
+	int r = report_fd == 3 ? SYS_CALL(fcntl(3, F_SETFD, FD_CLOEXEC)) : SYS_CALL(dup3(report_fd, 3, O_CLOEXEC));
+
+	if (r < 0)
+		child_fail(report_fd, r, "set up standard descriptors");
+	(void)sys_close_range(4, ~0U, 0);
+}
+
 /* Descriptors 0 to 2, and @report_fd moved to 3. Nothing else stays open. */
 static void child_set_fds(const struct spawn_options *o, int report_fd)
 {
@@ -236,6 +248,16 @@ static void child_set_fds(const struct spawn_options *o, int report_fd)
 	if (r < 0)
 		child_fail(report_fd, r, "set up standard descriptors");
 	(void)sys_close_range(4, ~0U, 0);
+}
+
+/*
+ * A session, or, in the foreground, the caller's with a process group of its own where there is a terminal to share: what the
+ * terminal sends then reaches the command once.
+ */
+static void child_set_session(const struct spawn_options *o, int report_fd)
+{
+	if (!o->foreground ? setsid() < 0 : o->own_group && setpgid(0, 0) < 0)
+		child_fail(report_fd, -errno, o->foreground ? "make a process group" : "make a session");
 }
 
 static void child_set_identity(const struct identity *id)
@@ -272,10 +294,12 @@ static _noreturn_ void child_main(const struct spawn_options *o, const struct id
 						     : "/";
 
 	child_reset_signals();
-	if (setsid() < 0)
-		child_fail(report_fd, -errno, "make a session");
+	child_set_session(o, report_fd);
 	child_wait_for_gate(gate_fd);
-	child_set_fds(o, report_fd);
+	if (o->foreground)
+		child_keep_fds(report_fd);
+	else
+		child_set_fds(o, report_fd);
 	(void)umask(022);
 	child_allow_core_dumps();
 	child_set_identity(id);

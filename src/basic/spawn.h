@@ -2,10 +2,11 @@
 #pragma once
 
 /*
- * spawn - start a command: a policy's tree, a hook
+ * spawn - start a command: a policy's tree, by the daemon or by `snapmgr run`, or a hook
  *
  * The child is a session leader with /dev/null as its standard input, no descriptor of ours, default signals and
- * an empty signal mask. Nothing ties its life to ours.
+ * an empty signal mask. Nothing ties its life to ours. With `foreground` it keeps the session and the standard
+ * descriptors of the caller; all else is the same.
  *
  * Errors     0 or -errno, and fail() was called; what went wrong in the child before its exec is reported here too.
  */
@@ -24,6 +25,8 @@ struct spawn_options {
 	char *const *groups; /* NULL: the user's; else exactly these */
 	const char *working_directory; /* NULL: the user's home with @user, else / */
 	bool new_pid_ns; /* in a PID namespace of its own; see basic/pidns.h */
+	bool foreground; /* in the caller's session, with its standard descriptors */
+	bool own_group;	 /* ...in a process group of its own */
 	int output_fd; /* standard output and error; -EBADF: /dev/null. Not taken over */
 };
 
