@@ -75,6 +75,27 @@ static int on_progress(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	return 0;
 }
 
+/* Why the daemon cannot be asked, for a person: @r is what the socket at @path said. */
+static int complain_unreachable(const struct cli *cli, const char *path, int r)
+{
+	if (r == -EACCES || r == -EPERM)
+		return cli_complain(cli, EXIT_FAILED, "the daemon at %s answers root only: run this command as root, or with sudo", path);
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		return cli_complain(cli, EXIT_FAILED, "snapmgrd does not run: nobody answers at %s ('systemctl start snapmgrd' starts it)",
+				    path);
+	return cli_complain(cli, EXIT_FAILED, "no daemon at %s: %s", path, strerror(-r));
+}
+
+/* The bus refuses callers in the name of the daemon: as the daemon itself would. */
+static const char *reply_text(const sd_bus_error *error)
+{
+	if (sd_bus_error_has_name(error, SD_BUS_ERROR_ACCESS_DENIED))
+		return "the daemon answers root only: run this command as root, or with sudo";
+	if (sd_bus_error_has_name(error, SD_BUS_ERROR_SERVICE_UNKNOWN) || sd_bus_error_has_name(error, SD_BUS_ERROR_NAME_HAS_NO_OWNER))
+		return "snapmgrd does not run ('systemctl start snapmgrd' starts it)";
+	return error->message ?: error->name;
+}
+
 int client_open(const struct cli *cli, struct client *ret)
 {
 	const char *path = cli->socket ? cli->socket : getenv("SNAPMGR_SOCKET");
@@ -91,17 +112,8 @@ int client_open(const struct cli *cli, struct client *ret)
 		return cli_complain(
 			cli, EXIT_FAILED,
 			"the program that answers at %s runs neither as root nor as you", path);
-	if (r < 0 && given)
-		return cli_complain(cli, EXIT_FAILED, "no daemon at %s: %s", path, strerror(-r));
-	if (r < 0) {
-		int private_r = r;
-
-		r = sd_bus_open_system(&ret->bus);
-		if (r < 0)
-			return cli_complain(cli, EXIT_FAILED,
-					    "no daemon at %s (%s), and no system bus: %s", path,
-					    strerror(-private_r), strerror(-r));
-	}
+	if (r < 0 && (given || sd_bus_open_system(&ret->bus) < 0))
+		return complain_unreachable(cli, path, r);
 	return 0;
 }
 
@@ -212,8 +224,7 @@ int client_call(struct client *c, sd_bus_message *m_take, sd_bus_message **ret)
 
 	error = sd_bus_message_get_error(pending.reply);
 	if (error) {
-		r = cli_complain(c->cli, client_exit_status(error), "%s",
-				 error->message ? error->message : error->name);
+		r = cli_complain(c->cli, client_exit_status(error), "%s", reply_text(error));
 		sd_bus_message_unref(pending.reply);
 		return r;
 	}
