@@ -17,6 +17,7 @@
 #include "basic/text.h"
 #include "catalog/runs.h"
 #include "scheduler/clock.h"
+#include "scheduler/leavings.h"
 
 enum { WHY_MAX = 1024 };
 
@@ -132,7 +133,7 @@ static int append_strv(sd_bus_message *reply, char *const *list)
 	return sd_bus_message_append_strv(reply, list ? (char **)list : none);
 }
 
-static int append_command(sd_bus_message *reply, const struct policy_command *cmd)
+static int append_command(sd_bus_message *reply, const struct policy_command *cmd, char **environment)
 {
 	int r;
 
@@ -143,7 +144,7 @@ static int append_command(sd_bus_message *reply, const struct policy_command *cm
 	if (r >= 0)
 		r = append_strv(reply, cmd->supplementary_groups);
 	if (r >= 0)
-		r = append_strv(reply, cmd->environment);
+		r = append_strv(reply, environment);
 	return r;
 }
 
@@ -152,11 +153,13 @@ static int append_plan(struct beginning *b, sd_bus_message *reply, const struct 
 	_cleanup_(arena_done) struct arena arena = {};
 	char dir[4096] = "";
 	const char **rules;
+	char **environment;
 	size_t n_rules;
 	int r;
 
 	rules = policy_file_rules(p, &arena, &n_rules);
-	if (!rules)
+	environment = leavings_environment(&b->m->context, p, &arena);
+	if (!rules || !environment)
 		return -ENOMEM;
 	if (gen > 0)
 		(void)snprintf(dir, sizeof(dir), "%s/%s/%" PRId64, b->m->options->store, b->policy, gen);
@@ -165,7 +168,7 @@ static int append_plan(struct beginning *b, sd_bus_message *reply, const struct 
 				  policy_tcp_to_string(p->engine.tcp), p->command.isolate == POLICY_ISOLATE_PID);
 	if (r >= 0)
 		r = append_strv(reply, (char *const *)rules);
-	return r < 0 ? r : append_command(reply, &p->command);
+	return r < 0 ? r : append_command(reply, &p->command, environment);
 }
 
 static void answer(struct beginning *b, const struct policy *p, int64_t gen)

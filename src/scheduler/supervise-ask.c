@@ -2,6 +2,7 @@
 /* What a person asks of a keeper, and what it tells. */
 #include "scheduler/supervise-internal.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "basic/sys.h"
@@ -178,6 +179,8 @@ int keeper_foreground_begin(struct keeper *k, const void *owner, struct failure 
 		return fail(f, -EBUSY, "policy '%s': runs as task %d", k->name,
 			    (int)tree_watch_root(k->tree)->pid);
 	k->foreground = owner;
+	/* What is left of the tree before has no hold on its pids and ports any more. */
+	(void)keeper_end_leavings(k, SIGKILL);
 	/* It may read the sets of a chain now. */
 	chores_hold(k->chores, true);
 	chores_interrupt(k->chores);

@@ -26,7 +26,7 @@ enum {
 	NOTICE_SHARE = 5,
 };
 
-static const char *owner_of(const struct keeper *k, pid_t pid, uint64_t start_ticks)
+const char *keeper_owner_of(const struct keeper *k, pid_t pid, uint64_t start_ticks)
 {
 	const struct keepers_view *v = &k->c->keepers;
 
@@ -56,12 +56,12 @@ bool keeper_has_member(const struct keeper *k, pid_t pid, uint64_t start_ticks)
 static const char *other_owner(const struct keeper *k, const struct process_list *all, const struct process *root)
 {
 	_cleanup_(process_list_done) struct process_list members = {};
-	const char *owner = owner_of(k, root->pid, root->start_ticks);
+	const char *owner = keeper_owner_of(k, root->pid, root->start_ticks);
 
 	if (owner || process_list_members(all, root, &(struct process_list){}, /* session= */ false, &members) < 0)
 		return owner;
 	for (size_t i = 0; !owner && i < members.n; i++)
-		owner = owner_of(k, members.items[i].pid, members.items[i].start_ticks);
+		owner = keeper_owner_of(k, members.items[i].pid, members.items[i].start_ticks);
 	return owner;
 }
 
@@ -280,7 +280,7 @@ static int take(struct keeper *k, const struct known *t, const char *by, struct 
 		return fail(f, r, "cannot look at task %d", (int)t->pid);
 	if (r == 0)
 		return 0;
-	owner = owner_of(k, root.pid, root.start_ticks);
+	owner = keeper_owner_of(k, root.pid, root.start_ticks);
 	if (owner) {
 		(void)snprintf(k->doubt, sizeof(k->doubt), "its tree, process %d, belongs to policy '%s' by now", (int)root.pid,
 			       owner);
@@ -435,6 +435,6 @@ bool keeper_look_again(struct keeper *k)
 	if (r > 0)
 		return true;
 	if (policy_has_command(k->p))
-		return runs_unwatched(k);
+		return keeper_follow(k) != 0 || runs_unwatched(k);
 	return keeper_find_one(k) || k->doubt_blocks;
 }

@@ -51,6 +51,8 @@ struct keeper {
 	struct replacement unfinished; /* found at the start */
 	struct process old_root; /* the last tree that ended; its leavings may live */
 	struct process_list old_members;
+	bool short_lived; /* the last tree ended soon after its start */
+	nsec_t leavings_since; /* CLOCK_BOOTTIME: what is left of it is being ended; 0: it is not */
 	struct supervise_tree last_end;
 	struct tree_record record; /* of the tree, or of the last one */
 	char doubt[HEIR_NOTE_MAX]; /* what matches and is not its tree, or keeps it from being started; "" */
@@ -105,7 +107,26 @@ void keeper_let_go(struct keeper *k);
 /* Starts the command; decides again. */
 void keeper_cold_start(struct keeper *k, const char *trigger);
 
+/* ---- supervise-leavings.c ---- */
+
+/* What the restore of a generation ends first: adds to k->old_members who else is left of the trees before. */
+void keeper_gather_leavings(struct keeper *k);
+/* Before the tree is detached: how long has it lived? */
+void keeper_note_life(struct keeper *k);
+/*
+ * The root of the command has ended well, soon after its start, or was not seen: a tree that it left is the tree. Return: 1: it is
+ * watched; 0: there is none; -EBUSY: there are several, k->doubt says so; else another -errno
+ */
+int keeper_follow(struct keeper *k) _must_check_;
+/* Sends @sig (0: none) to all that is left. Return: to how many */
+size_t keeper_end_leavings(struct keeper *k, int sig);
+/* Before a cold start: ends what is left, by SIGTERM, later by SIGKILL. Return: whether nothing is; else ask again soon. */
+bool keeper_leavings_end(struct keeper *k);
+
 /* ---- supervise-find.c ---- */
+
+/* The other policy whose tree this process belongs to; NULL: none. */
+const char *keeper_owner_of(const struct keeper *k, pid_t pid, uint64_t start_ticks);
 
 /* Looks for the tree of the policy among those that match, and attaches it. k->doubt says what was not taken. */
 bool keeper_find_one(struct keeper *k);

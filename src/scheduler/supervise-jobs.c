@@ -315,6 +315,8 @@ static void on_turn(void *userdata)
 		}
 		if (k->tree)
 			tree_watch_look(k->tree);
+		else
+			keeper_gather_leavings(k);
 		k->wanted.q.replace = k->tree != NULL;
 		k->wanted.q.restored_from = k->restored_from;
 		k->wanted.q.old_root = k->tree ? *tree_watch_root(k->tree) : k->old_root;

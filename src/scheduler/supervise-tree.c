@@ -9,6 +9,7 @@
 #include "basic/clock.h"
 #include "basic/sys.h"
 #include "scheduler/clock.h"
+#include "scheduler/leavings.h"
 #include "scheduler/output.h"
 #include "basic/spawn.h"
 #include "scheduler/supervise-history.h"
@@ -96,14 +97,18 @@ void keeper_tree_ended(void *userdata, const struct supervise_tree *end)
 	uint64_t ended_ticks = tree_watch_ended_ticks(k->tree);
 
 	noted.stopped_on_request = k->stop_requested;
+	keeper_note_life(k);
 	keeper_detach(k);
 	note_end(k, pid, &noted, ended_ticks ? ended_ticks : clock_boot_ticks());
 	if (k->state == KEEPER_RUNNING)
 		k->state = KEEPER_IDLE;
 	if (k->job)
 		job_root_ended(k->job);
-	else
+	else {
+		if (!k->foreground && !k->quitting && keeper_follow(k) < 0)
+			keeper_set_note(k, k->doubt); /* it is looked again before anything is started */
 		keeper_decide(k);
+	}
 }
 
 void keeper_note_gone(struct keeper *k, pid_t pid)
@@ -165,11 +170,12 @@ static int before_exec(void *userdata, pid_t pid)
 static int spawn_tree(struct keeper *k, struct failure *f, pid_t *ret_pid)
 {
 	const struct policy_command *cmd = &k->p->command;
+	_cleanup_(arena_done) struct arena arena = {};
 	_cleanup_close_ int output = output_open(k->c, k->p, f);
 	struct spawning spawning = { .k = k, .f = f };
 	const struct spawn_options options = {
 		.argv = cmd->exec,
-		.env = cmd->environment,
+		.env = leavings_environment(k->c, k->p, &arena),
 		.user = cmd->user,
 		.group = cmd->group,
 		.groups = cmd->supplementary_groups,
@@ -180,6 +186,8 @@ static int spawn_tree(struct keeper *k, struct failure *f, pid_t *ret_pid)
 
 	if (output < 0 && output != -EBADF)
 		return output;
+	if (!options.env)
+		return fail(f, -ENOMEM, "cannot make the environment of the command");
 	return spawn_command(&options, before_exec, &spawning, f, ret_pid);
 }
 

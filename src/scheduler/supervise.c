@@ -41,6 +41,7 @@ enum {
 	SCAN_USEC = 2000000,	   /* match: trees are looked for, members of trees noted */
 };
 #define TRY_AGAIN NSEC_PER_SEC
+#define LEAVINGS_POLL (50 * NSEC_PER_MSEC)
 
 void keeper_trouble(struct keeper *k, const char *what, const struct failure *f)
 {
@@ -239,6 +240,11 @@ static void carry_out(struct keeper *k, const struct supervise_decision *d,
 		keeper_arm_due(k);
 		break;
 	case SUPERVISE_START:
+		if (!keeper_leavings_end(k)) {
+			k->state = KEEPER_STARTING;
+			arm(k, &k->wait_timer, nsec_add(nsec_now(CLOCK_BOOTTIME), LEAVINGS_POLL), on_wait_over);
+			break;
+		}
 		keeper_cold_start(k, tree->state == SUPERVISE_TREE_NOT_SEEN ? "start" : "crash");
 		break;
 	case SUPERVISE_RESTORE:
