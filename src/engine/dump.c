@@ -545,7 +545,7 @@ static int write_inventory(struct dump *d)
 	e.has_ns_per_id = e.ns_per_id = true;
 	e.root_ids = &root;
 	e.has_lsmtype = true;
-	e.lsmtype = LSMTYPE__NO_LSM;
+	e.lsmtype = (Lsmtype)d->label_module;
 	e.plugins_entry = &plugins;
 	e.has_pre_dump_mode = d->run->memory_only;
 	e.pre_dump_mode = PRE_DUMP_READ;

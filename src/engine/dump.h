@@ -12,6 +12,7 @@
 #include "basic/log.h"
 #include "engine/engine.h"
 #include "engine/image/image.h"
+#include "engine/label.h"
 #include "engine/tree.h"
 
 #include "core.pb-c.h"
@@ -79,6 +80,7 @@ struct dump {
 	struct link_made *links; /* fd-file.c */
 	struct file_hashes *file_hashes; /* file-hash.c */
 	struct pipe_seen *pipes; /* fd-pipe.c */
+	enum label_module label_module; /* task-label.c: in force, as far as images know it */
 	SeccompEntry *seccomp; /* task-seccomp.c: filters seen so far */
 	struct vigil *vigil; /* over confined threads while calls are made in them; NULL: there was none yet */
 	bool no_vigil; /* there can be none */

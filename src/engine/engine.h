@@ -102,6 +102,7 @@ struct engine_options {
 	uint64_t max_frozen_usec;    /* a forecast above it is -ETIME; 0: none */
 	uint32_t allow; /* enum engine_allow */
 	char *freeze_cgroup;
+	char *lsm_profile; /* TYPE:NAME, or "none:"; NULL: the labels of the images */
 	enum manage_cgroups manage_cgroups;
 	struct strv cgroup_roots; /* "[CTRL:]PATH" */
 	enum network_lock network_lock;

@@ -589,6 +589,8 @@ static const struct option_row rows[] = {
 	SWITCH_ROW("weak-sysctls", 0, true, ACTION_RESTORE, ENGINE(weak_sysctls), NULL),
 	SWITCH_ROW("allow-uprobes", 0, true, BOTH, ENGINE(allow_uprobes), NULL),
 	TAKE_ROW("file-validation", 0, NEEDS_VALUE, BOTH, take_file_validation, NULL),
+	TEXT_ROW("lsm-profile", 0, RESTORES, ENGINE(lsm_profile),
+		 "TYPE:NAME AppArmor profile or SELinux context of all tasks (apparmor:, selinux:, none:)"),
 	/* How the dump goes about it; ours goes its own way with the same outcome. */
 	TAKE_ROW("pre-dump-mode", 0, NEEDS_VALUE, DUMPS, take_pre_dump_mode, NULL),
 	MOOT_ROW("ghost-fiemap", 0, NO_VALUE, true, ACTION_DUMP, NULL),
@@ -614,7 +616,6 @@ static const struct option_row rows[] = {
 
 	/* They would change the result. */
 	REFUSED_ROW("join-ns", 'J', NEEDS_VALUE, false, ACTION_RESTORE, NULL),
-	REFUSED_ROW("lsm-profile", 0, NEEDS_VALUE, false, ACTION_RESTORE, NULL),
 	REFUSED_ROW("lsm-mount-context", 0, NEEDS_VALUE, false, ACTION_RESTORE, NULL),
 	REFUSED_ROW("cgroup-props", 0, NEEDS_VALUE, false, ACTION_DUMP, NULL),
 	REFUSED_ROW("cgroup-props-file", 0, NEEDS_VALUE, false, ACTION_DUMP, NULL),

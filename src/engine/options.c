@@ -56,6 +56,7 @@ void engine_options_done(struct engine_options *o)
 	free(o->prev_images_dir);
 	free(o->pidfile);
 	free(o->freeze_cgroup);
+	free(o->lsm_profile);
 	free(o->root);
 	strv_done(&o->cgroup_roots);
 	strv_done(&o->external);

@@ -63,6 +63,7 @@ static const struct {
 	TEXT(parent_img, engine.prev_images_dir),
 	TEXT(root, engine.root),
 	TEXT(freeze_cgroup, engine.freeze_cgroup),
+	TEXT(lsm_profile, engine.lsm_profile),
 #undef TEXT
 };
 
@@ -307,7 +308,6 @@ static int refuse_fields(const CriuOpts *msg, enum face_action action, struct fa
 		{ msg->ps != NULL && !restore, "ps (page server)" },
 		{ msg->lazy_pages && !restore, "lazy_pages" },
 		{ msg->n_join_ns > 0 && restore, "join_ns" },
-		{ msg->lsm_profile && restore, "lsm_profile" },
 		{ msg->lsm_mount_context && restore, "lsm_mount_context" },
 		{ msg->cgroup_props && dump, "cgroup_props" },
 		{ msg->cgroup_props_file && dump, "cgroup_props_file" },

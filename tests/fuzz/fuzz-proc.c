@@ -13,6 +13,7 @@
 #include "basic/sys.h"
 #include "engine/dump.h"
 #include "engine/kinds/task-kind.h"
+#include "engine/label.h"
 #include "engine/memory/vma.h"
 
 static void fuzz_stat(const char *text)
@@ -21,6 +22,22 @@ static void fuzz_stat(const char *text)
 
 	if (proc_stat_parse(text, &s) == 0)
 		HOLD(memchr(s.comm, '\0', sizeof(s.comm)));
+}
+
+static void fuzz_label(const char *text)
+{
+	struct label l;
+
+	for (int module = LABEL_NONE; module <= LABEL_SMACK; module++) {
+		if (label_parse(module, text, strlen(text), &l) < 0)
+			continue;
+		HOLD(strlen(l.text) < LABEL_BYTES && l.module != LABEL_NONE);
+		HOLD(l.module == LABEL_APPARMOR || l.text[0]);
+		HOLD(!strpbrk(l.text, "\n\t\033"));
+	}
+	if (label_choose(text, &l) == 0)
+		HOLD(l.module != LABEL_NONE || !l.text[0]);
+	(void)label_profile_is_loaded(text, "profile");
 }
 
 static void fuzz_status(const char *text)
@@ -111,7 +128,7 @@ static void fuzz_timers(const char *text)
 void fuzz_one(const uint8_t *data, size_t size)
 {
 	static void (*const parsers[])(const char *) = { fuzz_stat, fuzz_status, fuzz_maps, fuzz_smaps,
-							 fuzz_timers, fuzz_mounts };
+							 fuzz_timers, fuzz_mounts, fuzz_label };
 	char *text;
 
 	if (size == 0)

@@ -89,7 +89,93 @@ def session_comes_back(stage):
     stage.content()
 
 
+def varint(n):
+    out = b''
+    while n > 0x7f:
+        out, n = out + bytes([n & 0x7f | 0x80]), n >> 7
+    return out + bytes([n])
+
+
+def read_varint(data, at):
+    n = shift = 0
+    while True:
+        n |= (data[at] & 0x7f) << shift
+        shift, at = shift + 7, at + 1
+        if not data[at - 1] & 0x80:
+            return n, at
+
+
+def with_field(message, path, field):
+    """A message with @field (its encoding) in the message that @path leads to, instead of another of its number."""
+    out, at = b'', 0
+    while at < len(message):
+        start = at
+        key, at = read_varint(message, at)
+        size = {0: 0, 1: 8, 5: 4}.get(key & 7, 0)
+        if key & 7 != 1 and key & 7 != 5:
+            size, at = read_varint(message, at)
+        body = message[at:at + size] if key & 7 == 2 else b''
+        at += size if key & 7 != 0 else 0
+        if not path and key == field[0]:
+            continue
+        if path and key == path[0] << 3 | 2:
+            body = with_field(body, path[1:], field)
+            out += varint(key) + varint(len(body)) + body
+        else:
+            out += message[start:at]
+    return out if path else out + field
+
+
+def change_image(stage, name, path, field):
+    """Sets a field of the first message of an image: magic numbers (the inventory has one), its size, the message."""
+    start = 4 if name == 'inventory.img' else 8
+    name = os.path.join(stage.images, name)
+    with open(name, 'rb') as file:
+        data = file.read()
+    size = int.from_bytes(data[start:start + 4], 'little')
+    message = with_field(data[start + 4:start + 4 + size], path, field)
+    with open(name, 'wb') as file:
+        file.write(data[:start] + len(message).to_bytes(4, 'little') + message + data[start + 4 + size:])
+
+
+def refused_restore(stage, *words, options=()):
+    code, said = stage.run('restore', '-d', *options)
+    check(code != 0, f'the restore is not refused: {words}, {options}')
+    for word in words:
+        check(word in said, f'the refusal does not say "{word}": {errors(said)}')
+    check(not os.path.exists(f'/proc/{stage.pid}'), 'a task was made')
+
+
+def label_of_another_machine(stage):
+    """a label whose module is not in force here is refused before a task is made; --lsm-profile chooses"""
+    try:
+        with open('/proc/self/attr/current', 'rb') as file:
+            file.read()
+        raise frame.Skipped('this kernel has a security module in force')
+    except OSError:
+        pass
+    label = b'system_u:system_r:some_t:s0'
+    selinux, apparmor = 1, 2
+    stage.dump_well()
+    frame.kill_everything()
+    refused_restore(stage, '--lsm-profile', 'AppArmor', 'no security module',
+                    options=('--lsm-profile', 'apparmor:some-profile'))
+    refused_restore(stage, '--lsm-profile', "'some-profile'", options=('--lsm-profile', 'some-profile'))
+    change_image(stage, 'inventory.img', [], bytes([6 << 3, apparmor]))
+    stage.restore_well()  # unconfined: as here
+    frame.kill_everything()
+    change_image(stage, f'core-{stage.pid}.img', [5, 10], bytes([15 << 3 | 2, len(label)]) + label)
+    refused_restore(stage, 'AppArmor', f"'{label.decode()}'", '--lsm-profile none:')
+    change_image(stage, 'inventory.img', [], bytes([6 << 3, selinux]))
+    refused_restore(stage, 'SELinux', f"'{label.decode()}'", '--lsm-profile none:')
+    change_image(stage, f'core-{stage.pid}.img', [5, 10], bytes([15 << 3 | 2, 3]) + b'a\nb')
+    refused_restore(stage, 'a label that is not sane')
+    stage.restore_well('--lsm-profile', 'none:')
+    stage.content()
+
+
 SCENARIOS = [
+    (label_of_another_machine, 'confined plain', ()),
     (landlock_is_refused, 'confined landlock', ()),
     (landlock_is_refused, 'confined landlock-thread', ()),
     (landlock_is_refused, 'confined landlock-child', ()),

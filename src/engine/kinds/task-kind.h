@@ -65,6 +65,7 @@ extern const struct task_kind task_kind_seccomp;
 extern const struct task_kind task_kind_sandbox;
 extern const struct task_kind task_kind_seal;
 extern const struct task_kind task_kind_domain;
+extern const struct task_kind task_kind_label;
 extern const struct task_kind task_kind_keys;
 extern const struct task_kind task_kind_key_links;
 

@@ -14,6 +14,7 @@ const struct task_kind *const task_kinds[] = {
 	&task_kind_seccomp,	/* suspended while we trace; to install filters takes power that goes next */
 	&task_kind_creds,
 	&task_kind_key_links,
+	&task_kind_label,	/* a profile may forbid what came before */
 	&task_kind_after_creds, /* what a change of credentials resets */
 	&task_kind_seal,	/* the address space changes no more */
 	&task_kind_timers,	/* as late as can be: they tick */
