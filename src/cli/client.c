@@ -117,6 +117,18 @@ int client_open(const struct cli *cli, struct client *ret)
 	return 0;
 }
 
+int client_try(const struct cli *cli, struct client *ret)
+{
+	const char *path = cli->socket ? cli->socket : getenv("SNAPMGR_SOCKET");
+	bool given = path != NULL;
+	int r;
+
+	*ret = (struct client){ .cli = cli };
+	r = connect_private(path ? path : BUS_DEFAULT_SOCKET, &ret->bus);
+	ret->private_socket = r >= 0;
+	return r < 0 && !given ? sd_bus_open_system(&ret->bus) : r;
+}
+
 void client_done(struct client *c)
 {
 	sd_bus_slot_unref(c->progress_slot);

@@ -22,6 +22,8 @@ struct client {
 };
 
 int client_open(const struct cli *cli, struct client *ret) __attribute__((warn_unused_result));
+/* The same, but who is not there is no complaint. Return: 0 or -errno. */
+int client_try(const struct cli *cli, struct client *ret) __attribute__((warn_unused_result));
 void client_done(struct client *c);
 
 /* A method call message for the manager object. NULL when memory is out. */

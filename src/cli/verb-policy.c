@@ -3,7 +3,8 @@
  * snapmgr policy list, policy check
  *
  * What a policy may say, the daemon's program knows: `policy check` runs it ("snapmgrd --check"), so that files
- * are checked by the code that will read them, also where no daemon runs.
+ * are checked by the code that will read them, also where no daemon runs. Where one runs, it is asked for policies whose
+ * generations would all be blocked.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -12,10 +13,11 @@
 #include <unistd.h>
 
 #include "basic/sys.h"
+#include "basic/text.h"
 #include "cli/client.h"
 #include "cli/output.h"
 
-enum { FILES_MAX = 256 };
+enum { FILES_MAX = 256, FORECAST_WAIT_USEC = 5000000 };
 
 static const struct column columns[] = {
 	{ "POLICY", "policy", COLUMN_TEXT, false, false },
@@ -66,6 +68,46 @@ static void find_daemon(char *ret, size_t size)
 	(void)snprintf(ret, size, "%s", SBINDIR "/snapmgrd");
 }
 
+/* NAME.yaml in any directory; without files, all are asked about. */
+static bool is_asked_about(const char *policy, int n_files, char *files[])
+{
+	size_t n = strlen(policy);
+
+	for (int i = 0; i < n_files; i++) {
+		const char *slash = strrchr(files[i], '/'), *name = slash ? slash + 1 : files[i];
+
+		if (strncmp(name, policy, n) == 0 && (name[n] == '.' || name[n] == '\0'))
+			return true;
+	}
+	return n_files == 0;
+}
+
+/*
+ * What the daemon has found out of the generations of policies in force. Without a daemon there is nothing to say, and that
+ * is no mistake of a policy.
+ */
+static void print_forecasts(struct cli *cli, int n_files, char *files[])
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+	_cleanup_(record_list_done) struct record_list rows = {};
+	_cleanup_(client_done) struct client client = {};
+
+	if (client_try(cli, &client) < 0)
+		return;
+	m = client_message(&client, "Status");
+	if (!m || sd_bus_message_append(m, "s", "") < 0 ||
+	    sd_bus_call(client.bus, m, FORECAST_WAIT_USEC, NULL, &reply) < 0 ||
+	    record_list_read(reply, &rows) < 0)
+		return;
+	for (size_t i = 0; i < rows.n; i++) {
+		const char *policy = record_text(&rows.items[i], "policy"),
+			   *forecast = record_text(&rows.items[i], "forecast");
+
+		if (forecast[0] && is_asked_about(policy, n_files, files))
+			text_print_line(stdout, "warning: policy '%s': %s", policy, forecast);
+	}
+}
+
 static int policy_check(struct cli *cli, int n_files, char *files[])
 {
 	char path[4096], name[] = "snapmgrd", check[] = "--check", config[] = "--config";
@@ -82,6 +124,7 @@ static int policy_check(struct cli *cli, int n_files, char *files[])
 	for (int i = 0; i < n_files; i++)
 		args[n++] = files[i];
 	args[n] = NULL;
+	print_forecasts(cli, n_files, files);
 	find_daemon(path, sizeof(path));
 	(void)fflush(stdout);
 	(void)execv(path, args);

@@ -157,7 +157,7 @@ static const char *health_of(const struct summary *s)
 {
 	if (strcmp(s->status.state, "given up") == 0)
 		return "critical";
-	if (s->status.doubt || strcmp(s->status.state, "waiting") == 0 || s->last.outcome == RUN_FAILED)
+	if (s->status.doubt || s->status.forecast[0] || strcmp(s->status.state, "waiting") == 0 || s->last.outcome == RUN_FAILED)
 		return "warning";
 	return "ok";
 }
@@ -180,6 +180,8 @@ static int put_state(sd_bus_message *reply, const struct policy *p, const struct
 	if (r >= 0)
 		r = bus_put_text(reply, "note", s->status.note);
 	if (r >= 0)
+		r = bus_put_text(reply, "forecast", s->status.forecast);
+	if (r >= 0)
 		r = bus_put_number(reply, "root.pid", s->status.root.pid);
 	if (r >= 0)
 		r = bus_put_number(reply, "root.processes", s->status.n_processes);
@@ -193,6 +195,8 @@ static int put_results(sd_bus_message *reply, const struct summary *s)
 	const char *health = health_of(s), *why = s->status.note;
 	int r;
 
+	if (!why[0])
+		why = s->status.forecast;
 	if (!why[0] && s->last.reason)
 		why = s->last.reason;
 	r = bus_put_text(reply, "why", why);

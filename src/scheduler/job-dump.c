@@ -8,6 +8,7 @@
 #include "basic/sys.h"
 #include "scheduler/clock.h"
 #include "scheduler/job-internal.h"
+#include "scheduler/job-preflight.h"
 
 enum { GHOST_LIMIT_BYTES = 256 << 20 };
 
@@ -396,15 +397,25 @@ static void dump_thawed(struct job *j)
 		on_post_thaw(j, &failure);
 }
 
+static void on_forecast(struct job *j)
+{
+	job_end(j, RUN_OK);
+}
+
 static void on_sealed(void *userdata, const struct seal_result *result)
 {
 	struct job *j = userdata;
 
 	j->seal = NULL;
-	if (commit(j, result) < 0)
+	if (commit(j, result) < 0) {
 		job_end_failed(j);
-	else
-		job_end(j, RUN_OK);
+		return;
+	}
+	j->committed = true;
+	if (job_wants_forecast(j) && job_forecast(j, on_forecast) == 0)
+		return;
+	failure_clear(&j->failure);
+	job_end(j, RUN_OK);
 }
 
 static void dump_seal(struct job *j)

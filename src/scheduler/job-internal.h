@@ -48,6 +48,10 @@ struct job {
 	bool can_track; /* CRIU: it has said so */
 	char full_reason[CHAIN_REASON_MAX];
 	bool stopped_tree; /* with stop: the engine was told to end it */
+	bool committed; /* whatever comes now, it went well: only the forecast is waited for */
+	bool has_forecast;
+	char forecast[FAILURE_TEXT_MAX]; /* job-preflight.h */
+	void (*forecast_done)(struct job *j);
 
 	/* RESTORE, with replace: job-replace.c */
 	const char *code;

@@ -141,3 +141,69 @@ int job_preflight(struct job *j, const pid_t *free_pids, size_t n_free_pids,
 	r = job_file_rules(j, &arena, &q);
 	return r < 0 ? r : job_start_engine(j, &q, on_answer);
 }
+
+/* ---- the forecast ---- */
+
+bool job_wants_forecast(const struct job *j)
+{
+	return j->q.policy->engine.backend == POLICY_BACKEND_NATIVE && !j->q.stop && j->g.parent == 0 &&
+	       policy_restores(j->q.policy);
+}
+
+static void write_forecast(struct job *j, const struct criu_answer *a)
+{
+	char sentences[REASON_BYTES_MAX / 2] = "";
+	size_t used = 0, left_out = 0;
+
+	for (size_t i = 0; i < a->n_obstacles; i++) {
+		const struct criu_obstacle *o = &a->obstacles[i];
+
+		if (strcmp(o->code, "file") != 0)
+			continue;
+		if (used + strlen(o->sentence) + 2 >= sizeof(sentences))
+			left_out++;
+		else
+			used += (size_t)snprintf(sentences + used, sizeof(sentences) - used, "%s%s", used ? "; " : "",
+						 o->sentence);
+	}
+	j->forecast[0] = '\0';
+	if (used == 0 && left_out == 0)
+		return;
+	(void)snprintf(j->forecast, sizeof(j->forecast),
+		       "no generation of this tree would be restored by itself (blocked:file): %s", sentences);
+	used = strlen(j->forecast);
+	if (left_out > 0)
+		(void)snprintf(j->forecast + used, sizeof(j->forecast) - used, "%sand %zu more", sentences[0] ? "; " : "",
+			       left_out);
+	used = strlen(j->forecast);
+	(void)snprintf(j->forecast + used, sizeof(j->forecast) - used,
+		       ". If the program can go on with such a file as it is then, the policy says so: "
+		       "files: [{path: GLOB, restore: keep}]");
+}
+
+static void on_forecast(struct job *j, const struct criu_answer *a)
+{
+	j->has_forecast = a && a->success;
+	if (j->has_forecast)
+		write_forecast(j, a);
+	failure_clear(&j->failure); /* the generation is whole all the same */
+	j->forecast_done(j);
+}
+
+int job_forecast(struct job *j, void (*done)(struct job *j))
+{
+	_cleanup_(arena_done) struct arena arena = {};
+	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_PREFLIGHT);
+	int r;
+
+	j->forecast_done = done;
+	job_set_phase(j, "looking whether it could be restored");
+	q.log_level = 1;
+	q.images_dir_fd = j->dir_fd;
+	q.shell_job = true;
+	q.free_pids = &j->q.root.pid;
+	q.n_free_pids = 1;
+	q.files_as_dumped = true;
+	r = job_file_rules(j, &arena, &q);
+	return r < 0 ? r : job_start_engine(j, &q, on_forecast);
+}

@@ -28,3 +28,18 @@
  */
 int job_preflight(struct job *j, const pid_t *free_pids, size_t n_free_pids,
 		  void (*done)(struct job *j, enum job_verdict verdict)) _must_check_;
+
+/*
+ * The forecast: would the generation that a dump has just made be blocked by the files of its tree, if that ended now? The
+ * tree runs on meanwhile, so that what it writes all the time shows. Nothing is noted of the generation: that is for its
+ * restore to find out. Asked of full generations only (the first one of a tree always is one), and only where the policy
+ * restores by itself.
+ */
+bool job_wants_forecast(const struct job *j);
+/*
+ * @done: called once, never before this returns; j->forecast is then the warning, and "" if there is none. j->has_forecast: the
+ *	engine has answered.
+ *
+ * Return: 0 or -errno with j->failure.
+ */
+int job_forecast(struct job *j, void (*done)(struct job *j)) _must_check_;

@@ -105,6 +105,11 @@ bool job_stopped_tree(const struct job *j)
 	return j->stopped_tree;
 }
 
+const char *job_forecast_text(const struct job *j)
+{
+	return j->has_forecast ? j->forecast : NULL;
+}
+
 const char *job_phase(const struct job *j)
 {
 	return j->phase;
@@ -151,7 +156,7 @@ static void end_run(struct job *j, enum run_outcome outcome)
 	j->run.ended_boot_usec = boot_usec();
 	j->run.error = j->failure.error;
 	free(j->run.reason);
-	j->run.reason = strdup(j->failure.text);
+	j->run.reason = strdup(outcome == RUN_OK && !j->failure.text[0] ? j->forecast : j->failure.text);
 	if (runs_end(j->c->catalog, &j->run, &failure) < 0)
 		report(&j->c->reporter, REPORT_TROUBLE, j->q.policy->name, j->run.gen,
 		       "cannot note the end of a run: %s", failure.text);
@@ -169,11 +174,17 @@ void job_end_failed(struct job *j)
 	job_end(j, j->canceled ? RUN_CANCELED : RUN_FAILED);
 }
 
+/* A generation that is in the catalog is not canceled any more. */
+static enum run_outcome given_up(const struct job *j)
+{
+	return j->committed ? RUN_OK : RUN_CANCELED;
+}
+
 static int on_cancel(sd_event_source *s, void *userdata)
 {
 	struct job *j = userdata;
 
-	job_end(j, RUN_CANCELED);
+	job_end(j, given_up(j));
 	return 0;
 }
 
@@ -188,12 +199,13 @@ void job_cancel(struct job *j, const char *reason)
 	if (j->canceled || is_ending_tree(j))
 		return;
 	j->canceled = true;
-	(void)fail(&j->failure, -ECANCELED, "%s", reason);
+	if (!j->committed)
+		(void)fail(&j->failure, -ECANCELED, "%s", reason);
 	if (j->part && is_ending_tree(j->part))
 		return; /* its callback sees to the rest */
 	drop_all(j);
 	if (sd_event_add_defer(j->c->event, &j->starter, on_cancel, j) < 0)
-		job_end(j, RUN_CANCELED);
+		job_end(j, given_up(j));
 }
 
 struct job *job_free(struct job *j)
@@ -201,7 +213,7 @@ struct job *job_free(struct job *j)
 	if (!j)
 		return NULL;
 	drop_all(j);
-	end_run(j, RUN_CANCELED);
+	end_run(j, given_up(j));
 	generation_done(&j->g);
 	generation_done(&j->level);
 	run_done(&j->run);

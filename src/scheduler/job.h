@@ -94,5 +94,7 @@ int64_t job_undo_gen(const struct job *j);  /* ...and is in this generation; 0: 
 bool job_undone(const struct job *j);	    /* it failed, and that one is back: job_root() */
 bool job_lost_tree(const struct job *j);    /* it failed, and nothing is back */
 bool job_stopped_tree(const struct job *j); /* DUMP with stop, and it was, or is about to be */
+/* DUMP: why its generation would be blocked by files if the tree ended now; "": it would not; NULL: nobody has looked. */
+const char *job_forecast_text(const struct job *j);
 /* What it does now, for people: "freezing and copying". */
 const char *job_phase(const struct job *j);

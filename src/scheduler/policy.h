@@ -275,6 +275,12 @@ static inline bool policy_has_command(const struct policy *p)
 	return p->command.exec != NULL;
 }
 
+/* Does anything come back by itself? */
+static inline bool policy_restores(const struct policy *p)
+{
+	return p->restore.on_crash != POLICY_ON_CRASH_NEVER || p->restore.on_boot != POLICY_ON_BOOT_NEVER;
+}
+
 /*
  * A name is a directory of the store and an argument of commands: 1 to 63 of A-Z a-z 0-9 _ . -, the
  * first a letter or a digit, not all digits (those are generations), none of the words latest and

@@ -298,6 +298,7 @@ void keeper_status(const struct keeper *k, struct keeper_status *ret)
 		.note = k->doubt[0] && !k->tree ? k->doubt : k->note,
 		.doubt = k->doubt[0] && !k->tree,
 		.phase = k->job ? job_phase(k->job) : NULL,
+		.forecast = policy_restores(k->p) ? k->forecast : "",
 	};
 	if (k->tree) {
 		ret->root = *tree_watch_root(k->tree);

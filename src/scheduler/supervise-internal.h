@@ -57,6 +57,7 @@ struct keeper {
 	struct tree_record record; /* of the tree, or of the last one */
 	char doubt[HEIR_NOTE_MAX]; /* what matches and is not its tree, or keeps it from being started; "" */
 	char doubt_told[HEIR_NOTE_MAX]; /* the last that was reported */
+	char forecast[FAILURE_TEXT_MAX]; /* why its generations would be blocked: job_forecast_text(); "" */
 	bool doubt_blocks;	   /* it is alive: nothing is started or restored beside it */
 	bool held;		   /* a start or restore waits until there is no doubt any more */
 

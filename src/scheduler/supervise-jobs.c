@@ -163,6 +163,16 @@ static void go_on(struct keeper *k)
 		keeper_decide(k);
 }
 
+/* What is known already is not said again. */
+static void note_forecast(struct keeper *k, const char *text)
+{
+	if (!text || strcmp(text, k->forecast) == 0)
+		return;
+	(void)snprintf(k->forecast, sizeof(k->forecast), "%s", text);
+	if (text[0])
+		report(&k->c->reporter, REPORT_TROUBLE, k->name, 0, "%s", text);
+}
+
 static void dump_ended(struct keeper *k, const struct job *job)
 {
 	k->last_dump_end = nsec_now(CLOCK_BOOTTIME);
@@ -172,6 +182,7 @@ static void dump_ended(struct keeper *k, const struct job *job)
 			keeper_record_seen(k);
 		report(&k->c->reporter, REPORT_GENERATION_CREATED, k->name, job_gen(job),
 		       "generation %" PRId64 " of task %d", job_gen(job), (int)job_root(job)->pid);
+		note_forecast(k, job_forecast_text(job));
 		verify_increment(k, job);
 		prune(k);
 	} else {

@@ -115,5 +115,6 @@ struct keeper_status {
 	const char *note;    /* why it is in this state, or "" */
 	bool doubt;	     /* something that matches was not taken for the tree, or keeps it from being started; note says so */
 	const char *phase;   /* of the job; NULL: none */
+	const char *forecast; /* why none of its generations would be restored by itself, as far as is known; "" */
 };
 void keeper_status(const struct keeper *k, struct keeper_status *ret);
