@@ -19,6 +19,12 @@ int sets_confine(const struct engine_options *options, const struct set_chain *s
 	for (size_t i = 0; i < sc->n; i++)
 		directories[n++] =
 			(struct confine_directory){ sc->levels[i].dir_fd, i == 0 ? set : parents };
+	/* Which of them is damaged is to be told later, without /proc. */
+	for (size_t i = 0; sc->checks && i < sc->n; i++) {
+		r = set_checks_note_name(sc->checks, sc->levels[i].dir_fd, f);
+		if (r < 0)
+			return r;
+	}
 	if (options->into_dir_fd >= 0)
 		directories[n++] =
 			(struct confine_directory){ options->into_dir_fd, CONFINE_WRITE };

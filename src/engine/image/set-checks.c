@@ -8,17 +8,51 @@
 
 #include "basic/sys.h"
 
-/* Where the directory is, for people: its end says which generation it is. */
-static void name_set(struct checked_set *cs, int dir_fd)
+/* Where the directory is, for people: its end says which generation it is. Return: 0 or -errno. */
+static int find_path(int dir_fd, char ret[static SET_PATH_MAX])
 {
 	char link[64], path[PATH_MAX];
 	size_t n;
+	int r;
 
 	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", dir_fd);
-	if (sys_readlinkat(AT_FDCWD, link, path, sizeof(path)) < 0)
-		(void)snprintf(path, sizeof(path), "?");
+	r = sys_readlinkat(AT_FDCWD, link, path, sizeof(path));
+	if (r < 0)
+		return r;
 	n = strlen(path);
-	memcpy(cs->path, n < sizeof(cs->path) ? path : path + n - sizeof(cs->path) + 1, MIN(n + 1, sizeof(cs->path)));
+	memcpy(ret, n < SET_PATH_MAX ? path : path + n - SET_PATH_MAX + 1, MIN(n + 1, (size_t)SET_PATH_MAX));
+	return 0;
+}
+
+int set_checks_note_name(struct set_checks *checks, int dir_fd, struct failure *f)
+{
+	struct set_name name = {};
+	struct stat st;
+	int r = sys_fstat(dir_fd, &st);
+
+	if (r < 0)
+		return fail(f, r, "cannot look at the image directory");
+	if (find_path(dir_fd, name.path) < 0)
+		return 0;
+	name.dev = st.st_dev;
+	name.ino = st.st_ino;
+	if (arena_grow(&checks->arena, &checks->names, checks->n_names) < 0)
+		return fail(f, -ENOMEM, "no memory for the name of a set");
+	checks->names[checks->n_names++] = name;
+	return 0;
+}
+
+static void name_set(struct checked_set *cs, int dir_fd)
+{
+	const struct set_checks *checks = cs->checks;
+
+	if (find_path(dir_fd, cs->path) == 0)
+		return;
+	(void)snprintf(cs->path, sizeof(cs->path), "?");
+	for (size_t i = 0; i < checks->n_names; i++) {
+		if (checks->names[i].dev == cs->dev && checks->names[i].ino == cs->ino)
+			memcpy(cs->path, checks->names[i].path, sizeof(cs->path));
+	}
 }
 
 /* A file of one region. A round that was absorbed lists files that were not taken over. */

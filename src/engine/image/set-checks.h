@@ -32,11 +32,20 @@ struct checked_set {
 	struct region_hashes hashes;
 };
 
+/* Where a set is. Known before the engine gives /proc up. */
+struct set_name {
+	dev_t dev;
+	ino_t ino;
+	char path[SET_PATH_MAX]; /* its end, where it is longer */
+};
+
 /* Zero-initialised is empty. */
 struct set_checks {
 	struct arena arena;
 	struct checked_set **sets;
 	size_t n;
+	struct set_name *names;
+	size_t n_names;
 	const struct checked_set *damaged; /* the first that was found to be; NULL: none */
 };
 
@@ -51,6 +60,8 @@ struct image_set {
 
 /* @checks: NULL: the set is not checked. */
 int image_set_open(struct set_checks *checks, int dir_fd, struct failure *f, struct image_set *ret) _must_check_;
+/* Notes where a set is, for one that is opened when there is no /proc any more. */
+int set_checks_note_name(struct set_checks *checks, int dir_fd, struct failure *f) _must_check_;
 void set_checks_done(struct set_checks *checks);
 /* Which set is damaged, for who asked for the operation. */
 void set_checks_tell(const struct set_checks *checks, struct engine_stats *stats);
