@@ -65,7 +65,8 @@ static void judge_entry(struct walk *w, const char *name, const struct stat *ent
 		if (!is_trusted(w, dir->st_uid))
 			weaken(w, name, dir->st_uid);
 		else if ((dir->st_mode & (S_IWGRP | S_IWOTH)) &&
-			 !((dir->st_mode & S_ISVTX) && entry && is_trusted(w, entry->st_uid)))
+			 !((dir->st_mode & S_ISVTX) && entry && S_ISDIR(entry->st_mode) &&
+			   is_trusted(w, entry->st_uid)))
 			weaken(w, name, (uid_t)-1);
 	}
 	if (entry && S_ISLNK(entry->st_mode) && !is_trusted(w, entry->st_uid))
@@ -417,7 +418,7 @@ int place_open_to_append(const struct place *at, mode_t mode, struct place_found
 		return r;
 	if (ret->fd < 0)
 		return sys_openat(ret->dir_fd, ret->name, flags | O_CREAT | O_EXCL, mode);
-	others = ret->st.st_uid != ret->dir.st_uid &&
+	others = (ret->st.st_uid != ret->dir.st_uid || (ret->dir.st_mode & (S_IWGRP | S_IWOTH))) &&
 		 !(ret->st.st_uid == geteuid() && ret->st.st_nlink == 1);
 	if (!ret->guarded && (others || !S_ISREG(ret->st.st_mode)))
 		return -EPERM;

@@ -8,8 +8,9 @@
  * (openat(2) with O_PATH and O_NOFOLLOW), so that nothing is opened, waited for or changed on the way, and each step is judged:
  *
  *	guarded	nobody but root can change any component of the way: each directory is root's and not writable for group or
- *		others (the mask of an ACL shows in the group's bits, so mode bits tell all); in a sticky directory the
- *		entry is root's too; each symbolic link is root's. File systems whose owners are somebody's word
+ *		others (the mask of an ACL shows in the group's bits, so mode bits tell all), or sticky, with an entry that
+ *		is a directory of root's: a file of root's others could have put there, by rename(2) or link(2), from
+ *		a directory of their own, which nobody can with such a directory; each symbolic link is root's. File systems whose owners are somebody's word
  *		(FUSE, network file systems) guard nothing.
  *
  * What is found is held: a descriptor of the object, one of the directory that it is in, and its name there. Whoever goes on
@@ -87,8 +88,8 @@ int place_open(const struct place_found *f, int flags) _must_check_;
  * @mode:	of a new file, which is root's
  * @ret:	starts as PLACE_FOUND_NONE; weak tells what others can change
  *
- * Links of others are not followed. Where others can change the name, the file must be the directory's owner's, or root's and
- * without another name: a hard link of somebody else's file is none of these.
+ * Links of others are not followed. Where others can change the name, the file must be the directory's owner's (where nobody else can write to the
+ * directory), or root's and without another name: a hard link of somebody else's file is none of these.
  *
  * Return: a descriptor, O_APPEND, or -errno: -EPERM for what others could have put there.
  */

@@ -11,7 +11,7 @@
 
 static bool is_within_a_tick(int64_t a, int64_t b)
 {
-	return a > b ? a - b <= TICK_NSEC : b - a <= TICK_NSEC;
+	return a > b ? (uint64_t)a - (uint64_t)b <= TICK_NSEC : (uint64_t)b - (uint64_t)a <= TICK_NSEC;
 }
 
 /*

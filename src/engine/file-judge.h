@@ -13,6 +13,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "basic/units.h"
+
+/* A time of a file in nanoseconds; one that does not fit is the last that does. */
+static inline int64_t file_time_nsec(int64_t sec, uint32_t nsec)
+{
+	int64_t ret;
+
+	return __builtin_mul_overflow(sec, (int64_t)NSEC_PER_SEC, &ret) || __builtin_add_overflow(ret, (int64_t)nsec, &ret) ?
+		       (sec < 0 ? INT64_MIN : INT64_MAX) :
+		       ret;
+}
+
 struct file_state {
 	uint64_t size;			/* bytes */
 	int64_t mtime_nsec, ctime_nsec; /* since the epoch */

@@ -168,9 +168,9 @@ static int become(const CredsEntry *c)
 	if (r == 0)
 		r = SYS_CALL(setgroups(c->n_groups, c->groups));
 	if (r == 0)
-		r = SYS_CALL(setresgid(c->fsgid, c->fsgid, c->fsgid));
+		r = SYS_CALL(setresgid(-1, c->fsgid, -1)); /* real and saved stay root's: the user cannot signal us */
 	if (r == 0)
-		r = SYS_CALL(setresuid(c->fsuid, c->fsuid, c->fsuid));
+		r = SYS_CALL(setresuid(-1, c->fsuid, -1));
 	if (r == 0)
 		r = SYS_CALL(syscall(SYS_capset, &header, caps));
 	return r;

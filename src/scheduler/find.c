@@ -430,6 +430,12 @@ static unsigned wanted_by(const struct policy *p)
 	return want;
 }
 
+/* Gone, or hidden from us (hidepid): cannot be ours. All else is no answer: the tree may be there. */
+static bool is_hidden(int error)
+{
+	return error == -ESRCH || error == -ENOENT || error == -EACCES || error == -EPERM || error == -EBADMSG || error == -ENODATA;
+}
+
 static int scan_proc(const struct policy *p, int proc_fd, pid_t self, const struct pidfile *pidfiles,
 		     struct failure *failure, struct seen_list *ret)
 {
@@ -458,12 +464,12 @@ static int scan_proc(const struct policy *p, int proc_fd, pid_t self, const stru
 			break;
 		}
 		r = proc_info_read(proc_fd, pid, want, &info);
-		if (r == -ENOMEM) {
+		if (r < 0 && !is_hidden(r)) {
 			(void)fail(failure, r, "cannot look at process %d", pid);
 			break;
 		}
 		if (r < 0) {
-			r = 0; /* gone, or hidden from us (hidepid): cannot be ours, ignoring */
+			r = 0;
 			continue;
 		}
 		if (may_be_target(&info, self))

@@ -35,6 +35,12 @@ static void end_tree(struct job *j);
 
 /* ---- check ---- */
 
+/* What could not be checked is not damaged by that. */
+static const char *code_of_check(int error)
+{
+	return error == -EBADMSG || error == -ENOENT ? "damaged" : "engine";
+}
+
 static void refuse(struct job *j, const char *code)
 {
 	j->code = code;
@@ -54,7 +60,7 @@ static void on_bytes(void *userdata, const struct seal_result *result)
 		(void)failure_take(&j->failure, result->failure.error, text);
 		if (j->failure.error == -EBADMSG)
 			damage_note(j->c, &j->level, NULL, j->failure.text);
-		refuse(j, "damaged");
+		refuse(j, code_of_check(j->failure.error));
 		return;
 	}
 	j->level_gen = j->level.parent;
@@ -81,7 +87,7 @@ static int start_level(struct job *j)
 static void check_level(struct job *j)
 {
 	if (start_level(j) < 0)
-		refuse(j, "damaged");
+		refuse(j, code_of_check(j->failure.error));
 }
 
 static int run_engine(struct job *j, struct criu_request *q, engine_run_done_fn *done)
@@ -111,7 +117,7 @@ static void on_pages(void *userdata, const struct criu_answer *a, const struct f
 	(void)failure_take(&j->failure, failure->error, failure->text);
 	if (failure->error == -EBADMSG)
 		damage_note(j->c, &j->g, a ? a->damaged_set : NULL, j->failure.text);
-	refuse(j, "damaged");
+	refuse(j, code_of_check(j->failure.error));
 }
 
 static void check_pages(struct job *j)

@@ -51,6 +51,7 @@ static bool same_pid_ns(pid_t pid)
 	       own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
+/* The kernel reads an environment from anonymous memory alone, and waits for no userfaultfd there: a process cannot hold us up. */
 static bool is_marked(pid_t pid, const char *mark)
 {
 	_cleanup_free_ char *env = NULL;

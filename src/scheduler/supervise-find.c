@@ -158,6 +158,15 @@ static void tell_doubt(struct keeper *k)
 	memcpy(k->doubt_told, k->doubt, sizeof(k->doubt_told));
 }
 
+/* Who cannot look does not know that nobody is there: nothing is started meanwhile. */
+static bool cannot_look(struct keeper *k, const struct failure *f)
+{
+	(void)snprintf(k->doubt, sizeof(k->doubt), "its tree cannot be looked for: %.*s", HEIR_NOTE_MAX - 64, f->text);
+	k->doubt_blocks = true;
+	tell_doubt(k);
+	return false;
+}
+
 bool keeper_find_one(struct keeper *k)
 {
 	_cleanup_close_ int proc = sys_open("/proc", O_RDONLY | O_DIRECTORY, 0);
@@ -168,18 +177,17 @@ bool keeper_find_one(struct keeper *k)
 
 	k->doubt[0] = '\0';
 	k->doubt_blocks = false;
-	if (proc < 0 || find_trees(k->p, proc, getpid(), &failure, &found) < 0) {
-		keeper_set_note(k, failure.text);
-		return false;
-	}
+	r = proc < 0 ? fail(&failure, proc, "cannot open /proc") : find_trees(k->p, proc, getpid(), &failure, &found);
+	if (r < 0)
+		return cannot_look(k, &failure);
 	(void)snprintf(k->doubt, sizeof(k->doubt), "%.*s", (int)sizeof(k->doubt) - 1, found.note);
 	r = choose(k, &found, &failure, &root);
 	tell_doubt(k);
 	if (r > 0)
 		r = keeper_attach(k, &root, /* restored_from= */ 0, &failure) < 0 ? failure.error : 1;
 	if (r < 0)
-		keeper_trouble(k, "cannot take a tree", &failure);
-	if (r <= 0)
+		return cannot_look(k, &failure);
+	if (r == 0)
 		return false;
 	keeper_note_pidfiles(k);
 	report(&k->c->reporter, REPORT_TREE_FOUND, k->name, 0, "task %d matches", (int)root.pid);
@@ -387,7 +395,6 @@ int keeper_find_again(struct keeper *k, const struct policies_row *row, struct f
 
 struct unwatched {
 	struct keeper *k;
-	struct failure *f;
 };
 
 /* Is that policy's tree a program that runs with the command of this one? */
@@ -414,11 +421,15 @@ static int is_our_command(void *userdata, const char *policy)
 static bool runs_unwatched(struct keeper *k)
 {
 	struct failure failure = {};
-	struct unwatched u = { .k = k, .f = &failure };
+	struct unwatched u = { .k = k };
+	int r;
 
 	if (!policy_has_command(k->p) || !k->c->keepers.in_force)
 		return false;
-	return tree_record_each(catalog_store(k->c->catalog), is_our_command, &u, &failure) > 0;
+	r = tree_record_each(catalog_store(k->c->catalog), is_our_command, &u, &failure);
+	if (r < 0)
+		(void)snprintf(k->doubt, sizeof(k->doubt), "%.*s", (int)sizeof(k->doubt) - 1, failure.text);
+	return r != 0; /* who cannot look does not start a second one */
 }
 
 bool keeper_look_again(struct keeper *k)

@@ -107,13 +107,20 @@ static void a_directory_of_somebody_guards_nothing(void **state)
 	assert_string_equal(p.weak, weak);
 }
 
-static void in_a_sticky_directory_roots_entries_are_guarded(void **state)
+static void in_a_sticky_directory_roots_directories_are_guarded(void **state)
 {
 	_cleanup_(place_found_done) struct place_found a, b, c;
 
 	NEEDS_ROOT();
+	_cleanup_(place_found_done) struct place_found d;
+	struct fixture *f = *state;
+
+	/* Whoever owns the directory that it was in can have moved it here. */
 	assert_int_equal(find(*state, "shared/roots", 0, 0, &a), 0);
-	assert_true(a.guarded);
+	assert_false(a.guarded);
+	assert_int_equal(mkdirat(f->fd, "shared/dir", 0700), 0);
+	assert_int_equal(find(*state, "shared/dir", 0, 0, &d), 0);
+	assert_true(d.guarded);
 	assert_int_equal(find(*state, "shared/users", 0, 0, &b), 0);
 	assert_false(b.guarded);
 	assert_int_equal(find(*state, "shared/none", PLACE_MAY_MISS, 0, &c), 0);
@@ -322,7 +329,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_only_root_can_change_is_guarded),
 		TEST(a_directory_of_somebody_guards_nothing),
-		TEST(in_a_sticky_directory_roots_entries_are_guarded),
+		TEST(in_a_sticky_directory_roots_directories_are_guarded),
 		TEST(a_directory_that_a_group_may_write_to_guards_nothing),
 		TEST(links_are_followed_by_whose_they_are),
 		TEST(a_link_of_roots_in_a_guarded_directory_is_guarded),

@@ -461,6 +461,10 @@ static int open_linked(struct restore *rs, const RegFileEntry *reg, const struct
 }
 
 /* The file has other names, which nobody needs to know: by its handle. */
+#define NOT_BY_HANDLE                                                                                        \
+	"'%s' had lost this name, and is to be found by its handle: only of images that belong to root and " \
+	"that nobody else can write to"
+
 static int open_by_identity(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task,
 			    int flags)
 {
@@ -468,9 +472,7 @@ static int open_by_identity(struct restore *rs, const RegFileEntry *reg, const s
 	_cleanup_close_ int from = -EBADF;
 
 	if (!id || !rs->trusts_images)
-		return fail(rs->failure, -EPERM,
-			    "'%s' had lost this name, and is to be found by its handle: only of images that belong to root and "
-			    "that nobody else can write to", reg->name);
+		return fail(rs->failure, -EPERM, NOT_BY_HANDLE, reg->name);
 	from = identity_open(id, reg->name, rs->same_boot);
 	if (from < 0)
 		return fail(rs->failure, from, "'%s' had lost this name at the dump, and has lost its other names since",
@@ -701,8 +703,10 @@ static int preflight_path(struct restore *rs, const RegFileEntry *reg, uint32_t 
 static int preflight_other_name(struct restore *rs, const RegFileEntry *reg)
 {
 	const SnapmgrIdentity *id = reg->snapmgr_identity;
-	_cleanup_close_ int fd = id ? identity_open(id, reg->name, rs->same_boot) : -ENODATA;
+	_cleanup_close_ int fd = id && rs->trusts_images ? identity_open(id, reg->name, rs->same_boot) : -ENODATA;
 
+	if (id && !rs->trusts_images)
+		return preflight_add(rs, OBSTACLE_FILE, reg->name, NOT_BY_HANDLE, reg->name);
 	if (fd < 0)
 		return preflight_add(rs, OBSTACLE_FILE, reg->name,
 				     "'%s' had lost this name at the dump, and cannot be found by its handle: %s", reg->name,

@@ -479,7 +479,9 @@ static int open_made(struct making *m, uint32_t id, int flags)
 
 	if (!g)
 		return fail(m->rs->failure, -ENOMEM, "no memory for a deleted file");
-	r = sys_fstatat(last->dir_fd, last->name, &st, AT_SYMLINK_NOFOLLOW);
+	/* In place others can put another object under the name: only what was made counts. */
+	st = last->st;
+	r = last->in_place ? 0 : sys_fstatat(last->dir_fd, last->name, &st, AT_SYMLINK_NOFOLLOW);
 	if (r < 0)
 		return fail(m->rs->failure, r, "cannot look at a deleted file");
 	fd = ghost_open_named(m->rs, &dir, last->name, &st, last->cover, flags, &path_fd);

@@ -123,11 +123,6 @@ static void ask_uses(const struct restore *rs, const SnapmgrIdentity *id, struct
 
 /* ---- the judgement ---- */
 
-static int64_t nsec_of(int64_t sec, uint32_t nsec)
-{
-	return sec * (int64_t)NSEC_PER_SEC + nsec;
-}
-
 static bool is_same_boot(const struct restore *rs)
 {
 	char now[PROC_BOOT_ID_BYTES];
@@ -146,11 +141,11 @@ static int ask(struct restore *rs, const RegFileEntry *reg, int fd, struct file_
 		return fail(rs->failure, r, "cannot look at '%s'", reg->name);
 	*q = (struct file_question){
 		.same = identity_is(id, fd, is_same_boot(rs)),
-		.then = { id->size, nsec_of(id->mtime_sec, id->mtime_nsec),
-			  nsec_of(id->ctime_sec, id->ctime_nsec) },
+		.then = { id->size, file_time_nsec(id->mtime_sec, id->mtime_nsec),
+			  file_time_nsec(id->ctime_sec, id->ctime_nsec) },
 		.now = { (uint64_t)st.st_size,
-			 nsec_of(st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec),
-			 nsec_of(st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec) },
+			 file_time_nsec(st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec),
+			 file_time_nsec(st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec) },
 		.tree_ended =
 			rs->inventory->has_snapmgr_tree_ended && rs->inventory->snapmgr_tree_ended,
 		.frozen_nsec = (int64_t)rs->inventory->snapmgr_frozen_realtime_nsec,

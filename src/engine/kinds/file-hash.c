@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "engine/file-judge.h"
 #include "engine/kinds/file-hash.h"
 
 #include <linux/magic.h>
@@ -46,11 +47,11 @@ static bool is_local(uint64_t magic)
 static bool is_to_be_hashed(const struct dump *d, const struct file_hashes *h,
 			    const SnapmgrIdentity *id)
 {
-	int64_t mtime = id->mtime_sec * (int64_t)NSEC_PER_SEC + id->mtime_nsec;
+	int64_t mtime = file_time_nsec(id->mtime_sec, id->mtime_nsec);
 
 	if (!S_ISREG(id->mode) || !is_local(id->fs_magic) || id->size > FILE_BYTES_MAX ||
 	    h->n == KEPT_MAX || h->bytes + id->size > ALL_BYTES_MAX ||
-	    mtime + TICK_NSEC > (int64_t)d->frozen_realtime_nsec)
+	    mtime > (int64_t)d->frozen_realtime_nsec - TICK_NSEC)
 		return false;
 	for (const struct kept_file *k = h->kept; k; k = k->next) {
 		if (k->id->ino == id->ino && k->id->dev == id->dev)
