@@ -176,6 +176,39 @@ def names_that_change_all_the_time_lead_nowhere(stage):
     frame.say(f'   {stage.kind}: {back} of {RESTORES} came back')
 
 
+def a_file_of_roots_is_not_taken_for_a_ghost(stage):
+    """The user puts a file that he may move, but not read, under the name that the ghost has for a moment."""
+    bait, name = (os.path.join(stage.home, 'd', name) for name in ('bait', 'thing'))
+
+    def lay_bait():
+        with open(bait, 'w', encoding='ascii') as file:
+            file.write('secret')
+        os.chmod(bait, 0o600)
+        return os.stat(bait).st_ino
+
+    inode = lay_bait()
+    stage.dump()
+    swapper = subprocess.Popen([os.path.join(BUILD, 'swapped'), 'exchange', str(USER), bait, name, '0'])
+    try:
+        for _ in range(RESTORES * 8):
+            code, said = stage.run('restore', '-d')
+            if code == 0:
+                taken = [n for n in os.listdir(f'/proc/{stage.pid}/fd') if os.stat(f'/proc/{stage.pid}/fd/{n}').st_ino == inode]
+                stage.end()
+                check(not taken, f'a descriptor is of the file of root\'s: {said}')
+            here = {entry.inode(): entry.path for entry in os.scandir(os.path.join(stage.home, 'd'))}
+            for path in (path for other, path in here.items() if other != inode):
+                os.unlink(path)  # of the ghost, under the name that the user gave it
+            if inode not in here:  # lost for the ghost's name, as the user could have done himself: the directory is his
+                inode = lay_bait()
+            elif here[inode] != bait:
+                os.rename(here[inode], bait)
+        check(swapper.poll() is None, 'the names change no more')
+    finally:
+        swapper.kill()
+        swapper.wait()
+
+
 def main():
     engines = [engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip]
     wanted, failed = sys.argv[1:], 0
@@ -183,8 +216,10 @@ def main():
         frame.say('SKIP: there is no engine')
         return frame.SKIP
     for scenario in (comes_back_where_nothing_changed, a_swapped_directory_is_not_followed,
-                     names_that_change_all_the_time_lead_nowhere):
+                     names_that_change_all_the_time_lead_nowhere, a_file_of_roots_is_not_taken_for_a_ghost):
         for kind in KINDS:
+            if scenario is a_file_of_roots_is_not_taken_for_a_ghost and kind != 'ghost':
+                continue
             if wanted and scenario.__name__ not in wanted and kind not in wanted:
                 continue
             top = frame.make_top()

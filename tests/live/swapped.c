@@ -3,7 +3,7 @@
  * A program of an ordinary user that has things by paths which it can make lead elsewhere; driven by places.py.
  *
  *	swapped KIND UID DIR	has one thing of that kind below DIR, which is the user's
- *	swapped exchange UID A B N	lets two names change places N times (0: until it is killed)
+ *	swapped exchange UID A B N	lets two names change places N times (0: until it is killed), while both are there
  *
  * It makes DIR/ready when all is set up, and sleeps.
  */
@@ -147,7 +147,7 @@ static void exchange(const char *a, const char *b, long n)
 	enum { EXCHANGE = 2 }; /* RENAME_EXCHANGE */
 
 	for (long i = 0; n == 0 || i < n; i++)
-		need(syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, EXCHANGE) == 0, "exchange");
+		need(syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, EXCHANGE) == 0 || errno == ENOENT, "exchange");
 }
 
 int main(int argc, char **argv)
