@@ -31,7 +31,7 @@ struct controller {
 	const char *limit, *usage;
 	const char
 		*cache[2]; /* lines of memory.stat: page cache with files behind it; NULL: none */
-	const char *what;
+	const char *what; /* each its own: a limit is known by it and the path */
 };
 
 static const struct controller controllers[] = {
@@ -40,7 +40,7 @@ static const struct controller controllers[] = {
 	  "memory.limit_in_bytes",
 	  "memory.usage_in_bytes",
 	  { "total_inactive_file ", "total_active_file " },
-	  "memory cgroup" },
+	  "memory cgroup (version 1)" },
 	{ "memory",
 	  ROOM_OF_MEMORY,
 	  "memory.memsw.limit_in_bytes",
@@ -59,7 +59,7 @@ static const struct controller controllers[] = {
 	  "memory.current",
 	  { "inactive_file ", "active_file " },
 	  "memory.high of cgroup" },
-	{ "pids", ROOM_OF_PROCESSES, "pids.max", "pids.current", {}, "pids cgroup" },
+	{ "pids", ROOM_OF_PROCESSES, "pids.max", "pids.current", {}, "pids cgroup (version 1)" },
 	{ "", ROOM_OF_PROCESSES, "pids.max", "pids.current", {}, "pids cgroup" },
 };
 
