@@ -31,6 +31,7 @@ struct reconcile {
 	size_t n_changed; /* lines about something that was changed, not only seen */
 	struct found_dir *dirs;
 	size_t n_dirs;
+	bool of_older_day; /* the database: is_of_older_day() */
 };
 
 void reconcile_report_done(struct reconcile_report *report)
@@ -261,51 +262,6 @@ static int judge_writing(struct reconcile *rc, const struct generation *g)
 	return remove_row(rc, g, reason);
 }
 
-static int judge_settled(struct reconcile *rc, const struct generation *g)
-{
-	struct failure found = { 0 };
-	int r;
-
-	if (g->state == GENERATION_DAMAGED)
-		return 0;
-	r = generations_examine(rc->c, g, MANIFEST_QUICK, &found);
-	if (r >= 0)
-		return 0;
-	if (!is_evidence(r))
-		return note(rc, "generation %" PRId64 ": %s", g->gen, found.text);
-	r = generations_write_state(rc->c, g->gen, GENERATION_DAMAGED, NULL, found.text,
-				    rc->now_usec, rc->f);
-	if (r < 0)
-		return r;
-	return note_change(rc, "generation %" PRId64 ": damaged: %s", g->gen, found.text);
-}
-
-static int judge_rows(struct reconcile *rc)
-{
-	const struct generation_filter filter = {
-		.states = GENERATION_MASK_ALL & ~GENERATION_MASK(GENERATION_DELETED),
-	};
-	_cleanup_(generation_list_done) struct generation_list list = { 0 };
-	int r;
-
-	r = generations_list(rc->c, &filter, rc->f, &list);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < list.n; i++) {
-		const struct generation *g = &list.items[i];
-
-		if (g->state == GENERATION_WRITING)
-			r = judge_writing(rc, g);
-		else if (g->state == GENERATION_DELETING)
-			r = remove_row(rc, g, g->reason[0] ? g->reason : "deleted");
-		else
-			r = judge_settled(rc, g);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 /* Everything a row needs, from the directory alone. Failures are told in @found. */
 static int read_orphan(struct reconcile *rc, const struct found_dir *d, struct failure *found,
 		       struct generation *ret)
@@ -370,6 +326,130 @@ static int adopt(struct reconcile *rc, struct generation *g)
 	if (r < 0)
 		return r;
 	return catalog_commit(&tx, rc->f);
+}
+
+/*
+ * The store has generations that the database has never heard of: it was brought back from an older day. A set that was merged or
+ * removed since then is not damaged.
+ */
+static int is_of_older_day(struct reconcile *rc, bool *ret)
+{
+	int64_t newest_row, newest_dir = 0;
+	int r;
+
+	r = query_number(rc->c->db, "SELECT coalesce(max(gen), 0) FROM generations", rc->f, &newest_row);
+	for (size_t i = 0; i < rc->n_dirs; i++)
+		if (rc->dirs[i].form == STORE_WHOLE)
+			newest_dir = MAX(newest_dir, rc->dirs[i].gen);
+	*ret = newest_row > 0 && newest_dir > newest_row;
+	return r;
+}
+
+/* The row is made anew from the manifest; what people have said of the generation stays. */
+static int write_anew(struct reconcile *rc, const struct generation *old, struct generation *fresh)
+{
+	_cleanup_(catalog_rollbackp) struct catalog *tx = NULL;
+	char sql[256];
+	int r;
+
+	fresh->pinned = old->pinned;
+	r = catalog_begin(rc->c, rc->f, &tx);
+	if (r < 0)
+		return r;
+	(void)snprintf(sql, sizeof(sql),
+		       "PRAGMA defer_foreign_keys = ON; DELETE FROM generation_tags WHERE gen = %" PRId64 ";"
+		       " DELETE FROM generations WHERE gen = %" PRId64, old->gen, old->gen);
+	r = query_exec(rc->c->db, sql, rc->f);
+	if (r == 0)
+		r = adopt(rc, fresh);
+	return r < 0 ? r : catalog_commit(&tx, rc->f);
+}
+
+/* Return: 1 the row is right again, 0 the set is damaged indeed, or -errno. */
+static int renew(struct reconcile *rc, const struct generation *g)
+{
+	_cleanup_(generation_done) struct generation fresh = { 0 };
+	struct found_dir d = { .gen = g->gen, .form = STORE_WHOLE };
+	struct failure found = { 0 };
+	int r;
+
+	r = dir_exists(rc, g, &found);
+	if (r == 0) {
+		r = remove_row(rc, g, "its directory is gone, and the catalog was brought back from an older day");
+		return r < 0 ? r : 1;
+	}
+	(void)snprintf(d.policy, sizeof(d.policy), "%s", g->policy);
+	if (r < 0 || read_orphan(rc, &d, &found, &fresh) < 0)
+		return 0;
+	r = write_anew(rc, g, &fresh);
+	if (r == 0)
+		r = note_change(rc, "generation %" PRId64 ": registered again from its manifest, which is newer than the catalog",
+				g->gen);
+	return r < 0 ? r : 1;
+}
+
+/* Which chain a generation belongs to, its parent says; parents have lower numbers. */
+static int mend_chain(struct reconcile *rc, int64_t gen)
+{
+	_cleanup_(query_done) struct query q;
+
+	query_init(&q, rc->c->db, rc->f,
+		   "UPDATE generations SET chain = (SELECT coalesce(p.chain, p.gen) FROM generations AS p"
+		   " WHERE p.gen = generations.parent) WHERE gen = ?");
+	query_bind_i64(&q, gen);
+	return query_run(&q);
+}
+
+static int judge_settled(struct reconcile *rc, const struct generation *g)
+{
+	struct failure found = { 0 };
+	int r;
+
+	if (g->state == GENERATION_DAMAGED)
+		return 0;
+	r = generations_examine(rc->c, g, MANIFEST_QUICK, &found);
+	if (r >= 0)
+		return 0;
+	if (!is_evidence(r))
+		return note(rc, "generation %" PRId64 ": %s", g->gen, found.text);
+	r = rc->of_older_day ? renew(rc, g) : 0;
+	if (r != 0)
+		return MIN(r, 0);
+	r = generations_write_state(rc->c, g->gen, GENERATION_DAMAGED, NULL, found.text,
+				    rc->now_usec, rc->f);
+	if (r < 0)
+		return r;
+	return note_change(rc, "generation %" PRId64 ": damaged: %s", g->gen, found.text);
+}
+
+static int judge_rows(struct reconcile *rc)
+{
+	const struct generation_filter filter = {
+		.states = GENERATION_MASK_ALL & ~GENERATION_MASK(GENERATION_DELETED),
+	};
+	_cleanup_(generation_list_done) struct generation_list list = { 0 };
+	int r;
+
+	r = generations_list(rc->c, &filter, rc->f, &list);
+	if (r == 0)
+		r = is_of_older_day(rc, &rc->of_older_day);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < list.n; i++) {
+		const struct generation *g = &list.items[i];
+
+		if (g->state == GENERATION_WRITING)
+			r = judge_writing(rc, g);
+		else if (g->state == GENERATION_DELETING)
+			r = remove_row(rc, g, g->reason[0] ? g->reason : "deleted");
+		else
+			r = judge_settled(rc, g);
+		if (r == 0 && rc->of_older_day)
+			r = mend_chain(rc, g->gen);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 /*

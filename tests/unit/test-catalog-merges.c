@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "basic/region-hashes.h"
@@ -138,6 +139,34 @@ static void a_merged_chain_is_registered_again_when_the_database_is_lost(void **
 	merge(fx, g[3]);
 	assert_ok(fx, remove_gen(fx, g[2]));
 	assert_int_equal(fixture_check_invariants(fx), 2);
+}
+
+/* A person has put an older database back: what was merged and removed since is not damaged. */
+static void a_database_of_an_older_day_is_brought_up_to_date(void **state)
+{
+	struct fixture *fx = *state;
+	char command[512];
+	int64_t g[5];
+
+	make_chain(fx, g, 4);
+	fixture_close(fx);
+	(void)snprintf(command, sizeof(command), "cp %s/catalog.db %s/old.db", fx->path, fx->dir);
+	assert_int_equal(system(command), 0);
+	fixture_open(fx);
+	merge(fx, g[1]);
+	assert_ok(fx, remove_gen(fx, g[0]));
+	g[4] = fixture_generation(fx, "solver", g[3]);
+	fixture_close(fx);
+	(void)snprintf(command, sizeof(command), "rm %s/catalog.db*; cp %s/old.db %s/catalog.db", fx->path, fx->dir, fx->path);
+	assert_int_equal(system(command), 0);
+	fixture_open(fx);
+	fixture_reconcile(fx);
+	assert_int_equal(fixture_state(fx, g[0]), GENERATION_DELETED);
+	assert_place(fx, g[1], 0, g[1]);
+	assert_place(fx, g[2], g[1], g[1]);
+	assert_place(fx, g[3], g[2], g[1]);
+	assert_place(fx, g[4], g[3], g[1]);
+	assert_int_equal(fixture_check_invariants(fx), 4);
 }
 
 static void what_is_not_sealed_or_not_meant_is_not_committed(void **state)
@@ -421,6 +450,7 @@ int main(void)
 		TEST(a_child_of_a_full_one_becomes_full_and_its_chain_begins_with_it),
 		TEST(children_know_it_by_its_identity_whatever_its_manifest),
 		TEST(a_merged_chain_is_registered_again_when_the_database_is_lost),
+		TEST(a_database_of_an_older_day_is_brought_up_to_date),
 		TEST(what_is_not_sealed_or_not_meant_is_not_committed),
 		TEST(a_merge_that_did_not_come_to_its_commit_is_removed),
 		TEST(a_merge_that_was_only_declared_is_undone),
