@@ -88,8 +88,9 @@ int place_open(const struct place_found *f, int flags) _must_check_;
  * @mode:	of a new file, which is root's
  * @ret:	starts as PLACE_FOUND_NONE; weak tells what others can change
  *
- * Links of others are not followed. Where others can change the name, the file must be the directory's owner's (where nobody else can write to the
- * directory), or root's and without another name: a hard link of somebody else's file is none of these.
+ * Links of others are not followed. Where others can change the name, the file must be the directory's owner's
+ * (where nobody else can write to the directory), or root's and without another name: a hard link of somebody else's
+ * file is none of these.
  *
  * Return: a descriptor, O_APPEND, or -errno: -EPERM for what others could have put there.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The inside of a job: for job.c, job-dump.c and job-restore.c only. */
+/* The inside of a job: for job.c and job-*.c only. */
 
 #include "basic/arena.h"
 #include "catalog/generations.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #pragma once
 
-/* The inside of a keeper: for supervise.c, supervise-tree.c, supervise-jobs.c and supervise-ask.c only. */
+/* The inside of a keeper: for supervise.c and supervise-*.c only. */
 
 #include "catalog/policies.h"
 #include "catalog/replacements.h"
@@ -55,7 +55,7 @@ struct keeper {
 	nsec_t leavings_since; /* CLOCK_BOOTTIME: what is left of it is being ended; 0: it is not */
 	struct supervise_tree last_end;
 	struct tree_record record; /* of the tree, or of the last one */
-	char doubt[HEIR_NOTE_MAX]; /* what matches and is not its tree, or keeps it from being started; "" */
+	char doubt[HEIR_NOTE_MAX]; /* why a matching process is not the tree, or why nothing may be started; "" */
 	char doubt_told[HEIR_NOTE_MAX]; /* the last that was reported */
 	char forecast[FAILURE_TEXT_MAX]; /* why its generations would be blocked: job_forecast_text(); "" */
 	bool doubt_blocks;	   /* it is alive: nothing is started or restored beside it */

@@ -191,7 +191,7 @@ static void dump_ended(struct keeper *k, const struct job *job)
 	}
 }
 
-/* What ran before is neither there nor back: that is no end on request any more. */
+/* The old tree is gone and its undo failed: that is a crash, not an end on request. */
 static void note_lost_tree(struct keeper *k)
 {
 	struct failure failure = {};

@@ -73,8 +73,10 @@ void keeper_forget_tree(struct keeper *k)
 		keeper_trouble(k, "cannot note that no tree runs", &failure);
 }
 
-/* In the catalog, in this order: an end that is noted twice is better than one that is lost. */
-/* @ended_ticks: 0: when it ended is not known, only when it was last seen. */
+/*
+ * In the catalog, in this order: an end that is noted twice is better than one that is lost.
+ * @ended_ticks: 0: when it ended is not known, only when it was last seen
+ */
 static void note_end(struct keeper *k, pid_t pid, const struct supervise_tree *end, uint64_t ended_ticks)
 {
 	struct failure failure = {};

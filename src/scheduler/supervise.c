@@ -4,7 +4,7 @@
  *
  *	          keeper_begin()
  *	               |
- *	             keeper_decide() <--------------------------------------------+
+ *	               keeper_decide() <-----------------------------------+
  *	   +-----------+------------+-----------------+                    |
  *	   v           v            v                 v                    |
  *	 IDLE       WAITING      STARTING         RESTORING                |
@@ -14,11 +14,11 @@
  *	   | scan      +----------------> RUNNING  <---> DUMPING           |
  *	   | finds one                      ^            (a job)           |
  *	   +--------------------------------+                              |
- *	                                    | keeper_tree_ended()              |
+ *	                                    | keeper_tree_ended()          |
  *	                                    +------------------------------+
  *
- * STOPPED is IDLE after the ladder gave up; FOREGROUND is a tree that `snapmgr run` keeps, of which only
- * generations are taken here.
+ * STOPPED is IDLE after the ladder gave up. Of a tree that `snapmgr run` keeps (k->foreground) only generations are taken
+ * here: it is RUNNING or IDLE.
  *
  * Invariants
  *  1. A tree of ours that runs is in the catalog (policies_set_tree()) before its first instruction.
