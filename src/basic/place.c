@@ -54,6 +54,15 @@ static bool is_trusted(const struct walk *w, uid_t uid)
 	return uid == 0 || uid == geteuid() || uid == w->at->also;
 }
 
+/* In a sticky directory, where others can put what they find elsewhere, but not take away: is it what root put there? */
+static bool stays(const struct walk *w, const struct stat *entry)
+{
+	bool counts = S_ISDIR(entry->st_mode) ||
+		      ((w->flags & PLACE_MOVED_COUNTS) && S_ISREG(entry->st_mode) && entry->st_nlink == 1);
+
+	return counts && is_trusted(w, entry->st_uid);
+}
+
 /* Could others make @name of the present directory lead to something else? */
 static void judge_entry(struct walk *w, const char *name, const struct stat *entry)
 {
@@ -65,8 +74,7 @@ static void judge_entry(struct walk *w, const char *name, const struct stat *ent
 		if (!is_trusted(w, dir->st_uid))
 			weaken(w, name, dir->st_uid);
 		else if ((dir->st_mode & (S_IWGRP | S_IWOTH)) &&
-			 !((dir->st_mode & S_ISVTX) && entry && S_ISDIR(entry->st_mode) &&
-			   is_trusted(w, entry->st_uid)))
+			 !((dir->st_mode & S_ISVTX) && entry && stays(w, entry)))
 			weaken(w, name, (uid_t)-1);
 	}
 	if (entry && S_ISLNK(entry->st_mode) && !is_trusted(w, entry->st_uid))

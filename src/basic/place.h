@@ -37,6 +37,8 @@ struct place {
 enum {
 	PLACE_NO_FOLLOW = 1, /* a link at the end is what is looked for */
 	PLACE_MAY_MISS = 2,  /* nothing under the last name is no error: fd is -EBADF then */
+	PLACE_MOVED_COUNTS = 4, /* a file of root's with one name guards itself in a sticky directory: for what is only read,
+				   and harmless wherever root wrote it */
 };
 
 struct place_found {

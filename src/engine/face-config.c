@@ -143,7 +143,7 @@ static int open_guarded(const char *path, struct place_found *found)
 	r = make_absolute(path, absolute);
 	if (r < 0)
 		return r;
-	r = place_find(&at, /* flags= */ 0, geteuid(), NULL, found);
+	r = place_find(&at, PLACE_MOVED_COUNTS, geteuid(), NULL, found);
 	if (r < 0)
 		return r;
 	if (found->guarded &&

@@ -7,7 +7,7 @@ import time
 
 import interop
 import tmux
-from interop import check, wait_until
+from interop import wait_until
 
 
 class Screens(tmux.Tmux):
@@ -39,9 +39,7 @@ class Screens(tmux.Tmux):
         self.tmux('send-keys', '-t', 'prompt', 'x + 1', 'Enter')
         wait_until('the prompt answers', lambda: self.shows('prompt', '42'))
         self.tmux('send-keys', '-t', 'edit', f':w! {self.file("saved")}', 'Enter')
-        wait_until('vim writes', lambda: os.path.exists(self.file('saved')))
-        with open(self.file('saved'), encoding='ascii') as file:
-            check(file.read() == 'hello world\n', 'vim has the text')
+        wait_until('vim writes the text', lambda: self.content('saved') == 'hello world\n')
         os.unlink(self.file('saved'))
         before = self.tmux('capture-pane', '-p', '-t', 'watch')
         wait_until('top moves', lambda: self.tmux('capture-pane', '-p', '-t', 'watch') != before)
@@ -49,6 +47,13 @@ class Screens(tmux.Tmux):
         wait_until('less shows the end', lambda: self.shows('page', 'line 999'))
         self.tmux('send-keys', '-t', 'page', 'g')
         wait_until('less shows the beginning', lambda: not self.shows('page', 'line 999'))
+
+    def content(self, name):
+        try:
+            with open(self.file(name), encoding='ascii') as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
 
     def poke_again(self, pid):
         self.poke(pid)

@@ -118,6 +118,9 @@ static void in_a_sticky_directory_roots_directories_are_guarded(void **state)
 	/* Whoever owns the directory that it was in can have moved it here. */
 	assert_int_equal(find(*state, "shared/roots", 0, 0, &a), 0);
 	assert_false(a.guarded);
+	place_found_done(&a);
+	assert_int_equal(find(*state, "shared/roots", PLACE_MOVED_COUNTS, 0, &a), 0);
+	assert_true(a.guarded);
 	assert_int_equal(mkdirat(f->fd, "shared/dir", 0700), 0);
 	assert_int_equal(find(*state, "shared/dir", 0, 0, &d), 0);
 	assert_true(d.guarded);
