@@ -54,7 +54,7 @@ static bool is_trusted(const struct walk *w, uid_t uid)
 	return uid == 0 || uid == geteuid() || uid == w->at->also;
 }
 
-/* In a sticky directory, where others can put what they find elsewhere, but not take away: is it what root put there? */
+/* In a sticky directory others can put an entry, but cannot remove one of root's. Is it certain that root put it there? */
 static bool stays(const struct walk *w, const struct stat *entry)
 {
 	bool counts = S_ISDIR(entry->st_mode) ||

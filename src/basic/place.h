@@ -8,10 +8,10 @@
  * (openat(2) with O_PATH and O_NOFOLLOW), so that nothing is opened, waited for or changed on the way, and each step is judged:
  *
  *	guarded	nobody but root can change any component of the way: each directory is root's and not writable for group or
- *		others (the mask of an ACL shows in the group's bits, so mode bits tell all), or sticky, with an entry that
- *		is a directory of root's: a file of root's others could have put there, by rename(2) or link(2), from
- *		a directory of their own, which nobody can with such a directory; each symbolic link is root's. File systems whose owners are somebody's word
- *		(FUSE, network file systems) guard nothing.
+ *		others (the mask of an ACL shows in the group's bits, so mode bits tell all). A sticky directory of
+ *		root's may be writable, if the entry is a directory of root's. A file there guards nothing: a user can
+ *		have moved or linked root's file into the sticky directory from a directory of his own. Each symbolic
+ *		link is root's. File systems whose owners are somebody's word (FUSE, network file systems) guard nothing.
  *
  * What is found is held: a descriptor of the object, one of the directory that it is in, and its name there. Whoever goes on
  * to open, bind, link or unlink does so by these, never by the path again.
@@ -37,8 +37,8 @@ struct place {
 enum {
 	PLACE_NO_FOLLOW = 1, /* a link at the end is what is looked for */
 	PLACE_MAY_MISS = 2,  /* nothing under the last name is no error: fd is -EBADF then */
-	PLACE_MOVED_COUNTS = 4, /* a file of root's with one name guards itself in a sticky directory: for what is only read,
-				   and harmless wherever root wrote it */
+	PLACE_MOVED_COUNTS = 4, /* a file of root's with one name counts in a sticky directory, although a user can have moved it
+				   there: for files that are only read, and that are harmless under any name */
 };
 
 struct place_found {

@@ -113,6 +113,18 @@ static int compare_dirs(const void *a, const void *b)
 	return (x->gen > y->gen) - (x->gen < y->gen);
 }
 
+/* The highest number that a whole set has. 0: there is none. */
+static int64_t newest_dir(const struct reconcile *rc)
+{
+	int64_t highest = 0;
+
+	for (size_t i = 0; i < rc->n_dirs; i++) {
+		if (rc->dirs[i].form == STORE_WHOLE)
+			highest = MAX(highest, rc->dirs[i].gen);
+	}
+	return highest;
+}
+
 /* Merges first: a GEN.merge may be the one that is whole. */
 static int mend_merges(struct reconcile *rc)
 {
@@ -334,14 +346,11 @@ static int adopt(struct reconcile *rc, struct generation *g)
  */
 static int is_of_older_day(struct reconcile *rc, bool *ret)
 {
-	int64_t newest_row, newest_dir = 0;
+	int64_t newest_row;
 	int r;
 
 	r = query_number(rc->c->db, "SELECT coalesce(max(gen), 0) FROM generations", rc->f, &newest_row);
-	for (size_t i = 0; i < rc->n_dirs; i++)
-		if (rc->dirs[i].form == STORE_WHOLE)
-			newest_dir = MAX(newest_dir, rc->dirs[i].gen);
-	*ret = newest_row > 0 && newest_dir > newest_row;
+	*ret = newest_row > 0 && newest_dir(rc) > newest_row;
 	return r;
 }
 
@@ -516,13 +525,9 @@ static int judge_dir(struct reconcile *rc, const struct found_dir *d)
 static int reserve_numbers(struct reconcile *rc)
 {
 	_cleanup_(query_done) struct query q = { 0 };
-	int64_t highest = 0, known;
+	int64_t highest = newest_dir(rc), known;
 	int r;
 
-	for (size_t i = 0; i < rc->n_dirs; i++) {
-		if (rc->dirs[i].form == STORE_WHOLE)
-			highest = MAX(highest, rc->dirs[i].gen);
-	}
 	r = query_number(rc->c->db,
 			 "SELECT coalesce(max(seq), -1) FROM sqlite_sequence"
 			 " WHERE name = 'generations'",

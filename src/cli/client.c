@@ -96,37 +96,38 @@ static const char *reply_text(const sd_bus_error *error)
 	return error->message ?: error->name;
 }
 
-int client_open(const struct cli *cli, struct client *ret)
+/* @ret_given: somebody named it. */
+static const char *socket_path(const struct cli *cli, bool *ret_given)
 {
 	const char *path = cli->socket ? cli->socket : getenv("SNAPMGR_SOCKET");
-	bool given = path != NULL;
-	int r;
 
-	*ret = (struct client){ .cli = cli };
-	if (!path)
-		path = BUS_DEFAULT_SOCKET;
-
-	r = connect_private(path, &ret->bus);
-	ret->private_socket = r >= 0;
-	if (r == -EPERM && given)
-		return cli_complain(
-			cli, EXIT_FAILED,
-			"the program that answers at %s runs neither as root nor as you", path);
-	if (r < 0 && (given || sd_bus_open_system(&ret->bus) < 0))
-		return complain_unreachable(cli, path, r);
-	return 0;
+	*ret_given = path != NULL;
+	return path ? path : BUS_DEFAULT_SOCKET;
 }
 
 int client_try(const struct cli *cli, struct client *ret)
 {
-	const char *path = cli->socket ? cli->socket : getenv("SNAPMGR_SOCKET");
-	bool given = path != NULL;
+	bool given;
+	const char *path = socket_path(cli, &given);
 	int r;
 
 	*ret = (struct client){ .cli = cli };
-	r = connect_private(path ? path : BUS_DEFAULT_SOCKET, &ret->bus);
+	r = connect_private(path, &ret->bus);
 	ret->private_socket = r >= 0;
-	return r < 0 && !given ? sd_bus_open_system(&ret->bus) : r;
+	return r >= 0 || (!given && sd_bus_open_system(&ret->bus) >= 0) ? 0 : r;
+}
+
+int client_open(const struct cli *cli, struct client *ret)
+{
+	bool given;
+	const char *path = socket_path(cli, &given);
+	int r = client_try(cli, ret);
+
+	if (r == -EPERM && given)
+		return cli_complain(
+			cli, EXIT_FAILED,
+			"the program that answers at %s runs neither as root nor as you", path);
+	return r < 0 ? complain_unreachable(cli, path, r) : 0;
 }
 
 void client_done(struct client *c)

@@ -55,47 +55,43 @@ static int restored_lately(struct manager *m, const struct policy *p, const stru
 	return r < 0 ? r : n;
 }
 
-/* Was the command started since @g was made? What was before that start is behind it, as for the daemon's own restores. */
-static int started_since(struct manager *m, const struct policy *p, const struct generation *g, struct failure *f)
+/* Numbers of runs that a generation must have been made after. 0: there is none */
+struct past {
+	int64_t started;    /* the command was: what was before is behind it, as for the daemon's own restores */
+	int64_t ended_well; /* the tree, by itself, with status 0, and it has not ended in another way since */
+};
+
+static int read_past(struct manager *m, const struct policy *p, struct failure *f, struct past *ret)
 {
-	const struct run_filter starts = { .policy = p->name, .kinds = 1U << RUN_COLD_START, .outcomes = 1U << RUN_OK, .limit = 1 };
-	_cleanup_(run_list_done) struct run_list runs = {};
+	const struct run_filter start = { .policy = p->name, .kinds = 1U << RUN_COLD_START, .outcomes = 1U << RUN_OK, .limit = 1 };
+	const struct run_filter end = { .policy = p->name, .kinds = 1U << RUN_EXIT, .limit = 1 };
+	_cleanup_(run_list_done) struct run_list starts = {}, ends = {};
 	int r;
 
-	r = runs_list(m->context.catalog, &starts, f, &runs);
-	return r < 0 ? r : runs.n > 0 && runs.items[0].id > g->after_run;
+	r = runs_list(m->context.catalog, &start, f, &starts);
+	if (r == 0)
+		r = runs_list(m->context.catalog, &end, f, &ends);
+	if (r < 0)
+		return r;
+	if (starts.n > 0)
+		ret->started = starts.items[0].id;
+	if (ends.n > 0 && strcmp(ends.items[0].trigger, "exited:0") == 0)
+		ret->ended_well = ends.items[0].id;
+	return 0;
 }
 
-/* Has the tree ended by itself with status 0 since @g was made? */
-static int ended_well_since(struct manager *m, const struct policy *p, const struct generation *g, struct failure *f)
+static bool is_behind(const struct past *past, const struct generation *g)
 {
-	const struct run_filter ends = { .policy = p->name, .kinds = 1U << RUN_EXIT, .limit = 1 };
-	_cleanup_(run_list_done) struct run_list runs = {};
-	int r;
-
-	r = runs_list(m->context.catalog, &ends, f, &runs);
-	return r < 0 ? r : runs.n > 0 && strcmp(runs.items[0].trigger, "exited:0") == 0 && runs.items[0].id >= g->after_run;
+	return past->started > (int64_t)g->after_run || (past->ended_well > 0 && past->ended_well >= (int64_t)g->after_run);
 }
 
-/* 1: it may be resumed, 0: it may not, nor may older ones; -EAGAIN: an older one may; else an error */
-static int is_usable(struct manager *m, const struct policy *p, const struct generation *g, struct failure *f)
+static bool is_too_old(struct manager *m, const struct policy *p, const struct generation *g)
 {
 	const struct clock_moment created = { g->created_boot_usec, g->created_usec,
 					      strcmp(g->boot_id, m->context.boot_id) == 0 };
 	const struct clock_now now = clock_read();
-	int r;
 
-	if (clock_age(&now, &created) > p->restore.max_age)
-		return 0;
-	r = ended_well_since(m, p, g, f);
-	if (r == 0)
-		r = started_since(m, p, g, f);
-	if (r != 0)
-		return r < 0 ? r : 0;
-	r = restored_lately(m, p, g, f);
-	if (r < 0)
-		return r;
-	return r >= (int)p->restore.crash_loop.attempts ? -EAGAIN : 1;
+	return clock_age(&now, &created) > p->restore.max_age;
 }
 
 /* The newest good generation below @below (0: of all) that may be resumed. @ret_gen: 0: none, start */
@@ -103,27 +99,33 @@ static int choose(struct beginning *b, const struct policy *p, int64_t below, st
 {
 	const struct generation_filter good = { .policy = p->name, .states = GENERATION_MASK_GOOD, .newest_first = true };
 	_cleanup_(generation_list_done) struct generation_list list = {};
+	struct past past = {};
 	int r;
 
 	*ret_gen = 0;
 	r = generations_list(b->m->context.catalog, &good, f, &list);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < list.n; i++) {
+	if (r == 0)
+		r = read_past(b->m, p, f, &past);
+	for (size_t i = 0; r == 0 && i < list.n; i++) {
 		const struct generation *g = &list.items[i];
 
 		if (below > 0 && g->gen >= below)
 			continue;
-		r = is_usable(b->m, p, g, f);
-		if (r == -EAGAIN && !b->why[0])
-			(void)snprintf(b->why, sizeof(b->why), "generation %" PRId64 " was resumed %u times lately, and crashed",
-				       g->gen, p->restore.crash_loop.attempts);
-		if (r == -EAGAIN)
-			continue;
-		*ret_gen = r > 0 ? g->gen : 0;
-		return MIN(r, 0);
+		if (is_too_old(b->m, p, g) || is_behind(&past, g))
+			return 0; /* so are those before it */
+		r = restored_lately(b->m, p, g, f);
+		if (r < 0)
+			return r;
+		if (r < (int)p->restore.crash_loop.attempts) {
+			*ret_gen = g->gen;
+			return 0;
+		}
+		if (!b->why[0])
+			(void)snprintf(b->why, sizeof(b->why), "generation %" PRId64 " was resumed %d times lately, and crashed",
+				       g->gen, r);
+		r = 0;
 	}
-	return 0;
+	return r;
 }
 
 static int append_strv(sd_bus_message *reply, char *const *list)
@@ -254,15 +256,13 @@ int bus_method_foreground_begin(sd_bus_message *msg, void *userdata, sd_bus_erro
 	struct manager *m = userdata;
 	struct failure failure = {};
 	struct beginning *b;
-	const char *policy;
 	struct keeper *k;
 	uint64_t below;
 	int r;
 
-	r = sd_bus_message_read(msg, "st", &policy, &below);
-	if (r < 0)
-		return r;
-	r = bus_find_keeper(m, policy, error, &k);
+	r = bus_read_keeper(msg, m, error, &k);
+	if (r >= 0)
+		r = sd_bus_message_read(msg, "t", &below);
 	if (r < 0)
 		return r;
 	r = keeper_foreground_begin(k, sd_bus_message_get_bus(msg), &failure);
@@ -287,16 +287,14 @@ int bus_method_foreground_started(sd_bus_message *msg, void *userdata, sd_bus_er
 {
 	struct manager *m = userdata;
 	struct failure failure = {};
-	const char *policy;
 	struct keeper *k;
 	uint64_t gen;
 	uint32_t pid;
 	int r;
 
-	r = sd_bus_message_read(msg, "sut", &policy, &pid, &gen);
-	if (r < 0)
-		return r;
-	r = bus_find_keeper(m, policy, error, &k);
+	r = bus_read_keeper(msg, m, error, &k);
+	if (r >= 0)
+		r = sd_bus_message_read(msg, "ut", &pid, &gen);
 	if (r < 0)
 		return r;
 	r = keeper_foreground_started(k, sd_bus_message_get_bus(msg), pid, gen, &failure);
@@ -308,15 +306,14 @@ int bus_method_foreground_started(sd_bus_message *msg, void *userdata, sd_bus_er
 int bus_method_foreground_failed(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 {
 	struct manager *m = userdata;
-	const char *policy, *text;
+	const char *text;
 	struct keeper *k;
 	uint64_t gen;
 	int r;
 
-	r = sd_bus_message_read(msg, "sts", &policy, &gen, &text);
-	if (r < 0)
-		return r;
-	r = bus_find_keeper(m, policy, error, &k);
+	r = bus_read_keeper(msg, m, error, &k);
+	if (r >= 0)
+		r = sd_bus_message_read(msg, "ts", &gen, &text);
 	if (r < 0)
 		return r;
 	keeper_foreground_failed(k, sd_bus_message_get_bus(msg), gen, text);
@@ -326,14 +323,12 @@ int bus_method_foreground_failed(sd_bus_message *msg, void *userdata, sd_bus_err
 int bus_method_foreground_ended(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 {
 	struct manager *m = userdata;
-	const char *policy;
 	struct keeper *k;
 	int status, r;
 
-	r = sd_bus_message_read(msg, "si", &policy, &status);
-	if (r < 0)
-		return r;
-	r = bus_find_keeper(m, policy, error, &k);
+	r = bus_read_keeper(msg, m, error, &k);
+	if (r >= 0)
+		r = sd_bus_message_read(msg, "i", &status);
 	if (r < 0)
 		return r;
 	keeper_foreground_end(k, sd_bus_message_get_bus(msg), status);

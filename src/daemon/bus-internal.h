@@ -33,6 +33,9 @@ int bus_reply_error(sd_bus_message *call, const sd_bus_error *error);
 int bus_find_keeper(struct manager *m, const char *policy, sd_bus_error *error,
 		    struct keeper **ret);
 
+/* The same of a message whose next argument is the policy. */
+int bus_read_keeper(sd_bus_message *msg, struct manager *m, sd_bus_error *error, struct keeper **ret);
+
 /* Methods, by file: bus-status.c, bus-doctor.c, bus-generations.c, bus-chores.c, bus-jobs.c, bus-foreground.c. */
 #define BUS_METHOD(name) int name(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 BUS_METHOD(bus_method_daemon);

@@ -85,18 +85,15 @@ int bus_method_create(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	struct keeper_create how = {};
 	struct manager *m = userdata;
 	struct failure failure = {};
-	const char *policy, *comment;
+	const char *comment;
 	struct keeper *k;
 	int stop, full, r;
 
-	r = sd_bus_message_read(msg, "s", &policy);
+	r = bus_read_keeper(msg, m, error, &k);
 	if (r >= 0)
 		r = sd_bus_message_read_strv(msg, &tags);
 	if (r >= 0)
 		r = sd_bus_message_read(msg, "sbb", &comment, &stop, &full);
-	if (r < 0)
-		return r;
-	r = bus_find_keeper(m, policy, error, &k);
 	if (r < 0)
 		return r;
 	joined = join_tags(tags);

@@ -83,6 +83,14 @@ int bus_find_keeper(struct manager *m, const char *policy, sd_bus_error *error, 
 	return bus_error(error, BUS_ERROR_NO_POLICY, "no policy '%s' is in force", policy);
 }
 
+int bus_read_keeper(sd_bus_message *msg, struct manager *m, sd_bus_error *error, struct keeper **ret)
+{
+	const char *policy;
+	int r = sd_bus_message_read(msg, "s", &policy);
+
+	return r < 0 ? r : bus_find_keeper(m, policy, error, ret);
+}
+
 void bus_manager_forget_peer(struct manager *m, sd_bus *bus)
 {
 	for (size_t i = 0; i < m->n_keepers; i++)

@@ -6,12 +6,9 @@
 
 #include "basic/cleanup.h"
 
-/* Times of files advance by ticks of the clock, 1 to 10 ms apart: a write in the same tick leaves no trace. */
-#define TICK_NSEC 10000000
-
 static bool is_within_a_tick(int64_t a, int64_t b)
 {
-	return a > b ? (uint64_t)a - (uint64_t)b <= TICK_NSEC : (uint64_t)b - (uint64_t)a <= TICK_NSEC;
+	return a > b ? (uint64_t)a - (uint64_t)b <= FILE_TICK_NSEC : (uint64_t)b - (uint64_t)a <= FILE_TICK_NSEC;
 }
 
 /*

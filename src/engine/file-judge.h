@@ -15,6 +15,9 @@
 
 #include "basic/units.h"
 
+/* Times of files advance by ticks of the clock, 1 to 10 ms apart: a write in the same tick leaves no trace. */
+#define FILE_TICK_NSEC 10000000
+
 /* A time of a file in nanoseconds; one that does not fit is the last that does. */
 static inline int64_t file_time_nsec(int64_t sec, uint32_t nsec)
 {

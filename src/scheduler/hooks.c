@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "basic/sys.h"
 #include "basic/spawn.h"
+#include "basic/sys.h"
 
 struct hook {
 	const struct sched_context *c;

@@ -118,19 +118,14 @@ int job_file_rules(struct job *j, struct arena *a, struct criu_request *request)
 	return request->file_rules ? 0 : fail(&j->failure, -ENOMEM, "no memory for the rules of files");
 }
 
-int job_preflight(struct job *j, const pid_t *free_pids, size_t n_free_pids,
-		  void (*done)(struct job *j, enum job_verdict verdict))
+/* As the restore would be, by the strict rule of files. */
+static int ask_engine(struct job *j, const pid_t *free_pids, size_t n_free_pids,
+		      void (*done)(struct job *j, const struct criu_answer *a))
 {
 	_cleanup_(arena_done) struct arena arena = {};
 	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_PREFLIGHT);
 	int r;
 
-	j->preflight_done = done;
-	job_set_phase(j, "looking whether it can be restored");
-	if (j->q.policy->engine.backend == POLICY_BACKEND_CRIU) {
-		r = sd_event_add_defer(j->c->event, &j->starter, on_nothing_to_ask, j);
-		return r < 0 ? fail(&j->failure, r, "cannot go on") : 0;
-	}
 	q.log_level = 1; /* to our standard error: what it finds is in the answer */
 	q.images_dir_fd = j->dir_fd;
 	q.new_pid_ns = j->in_new_pid_ns;
@@ -139,7 +134,20 @@ int job_preflight(struct job *j, const pid_t *free_pids, size_t n_free_pids,
 	q.n_free_pids = n_free_pids;
 	q.files_as_dumped = true;
 	r = job_file_rules(j, &arena, &q);
-	return r < 0 ? r : job_start_engine(j, &q, on_answer);
+	return r < 0 ? r : job_start_engine(j, &q, done);
+}
+
+int job_preflight(struct job *j, const pid_t *free_pids, size_t n_free_pids,
+		  void (*done)(struct job *j, enum job_verdict verdict))
+{
+	int r;
+
+	j->preflight_done = done;
+	job_set_phase(j, "looking whether it can be restored");
+	if (j->q.policy->engine.backend != POLICY_BACKEND_CRIU)
+		return ask_engine(j, free_pids, n_free_pids, on_answer);
+	r = sd_event_add_defer(j->c->event, &j->starter, on_nothing_to_ask, j);
+	return r < 0 ? fail(&j->failure, r, "cannot go on") : 0;
 }
 
 /* ---- the forecast ---- */
@@ -192,18 +200,7 @@ static void on_forecast(struct job *j, const struct criu_answer *a)
 
 int job_forecast(struct job *j, void (*done)(struct job *j))
 {
-	_cleanup_(arena_done) struct arena arena = {};
-	struct criu_request q = CRIU_REQUEST_INIT(CRIU_REQUEST_PREFLIGHT);
-	int r;
-
 	j->forecast_done = done;
 	job_set_phase(j, "looking whether it could be restored");
-	q.log_level = 1;
-	q.images_dir_fd = j->dir_fd;
-	q.shell_job = true;
-	q.free_pids = &j->q.root.pid;
-	q.n_free_pids = 1;
-	q.files_as_dumped = true;
-	r = job_file_rules(j, &arena, &q);
-	return r < 0 ? r : job_start_engine(j, &q, on_forecast);
+	return ask_engine(j, &j->q.root.pid, 1, on_forecast);
 }

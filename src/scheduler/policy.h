@@ -262,7 +262,6 @@ int policy_new(const char *name, const char *path, bool has_command,
 struct policy *policy_free(struct policy *p);
 DEFINE_CLEANUP(struct policy *, policy_free)
 
-/* Does the daemon start this tree itself? */
 /*
  * The policy's rules for files that have changed, as an engine takes them (criu-client.h); none for backend criu, which has no
  * such rules.
@@ -270,6 +269,7 @@ DEFINE_CLEANUP(struct policy *, policy_free)
  */
 const char **policy_file_rules(const struct policy *p, struct arena *a, size_t *ret_n);
 
+/* Does the daemon start this tree itself? */
 static inline bool policy_has_command(const struct policy *p)
 {
 	return p->command.exec != NULL;

@@ -65,24 +65,31 @@ static int parse_stat(const char *text, struct process *p)
 	return 0;
 }
 
-int process_read(pid_t pid, struct process *ret)
+/* @ret_text: the file as it is, for fields that struct process lacks; the caller frees it, after an error too */
+static int read_stat(pid_t pid, struct process *ret, char **ret_text)
 {
-	_cleanup_free_ char *text = NULL;
 	struct process p = { .pid = pid };
 	char path[64];
 	int r;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	r = sys_read_file_at(AT_FDCWD, path, STAT_MAX, &text, NULL);
+	r = sys_read_file_at(AT_FDCWD, path, STAT_MAX, ret_text, NULL);
 	if (r == -ENOENT)
 		return -ESRCH;
 	if (r < 0)
 		return r;
-	r = parse_stat(text, &p);
+	r = parse_stat(*ret_text, &p);
 	if (r < 0)
 		return r;
 	*ret = p;
 	return 0;
+}
+
+int process_read(pid_t pid, struct process *ret)
+{
+	_cleanup_free_ char *text = NULL;
+
+	return read_stat(pid, ret, &text);
 }
 
 bool process_lives(pid_t pid, uint64_t start_ticks)
@@ -227,16 +234,9 @@ int process_zombie_status(pid_t pid, uint64_t start_ticks, int *ret_status)
 	_cleanup_free_ char *text = NULL;
 	struct process p;
 	const char *field;
-	char path[64];
-	int r;
 
-	r = process_read(pid, &p);
-	if (r < 0 || p.state != 'Z' || p.start_ticks != start_ticks)
+	if (read_stat(pid, &p, &text) < 0 || p.state != 'Z' || p.start_ticks != start_ticks)
 		return -ESRCH;
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	r = sys_read_file_at(AT_FDCWD, path, 1 << 12, &text, NULL);
-	if (r < 0)
-		return r;
 	field = strrchr(text, ')'); /* of field 2; the name may hold anything */
 	for (int i = 2; field && i < 52; i++)
 		field = strchr(field + 1, ' ');

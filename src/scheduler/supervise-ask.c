@@ -175,12 +175,18 @@ int keeper_foreground_begin(struct keeper *k, const void *owner, struct failure 
 		return fail(f, -EBUSY, "policy '%s': its tree is being brought back", k->name);
 	if (k->foreground)
 		return fail(f, -EBUSY, "policy '%s': another snapmgr run keeps its tree", k->name);
+	if (!k->tree && keeper_look_again(k)) {
+		if (!k->tree)
+			return fail(f, -EBUSY, "policy '%s': nothing is started beside a process that may be its tree: %s", k->name,
+				    k->doubt);
+		keeper_decide(k);
+	}
 	if (k->tree)
 		return fail(f, -EBUSY, "policy '%s': runs as task %d", k->name,
 			    (int)tree_watch_root(k->tree)->pid);
 	k->foreground = owner;
 	/* What is left of the tree before has no hold on its pids and ports any more. */
-	(void)keeper_end_leavings(k, SIGKILL);
+	(void)keeper_signal_leavings(k, SIGKILL);
 	/* It may read the sets of a chain now. */
 	chores_hold(k->chores, true);
 	chores_interrupt(k->chores);

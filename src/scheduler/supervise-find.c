@@ -393,15 +393,10 @@ int keeper_find_again(struct keeper *k, const struct policies_row *row, struct f
 
 /* ---- trees of policies that are not in force ---- */
 
-struct unwatched {
-	struct keeper *k;
-};
-
 /* Is that policy's tree a program that runs with the command of this one? */
 static int is_our_command(void *userdata, const char *policy)
 {
-	struct unwatched *u = userdata;
-	struct keeper *k = u->k;
+	struct keeper *k = userdata;
 	_cleanup_(tree_record_done) struct tree_record r = {};
 	struct failure unreadable = {};
 
@@ -421,12 +416,11 @@ static int is_our_command(void *userdata, const char *policy)
 static bool runs_unwatched(struct keeper *k)
 {
 	struct failure failure = {};
-	struct unwatched u = { .k = k };
 	int r;
 
 	if (!policy_has_command(k->p) || !k->c->keepers.in_force)
 		return false;
-	r = tree_record_each(catalog_store(k->c->catalog), is_our_command, &u, &failure);
+	r = tree_record_each(catalog_store(k->c->catalog), is_our_command, k, &failure);
 	if (r < 0)
 		(void)snprintf(k->doubt, sizeof(k->doubt), "%.*s", (int)sizeof(k->doubt) - 1, failure.text);
 	return r != 0; /* who cannot look does not start a second one */

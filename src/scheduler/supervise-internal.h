@@ -45,13 +45,12 @@ struct keeper {
 
 	struct tree_watch *tree;
 	int64_t restored_from;
-	nsec_t tree_since;	 /* CLOCK_BOOTTIME */
+	nsec_t tree_since;	 /* CLOCK_BOOTTIME; of the tree that runs, or of the last one */
 	uint64_t tree_since_usec; /* the same by the wall clock, for people */
 	bool stop_requested;	 /* the end of the tree that runs will be our doing */
 	struct replacement unfinished; /* found at the start */
 	struct process old_root; /* the last tree that ended; its leavings may live */
 	struct process_list old_members;
-	bool short_lived; /* the last tree ended soon after its start */
 	nsec_t leavings_since; /* CLOCK_BOOTTIME: what is left of it is being ended; 0: it is not */
 	struct supervise_tree last_end;
 	struct tree_record record; /* of the tree, or of the last one */
@@ -112,17 +111,15 @@ void keeper_cold_start(struct keeper *k, const char *trigger);
 
 /* What the restore of a generation ends first: adds to k->old_members who else is left of the trees before. */
 void keeper_gather_leavings(struct keeper *k);
-/* Before the tree is detached: how long has it lived? */
-void keeper_note_life(struct keeper *k);
 /*
  * The root of the command has ended well, soon after its start, or was not seen: a tree that it left is the tree. Return: 1: it is
- * watched; 0: there is none; -EBUSY: there are several, k->doubt says so; else another -errno
+ * watched; 0: there is none; -EBUSY: there are several; or another -errno. With an error k->doubt says why nothing may be started.
  */
 int keeper_follow(struct keeper *k) _must_check_;
-/* Sends @sig (0: none) to all that is left. Return: to how many */
-size_t keeper_end_leavings(struct keeper *k, int sig);
+/* Sends @sig (0: none) to all that is left. Return: to how many, or -errno: nobody was looked for */
+int keeper_signal_leavings(struct keeper *k, int sig);
 /* Before a cold start: ends what is left, by SIGTERM, later by SIGKILL. Return: whether nothing is; else ask again soon. */
-bool keeper_leavings_end(struct keeper *k);
+bool keeper_end_leavings(struct keeper *k);
 
 /* ---- supervise-find.c ---- */
 

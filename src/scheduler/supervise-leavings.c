@@ -52,11 +52,6 @@ void keeper_gather_leavings(struct keeper *k)
 		report(&k->c->reporter, REPORT_TROUBLE, k->name, 0, "cannot look for what is left of the tree before");
 }
 
-void keeper_note_life(struct keeper *k)
-{
-	k->short_lived = nsec_sub(nsec_now(CLOCK_BOOTTIME), k->tree_since) <= START_MAX;
-}
-
 /* Is it the program that lives on, without the process that started it? */
 static bool may_follow(const struct keeper *k)
 {
@@ -64,8 +59,10 @@ static bool may_follow(const struct keeper *k)
 
 	if (end->stopped_on_request)
 		return false;
-	return end->state == SUPERVISE_TREE_NOT_SEEN ||
-	       (end->state == SUPERVISE_TREE_EXITED && end->code == 0 && k->short_lived);
+	if (end->state == SUPERVISE_TREE_NOT_SEEN)
+		return true;
+	return end->state == SUPERVISE_TREE_EXITED && end->code == 0 && k->tree_since > 0 &&
+	       nsec_sub(end->ended_at, k->tree_since) <= START_MAX;
 }
 
 int keeper_follow(struct keeper *k)
@@ -79,8 +76,10 @@ int keeper_follow(struct keeper *k)
 	if (!policy_has_command(k->p) || k->tree || !may_follow(k))
 		return 0;
 	r = find_leavings(k, &left);
-	if (r < 0)
+	if (r < 0) {
+		(void)snprintf(k->doubt, sizeof(k->doubt), "cannot look for what is left of its tree: %s", strerror(-r));
 		return r;
+	}
 	n = leavings_roots(&left, &root);
 	if (n == 0)
 		return 0;
@@ -91,39 +90,46 @@ int keeper_follow(struct keeper *k)
 		return -EBUSY;
 	}
 	r = keeper_attach(k, &root, k->restored_from, &failure);
+	if (r == -ESRCH)
+		return 0;
 	if (r < 0) {
-		keeper_trouble(k, "cannot follow what the command has left", &failure);
-		return r == -ESRCH ? 0 : r;
+		(void)snprintf(k->doubt, sizeof(k->doubt), "cannot watch task %d, which the command has left: %.*s", (int)root.pid,
+			       HEIR_NOTE_MAX - 80, failure.text);
+		return r;
 	}
 	report(&k->c->reporter, REPORT_TREE_FOUND, k->name, 0, "the command went into the background: task %d is its tree", (int)root.pid);
 	return 1;
 }
 
-size_t keeper_end_leavings(struct keeper *k, int sig)
+int keeper_signal_leavings(struct keeper *k, int sig)
 {
 	_cleanup_(process_list_done) struct process_list left = {};
+	int r;
 
-	if (find_leavings(k, &left) < 0)
-		return 0;
+	r = find_leavings(k, &left);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < left.n; i++)
 		(void)process_kill(&left.items[i], sig); /* who has ended meanwhile is what we want */
-	return left.n;
+	return (int)left.n;
 }
 
-bool keeper_leavings_end(struct keeper *k)
+bool keeper_end_leavings(struct keeper *k)
 {
 	nsec_t now = nsec_now(CLOCK_BOOTTIME), waited = nsec_sub(now, k->leavings_since);
 	bool first = k->leavings_since == 0;
-	size_t n;
+	int n;
 
-	n = keeper_end_leavings(k, first ? SIGTERM : waited > GRACE ? SIGKILL : 0);
+	n = keeper_signal_leavings(k, first ? SIGTERM : waited > GRACE ? SIGKILL : 0);
 	if (n == 0) {
 		k->leavings_since = 0;
 		return true;
 	}
-	if (first) {
+	if (n < 0) {
+		keeper_set_note(k, "cannot look for what is left of the tree before: nothing is started beside it");
+	} else if (first) {
 		k->leavings_since = now;
-		report(&k->c->reporter, REPORT_NOTE, k->name, 0, "ending %zu processes that are left of the tree before", n);
+		report(&k->c->reporter, REPORT_NOTE, k->name, 0, "ending %d processes that are left of the tree before", n);
 	} else if (waited > PATIENCE) {
 		keeper_set_note(k, "a process of the tree before does not end: nothing is started beside it");
 	}

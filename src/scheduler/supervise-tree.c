@@ -7,11 +7,11 @@
 #include <string.h>
 
 #include "basic/clock.h"
+#include "basic/spawn.h"
 #include "basic/sys.h"
 #include "scheduler/clock.h"
 #include "scheduler/leavings.h"
 #include "scheduler/output.h"
-#include "basic/spawn.h"
 #include "scheduler/supervise-history.h"
 
 /* @root runs (or is about to) and is ours to watch. */
@@ -99,18 +99,17 @@ void keeper_tree_ended(void *userdata, const struct supervise_tree *end)
 	uint64_t ended_ticks = tree_watch_ended_ticks(k->tree);
 
 	noted.stopped_on_request = k->stop_requested;
-	keeper_note_life(k);
 	keeper_detach(k);
 	note_end(k, pid, &noted, ended_ticks ? ended_ticks : clock_boot_ticks());
 	if (k->state == KEEPER_RUNNING)
 		k->state = KEEPER_IDLE;
-	if (k->job)
+	if (k->job) {
 		job_root_ended(k->job);
-	else {
-		if (!k->foreground && !k->quitting && keeper_follow(k) < 0)
-			keeper_set_note(k, k->doubt); /* it is looked again before anything is started */
-		keeper_decide(k);
+		return;
 	}
+	if (!k->foreground && !k->quitting && keeper_follow(k) < 0)
+		keeper_set_note(k, k->doubt); /* it is looked again before anything is started */
+	keeper_decide(k);
 }
 
 void keeper_note_gone(struct keeper *k, pid_t pid)

@@ -240,7 +240,7 @@ static void carry_out(struct keeper *k, const struct supervise_decision *d,
 		keeper_arm_due(k);
 		break;
 	case SUPERVISE_START:
-		if (!keeper_leavings_end(k)) {
+		if (!keeper_end_leavings(k)) {
 			k->state = KEEPER_STARTING;
 			arm(k, &k->wait_timer, nsec_add(nsec_now(CLOCK_BOOTTIME), LEAVINGS_POLL), on_wait_over);
 			break;

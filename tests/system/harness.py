@@ -45,12 +45,22 @@ def wait_until(condition, what, seconds=WAIT_SEC):
         time.sleep(0.02)
 
 
+def stat_fields(pid):
+    """The fields of /proc/PID/stat behind the name: [0] is the state, [19] the start time."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+        return f.read().rsplit(")", 1)[1].split()
+
+
 def alive(pid):
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+        return stat_fields(pid)[0] not in "ZX"
     except OSError:
         return False
+
+
+def is_traced(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
+        return "TracerPid:\t0\n" not in f.read()
 
 
 class Counter:

@@ -460,11 +460,11 @@ static int open_linked(struct restore *rs, const RegFileEntry *reg, const struct
 	return open_under_old_name(rs, reg, file, task, from, flags);
 }
 
-/* The file has other names, which nobody needs to know: by its handle. */
 #define NOT_BY_HANDLE                                                                                        \
 	"'%s' had lost this name, and is to be found by its handle: only of images that belong to root and " \
 	"that nobody else can write to"
 
+/* The file has other names, which nobody needs to know: by its handle. */
 static int open_by_identity(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task,
 			    int flags)
 {

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "engine/file-judge.h"
 #include "engine/kinds/file-hash.h"
 
 #include <linux/magic.h>
@@ -9,6 +8,7 @@
 #include "basic/clock.h"
 #include "basic/sys.h"
 #include "basic/units.h"
+#include "engine/file-judge.h"
 
 #include "file-hash.pb-c.h"
 
@@ -21,7 +21,6 @@ enum {
 	ALL_BYTES_MAX = 4 << 20,
 	KEPT_MAX = 256, /* descriptors that are held through the freeze */
 };
-#define TICK_NSEC 10000000 /* as in file-judge.c */
 
 struct kept_file {
 	const SnapmgrIdentity *id;
@@ -51,7 +50,7 @@ static bool is_to_be_hashed(const struct dump *d, const struct file_hashes *h,
 
 	if (!S_ISREG(id->mode) || !is_local(id->fs_magic) || id->size > FILE_BYTES_MAX ||
 	    h->n == KEPT_MAX || h->bytes + id->size > ALL_BYTES_MAX ||
-	    mtime > (int64_t)d->frozen_realtime_nsec - TICK_NSEC)
+	    mtime > (int64_t)d->frozen_realtime_nsec - FILE_TICK_NSEC)
 		return false;
 	for (const struct kept_file *k = h->kept; k; k = k->next) {
 		if (k->id->ino == id->ino && k->id->dev == id->dev)
