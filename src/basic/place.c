@@ -88,6 +88,7 @@ static int look_at_file_system(struct walk *w)
 
 	if (r < 0)
 		return r;
+	w->found->fs_magic = (uint64_t)fs.f_type;
 	w->by_kernel = fs.f_type == PROC_SUPER_MAGIC;
 	switch ((unsigned long)fs.f_type) {
 	case FUSE_SUPER_MAGIC:
@@ -212,6 +213,8 @@ static int add_to_path(struct walk *w, const char *name)
 static int arrive(struct walk *w, const char *name, int fd, const struct stat *entry)
 {
 	struct place_found *f = w->found;
+	struct statfs fs;
+	int r;
 
 	f->dir_guarded = f->weak[0] == '\0';
 	judge_entry(w, name, fd >= 0 ? entry : NULL);
@@ -221,6 +224,12 @@ static int arrive(struct walk *w, const char *name, int fd, const struct stat *e
 		return fd == -ENOENT && (w->flags & PLACE_MAY_MISS) ? 0 : fd;
 	f->fd = fd;
 	f->st = *entry;
+	if (entry->st_dev == f->dir.st_dev)
+		return 0;
+	r = SYS_CALL(fstatfs(fd, &fs));
+	if (r < 0)
+		return r;
+	f->fs_magic = (uint64_t)fs.f_type;
 	return 0;
 }
 

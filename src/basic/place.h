@@ -21,6 +21,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "basic/cleanup.h"
@@ -47,6 +48,7 @@ struct place_found {
 	char name[NAME_MAX + 1]; /* in dir_fd, no link but with PLACE_NO_FOLLOW; "." for "/" */
 	struct stat st;		 /* of the object */
 	struct stat dir;	 /* of dir_fd */
+	uint64_t fs_magic;	 /* f_type of statfs(2) of what the object is on; where there is no object, of dir_fd */
 	bool guarded;		 /* the way to the object, its last name included */
 	bool dir_guarded;	 /* the way to dir_fd */
 	uid_t weak_uid;		 /* who can change it, where that is one user; else -1 */

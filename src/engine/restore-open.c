@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <linux/capability.h>
+#include <linux/magic.h>
 #include <linux/securebits.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,10 @@
 #include "engine/kinds/kind.h"
 
 #include "creds.pb-c.h"
+
+#ifndef CONFIGFS_MAGIC
+#define CONFIGFS_MAGIC 0x62656570
+#endif
 
 enum { CAP_WORDS = 2 };
 
@@ -102,7 +107,8 @@ static bool is_user(const struct file *file, const struct rtask *task)
 
 static int find_rights(struct restore *rs, const struct restore_path *p, struct rights *ret)
 {
-	bool by_file = p->file && p->file->n_users > 0;
+	/* Who takes it out of a queue is not known. */
+	bool by_file = p->file && p->file->n_users > 0 && !p->file->needed;
 
 	for (size_t i = 0; i < rs->n_tasks; i++) {
 		const struct rtask *task = rs->tasks[i];
@@ -147,8 +153,8 @@ static bool is_as_powerful(struct restore *rs, const struct rtask *task, const C
 	       !(own[0].effective & ~theirs[0]) && !(own[1].effective & ~theirs[1]);
 }
 
-/* In a child: nothing is left of our own power. */
-static int become(const CredsEntry *c)
+/* In a child: nothing is left of our own power but @more_caps, of the first 32. */
+static int become(const CredsEntry *c, uint32_t more_caps)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct caps[CAP_WORDS], own[CAP_WORDS];
@@ -158,8 +164,9 @@ static int become(const CredsEntry *c)
 	cap_words(c->cap_eff, c->n_cap_eff, wanted);
 	r = own_caps(own);
 	for (size_t i = 0; i < CAP_WORDS; i++) {
-		caps[i] = (struct __user_cap_data_struct){ .effective =
-								   wanted[i] & own[i].permitted };
+		uint32_t caps_wanted = wanted[i] | (i == 0 ? more_caps : 0);
+
+		caps[i] = (struct __user_cap_data_struct){ .effective = caps_wanted & own[i].permitted };
 		caps[i].permitted = caps[i].effective;
 	}
 	/* Capabilities are set at the end, and not changed by what comes before. */
@@ -183,6 +190,7 @@ struct errand {
 	int flags; /* of open(2) */
 	const struct restore_path *path;
 	bool for_dir; /* the directory, writable, instead of the object */
+	uint32_t more_caps; /* ... than the task has */
 };
 
 static bool is_of_that_type(const struct restore_path *p, const struct stat *st)
@@ -229,7 +237,7 @@ static _noreturn_ void errand_child(struct restore *rs, const struct errand *e, 
 	int fd;
 
 	guard_leave(rs->guard);
-	fd = become(c);
+	fd = become(c, e->more_caps);
 	if (fd == 0)
 		fd = run_errand(e, c->fsuid, &found);
 	reply.error = MIN(fd, 0);
@@ -321,8 +329,86 @@ static bool is_same_object(int a, int b)
 	       x.st_ino == y.st_ino;
 }
 
+/* ---- files that the kernel makes ---- */
+
+static bool is_made_by_kernel(const struct place_found *found)
+{
+	switch (found->fs_magic) {
+	case PROC_SUPER_MAGIC:
+	case SYSFS_MAGIC:
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case RDTGROUP_SUPER_MAGIC:
+	case DEBUGFS_MAGIC:
+	case TRACEFS_MAGIC:
+	case SECURITYFS_MAGIC:
+	case SELINUX_MAGIC:
+	case SMACK_MAGIC:
+	case BPF_FS_MAGIC:
+	case BINFMTFS_MAGIC:
+	case PSTOREFS_MAGIC:
+	case EFIVARFS_MAGIC:
+	case CONFIGFS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_same_user(const uint32_t ids[4], uint32_t id)
+{
+	return ids[0] == id && ids[1] == id && ids[2] == id && ids[3] == id;
+}
+
+static bool has_no_more_caps(const CredsEntry *c, const CredsEntry *than)
+{
+	uint32_t a[CAP_WORDS], b[CAP_WORDS];
+
+	cap_words(c->cap_prm, c->n_cap_prm, a);
+	cap_words(than->cap_eff, than->n_cap_eff, b);
+	return !(a[0] & ~b[0]) && !(a[1] & ~b[1]);
+}
+
+/* May @c look at the process? So ptrace(2) has it, but for who has CAP_SYS_PTRACE: what it would see may be of an earlier program. */
+static bool may_look_at(const CredsEntry *c, const struct rtask *process)
+{
+	for (size_t i = 0; i < process->n_threads; i++) {
+		const CoreEntry *core = process->threads[i].core;
+		const CredsEntry *p = core && core->thread_core ? core->thread_core->creds : NULL;
+
+		if (!p || !is_same_user((uint32_t[]){ p->uid, p->euid, p->suid, p->fsuid }, c->fsuid) ||
+		    !is_same_user((uint32_t[]){ p->gid, p->egid, p->sgid, p->fsgid }, c->fsgid) ||
+		    !has_no_more_caps(p, c))
+			return false;
+	}
+	return process->mm && process->mm->dumpable == 1;
+}
+
+/* The process has still our own power: to look at it, and to go past its owner, which is root. */
+static int let_look(struct restore *rs, const struct restore_path *p, const CredsEntry *c, struct errand *e)
+{
+	if (!p->vouched && !may_look_at(c, p->process))
+		return fail(rs->failure, -EPERM,
+			    "'%s': the images do not say of which program it is, and user %u has not the same rights as "
+			    "process %u", p->path, c->fsuid, p->process->entry->pid);
+	e->more_caps = 1u << CAP_SYS_PTRACE | 1u << CAP_DAC_OVERRIDE;
+	return 0;
+}
+
+static int fail_as_task(struct restore *rs, const struct restore_path *p, const struct errand *e,
+			const struct place_found *found, const CredsEntry *c, int error)
+{
+	if (is_made_by_kernel(found))
+		return fail(rs->failure, error,
+			    "cannot open '%s' with the rights of its task (user %u); root does not do it for the task, since "
+			    "the kernel does more for who opened such a file as root", p->path, c->fsuid);
+	return fail(rs->failure, error,
+		    "cannot %s '%s' with the rights of its task (user %u); root does not do it for the task, since others can "
+		    "change '%s'", e->for_dir ? "make" : "open", p->path, c->fsuid, found->weak[0] ? found->weak : p->path);
+}
+
 /* With the rights of each who has it; all must come to the same. @weak: why */
-static int as_tasks(struct restore *rs, const struct restore_path *p, const struct errand *e,
+static int as_tasks(struct restore *rs, const struct restore_path *p, struct errand *e,
 		    const struct place_found *weak, char name[NAME_MAX + 1])
 {
 	_cleanup_close_ int fd = -EBADF;
@@ -333,15 +419,14 @@ static int as_tasks(struct restore *rs, const struct restore_path *p, const stru
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < all.n; i++) {
-		_cleanup_close_ int again = errand_as(rs, e, all.tasks[i], all.creds[i], name);
+		_cleanup_close_ int again = -EBADF;
 
+		r = p->process && !e->for_dir ? let_look(rs, p, all.creds[i], e) : 0;
+		if (r < 0)
+			return r;
+		again = errand_as(rs, e, all.tasks[i], all.creds[i], name);
 		if (again < 0)
-			return fail(
-				rs->failure, again,
-				"cannot %s '%s' with the rights of its task (user %u); root does not do it for the task, "
-				"since others can change '%s'",
-				e->for_dir ? "make" : "open", p->path, all.creds[i]->fsuid,
-				weak->weak[0] ? weak->weak : p->path);
+			return fail_as_task(rs, p, e, weak, all.creds[i], again);
 		if (fd >= 0 && !is_same_object(fd, again))
 			return fail(rs->failure, -ESTALE, "'%s' changes while it is opened",
 				    p->path);
@@ -363,6 +448,7 @@ int restore_open(struct restore *rs, const struct restore_path *p, int flags)
 	_cleanup_(place_found_done) struct place_found found = PLACE_FOUND_NONE;
 	struct errand e = { .place = { rs->root_fd, p->path }, .flags = flags, .path = p };
 	char name[NAME_MAX + 1];
+	bool by_kernel;
 	int r;
 
 	if ((flags & O_NOFOLLOW) || p->type == S_IFLNK)
@@ -370,7 +456,9 @@ int restore_open(struct restore *rs, const struct restore_path *p, int flags)
 	r = place_find(&e.place, e.walk_flags, PLACE_LINKS_OF_ALL, &rs->places, &found);
 	if (r < 0)
 		return fail(rs->failure, r, "cannot open '%s'", p->path);
-	if (p->own_rights || (!found.guarded && !is_that_of_the_dump(rs, p->identity, found.fd)))
+	by_kernel = is_made_by_kernel(&found);
+	if (p->own_rights || (by_kernel ? !p->stand_in
+					: !found.guarded && !is_that_of_the_dump(rs, p->identity, found.fd)))
 		return as_tasks(rs, p, &e, &found, name);
 	if (!is_of_that_type(p, &found.st))
 		return fail(rs->failure, -ESTALE,

@@ -14,6 +14,9 @@
  * share it, in a child that has nothing more. Of symbolic links it follows only its own and root's. What that
  * child may not open is refused by name.
  *
+ * File systems whose files the kernel makes (procfs, cgroups, sysfs and the like) know neither (a) nor (b): many of their files
+ * ask later who opened them, and do for root what they do not do for the task.
+ *
  * What is made at a path (a name for a moment, a socket) is made by a descriptor of its directory, which is had by the same rule.
  */
 #include <limits.h>
@@ -29,11 +32,15 @@ struct restore_path {
 	const char *path; /* absolute, as the dumper saw it */
 	const SnapmgrIdentity *
 		identity; /* of the object, for restore_open_dir() of its directory; NULL: unknown */
-	const struct file *file;  /* those who have it: its users; */
+	const struct file *file;  /* those who have it: its users; one that travels in a queue: all tasks of the tree; */
 	const struct rtask *task; /* or this task; neither: all tasks of the tree */
 	mode_t type;		  /* S_IFMT: what it must be still; 0: anything */
 	dev_t device;		  /* of a device: which; 0: any */
 	bool own_rights;	  /* neither (a) nor (b) */
+	/* Of files of processes in /proc: file-proc.h */
+	const struct rtask *process; /* of this one of the tree: who has the file may look at it for this moment, */
+	bool vouched;		     /* by the dump; else if both have the same power */
+	bool stand_in;		     /* of a stand-in of ours, with our rights */
 };
 
 /* Return: a descriptor that the caller owns, or -errno after fail(). */

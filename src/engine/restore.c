@@ -27,6 +27,7 @@
 #include "engine/cgroup.h"
 #include "engine/control/transport.h"
 #include "engine/guard.h"
+#include "engine/kinds/file-proc.h"
 #include "engine/kinds/kind.h"
 #include "engine/memory/lazy.h"
 #include "engine/memory/shmem.h"
@@ -273,7 +274,7 @@ static int let_go(struct restore *rs)
 
 static void restore_done(struct restore *rs)
 {
-	fd_file_restore_done(rs);
+	file_proc_restore_done(rs);
 	files_restore_done(rs);
 	shmem_restore_done(rs->shmem);
 	place_cache_done(&rs->places);

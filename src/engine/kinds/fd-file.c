@@ -10,15 +10,11 @@
 #include <inttypes.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
-#include <linux/sched.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
-#include "basic/parse.h"
 #include "basic/place.h"
 #include "basic/sys.h"
 #include "engine/far.h"
@@ -27,6 +23,7 @@
 #include "engine/kinds/fd-ghost.h"
 #include "engine/kinds/file-as-dumped.h"
 #include "engine/kinds/file-hash.h"
+#include "engine/kinds/file-proc.h"
 #include "engine/kinds/kind.h"
 #include "engine/preflight.h"
 #include "engine/restore-open.h"
@@ -192,31 +189,6 @@ static int put_other_name(struct dump *d, const struct fd_view *view, uint32_t i
 	return r < 0 ? r : put_remap(d, id, link_id, REMAP_TYPE__LINKED);
 }
 
-/* The process that a path of /proc belongs to. 0: none. */
-static pid_t process_of(const char *name)
-{
-	static const char proc[] = "/proc/";
-	const char *p = name + sizeof(proc) - 1;
-	uint64_t pid;
-
-	if (strncmp(name, proc, sizeof(proc) - 1) != 0 || parse_u64_prefix(&p, 10, &pid) < 0 ||
-	    (*p != '/' && *p != '\0') || pid > INT32_MAX)
-		return 0;
-	return (pid_t)pid;
-}
-
-/* A file of a process that is gone, and not of the tree? */
-static bool is_of_the_dead(struct dump *d, const struct fd_view *view, const char *name)
-{
-	pid_t pid = view->fs_magic == PROC_SUPER_MAGIC ? process_of(name) : 0;
-	struct stat now;
-
-	if (!pid || tree_find(&d->tree, pid))
-		return false;
-	return far_stat(d, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_dev != view->st.st_dev ||
-	       now.st_ino != view->st.st_ino;
-}
-
 /* @marked: the kernel says that the name is deleted; it is without the mark here */
 static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, const char *name, bool marked,
 		    const SnapmgrIdentity *identity)
@@ -224,8 +196,8 @@ static int put_name(struct dump *d, const struct fd_view *view, uint32_t id, con
 	struct stat now;
 	int r;
 
-	if (is_of_the_dead(d, view, name))
-		return put_remap(d, id, process_of(name), REMAP_TYPE__PROCFS);
+	if (file_proc_is_of_the_dead(d, view, name))
+		return put_remap(d, id, file_proc_process(name), REMAP_TYPE__PROCFS);
 	if (view->st.st_nlink == 0 && marked) {
 		uint32_t ghost_id = 0;
 
@@ -253,8 +225,8 @@ static int put_identity(struct dump *d, const struct fd_view *view, RegFileEntry
 	struct reach *reach;
 	int dir, r = 0;
 
-	if (view->fs_magic == PROC_SUPER_MAGIC)
-		return 0; /* inodes of /proc mean nothing */
+	if (view->fs_magic == PROC_SUPER_MAGIC) /* inodes of /proc mean nothing */
+		return file_proc_look(d, view, reg);
 	if (view->st.st_nlink == 0 || strcmp(view->link, reg->name) != 0) {
 		(void)snprintf(parent, sizeof(parent), "%.*s/", slash ? (int)(slash - reg->name) : 0, reg->name);
 		dir = far_open(d, parent, O_DIRECTORY, RESOLVE_NO_SYMLINKS, &reach);
@@ -364,7 +336,7 @@ static const struct remap *find_remap(const struct restore *rs, uint32_t id)
 /* Does a file of /proc belong to a process that was gone? CRIU says so once for all files of a process. */
 static bool is_of_a_dead_process(const struct restore *rs, const RegFileEntry *reg)
 {
-	pid_t pid = process_of(reg->name);
+	pid_t pid = file_proc_process(reg->name);
 
 	for (const struct remap *m = rs->remaps; pid && m; m = m->next) {
 		if (m->type == REMAP_TYPE__PROCFS && (pid_t)m->remap_id == pid)
@@ -510,72 +482,6 @@ static int compare_with_record(struct restore *rs, const RegFileEntry *reg, int 
 		    (uint64_t)st.st_size, reg->size);
 }
 
-/*
- * Somebody with the pid of a process that was gone, so that its files in /proc can be opened. When it ends, they are again
- * what they were.
- */
-struct proc_stand_in {
-	pid_t pid;
-	struct proc_stand_in *next;
-};
-
-static _noreturn_ void stand_in(struct restore *rs, pid_t restorer)
-{
-	guard_leave(rs->guard);
-	if (SYS_CALL(prctl(PR_SET_PDEATHSIG, SIGKILL)) < 0 || getppid() != restorer)
-		_exit(1);
-	(void)sys_close_range(0, ~0u, 0);
-	while (true)
-		(void)pause();
-}
-
-static int need_stand_in(struct restore *rs, pid_t pid)
-{
-	struct clone_args args = { .set_tid = (uintptr_t)&pid, .set_tid_size = 1 };
-	pid_t restorer = getpid();
-	struct proc_stand_in *s;
-	int r;
-
-	for (s = rs->stand_ins; s; s = s->next) {
-		if (s->pid == pid)
-			return 0;
-	}
-	if (rs->pidns.keeper > 0)
-		return fail(rs->failure, -EOPNOTSUPP,
-			    "a file of process %d, which is gone, cannot be opened in another PID namespace", pid);
-	s = arena_new(&rs->arena, struct proc_stand_in);
-	if (!s)
-		return fail(rs->failure, -ENOMEM, "no memory for a process");
-	r = SYS_CALL(syscall(SYS_clone3, &args, sizeof(args)));
-	if (r == 0)
-		stand_in(rs, restorer);
-	if (r < 0)
-		return fail(rs->failure, r, "cannot make process %d, of which a file is open, for a moment", pid);
-	guard_note(rs->guard, r);
-	*s = (struct proc_stand_in){ pid, rs->stand_ins };
-	rs->stand_ins = s;
-	return 0;
-}
-
-void fd_file_restore_done(struct restore *rs)
-{
-	for (struct proc_stand_in *s = rs->stand_ins; s; s = s->next) {
-		int status;
-
-		(void)sys_kill(s->pid, SIGKILL);
-		(void)SYS_CALL(waitpid(s->pid, &status, __WALL));
-	}
-	rs->stand_ins = NULL;
-}
-
-/* Files of processes: those of the tree and of the dead are ours to open; for others the task needs the right itself. */
-static bool is_of_a_stranger(const struct restore *rs, const RegFileEntry *reg)
-{
-	pid_t pid = process_of(reg->name);
-
-	return pid && !restore_find_task(rs, pid) && !is_of_a_dead_process(rs, reg);
-}
-
 static int open_by_path(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task,
 			int flags)
 {
@@ -583,12 +489,11 @@ static int open_by_path(struct restore *rs, const RegFileEntry *reg, const struc
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	r = is_of_a_dead_process(rs, reg) ? need_stand_in(rs, process_of(reg->name)) : 0;
-	if (r < 0)
-		return r;
 	if (reg->name[0] != '/')
 		return fail(rs->failure, -EOPNOTSUPP, "'%s' is not a path", reg->name);
-	p.own_rights = is_of_a_stranger(rs, reg);
+	r = file_proc_prepare(rs, reg, is_of_a_dead_process(rs, reg), &p);
+	if (r < 0)
+		return r;
 	fd = restore_open(rs, &p, flags);
 	if (fd < 0)
 		return fd;
@@ -622,22 +527,6 @@ int fd_file_open_id(struct restore *rs, uint32_t id, const struct rtask *task, i
 	if (m && m->type != REMAP_TYPE__PROCFS)
 		return fail(rs->failure, -EBADMSG, "'%s' has a remap of unknown type %u", reg->name, m->type);
 	return open_by_path(rs, reg, file, task, flags);
-}
-
-/* Files of /proc that belong to a task of the tree are there when that is; some when it has its descriptors. */
-static bool must_wait(const struct restore *rs, const RegFileEntry *reg)
-{
-	pid_t pid = process_of(reg->name);
-
-	/* Not before all pids of the tree are given out. */
-	if (is_of_a_dead_process(rs, reg))
-		return files_phase(rs) == FILES_ALONE;
-	if (!pid || !restore_find_task(rs, pid))
-		return false;
-	if (files_phase(rs) == FILES_ALONE)
-		return true;
-	return files_phase(rs) == FILES_WITH_TASKS &&
-	       (strstr(reg->name, "/fd/") || strstr(reg->name, "/fdinfo/"));
 }
 
 /* A file made by O_TMPFILE keeps that flag, of which O_DIRECTORY is a part; it is no directory. */
@@ -734,7 +623,7 @@ int fd_file_preflight(struct restore *rs, uint32_t id, uint32_t flags)
 	}
 	if (m && m->type == REMAP_TYPE__SNAPMGR_HANDLE)
 		return preflight_other_name(rs, reg);
-	pid = process_of(reg->name);
+	pid = file_proc_process(reg->name);
 	/* Files of processes that a restore makes come with them. */
 	if (pid && (is_of_a_dead_process(rs, reg) || restore_find_task(rs, pid)))
 		return 0;
@@ -759,7 +648,7 @@ static int file_open(struct restore *rs, struct file *file)
 	file->fd = reg->name[0] == '/' ? restore_inherited(rs, reg->name + 1) : -ENOENT;
 	if (file->fd != -ENOENT)
 		return MIN(file->fd, 0);
-	if (must_wait(rs, reg))
+	if (file_proc_must_wait(rs, reg, is_of_a_dead_process(rs, reg)))
 		return -EAGAIN;
 	file->fd = fd_file_open_id(rs, file->id, /* task= */ NULL, open_flags(reg));
 	if (file->fd < 0)
@@ -776,7 +665,7 @@ static int file_open(struct restore *rs, struct file *file)
 static int file_restore_finish(struct restore *rs)
 {
 	ghost_restore_done(rs);
-	fd_file_restore_done(rs);
+	file_proc_restore_done(rs);
 	return 0;
 }
 

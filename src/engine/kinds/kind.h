@@ -230,8 +230,6 @@ int files_max_number(const struct restore *rs);
 int fd_file_open_id(struct restore *rs, uint32_t id, const struct rtask *task, int flags);
 /* Would fd_file_open_id() give @id to somebody who reads and writes as @flags say? Adds obstacles. */
 int fd_file_preflight(struct restore *rs, uint32_t id, uint32_t flags) _must_check_;
-/* Ends what was there for the opening of files only. */
-void fd_file_restore_done(struct restore *rs);
 /* The path of REG record @id, or NULL. */
 const char *fd_file_path(const struct restore *rs, uint32_t id);
 /* Writes a REG record for what a view shows, ghost or link remap included. */
