@@ -757,7 +757,7 @@ static int freeze_and_save(struct dump *d)
 {
 	int r = stop_and_save(d);
 
-	d->vigil = vigil_free(d->vigil);
+	d->tree.vigil = vigil_free(d->tree.vigil); /* no more calls are made in the tree */
 	return r;
 }
 

@@ -29,7 +29,6 @@ struct memfd_dump;
 struct shmem_dump;
 struct parent_set;
 struct take_ops;
-struct vigil;
 struct tty_dump;
 struct unix_dump;
 struct vma_previews;
@@ -82,8 +81,6 @@ struct dump {
 	struct pipe_seen *pipes; /* fd-pipe.c */
 	enum label_module label_module; /* task-label.c: in force, as far as images know it */
 	SeccompEntry *seccomp; /* task-seccomp.c: filters seen so far */
-	struct vigil *vigil; /* over confined threads while calls are made in them; NULL: there was none yet */
-	bool no_vigil; /* there can be none */
 	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */
 	uint32_t root_ns_id[N_NS_KINDS];
 	bool own_ns[N_NS_KINDS]; /* the tree has its own */

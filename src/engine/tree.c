@@ -8,27 +8,25 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <linux/seccomp.h>
 #include <string.h>
 #include <time.h>
 
 #include "basic/parse.h"
 #include "basic/clock.h"
 #include "basic/sys.h"
-#include "engine/control/confinement.h"
 #include "engine/control/ptrace.h"
 #include "engine/control/remote.h"
-#include "engine/control/seccomp-eval.h"
+#include "engine/control/restart-call.h"
 #include "engine/control/vigil.h"
 
 enum {
 	PEEK_DEPTH_MAX = 64,
 	TASKS_MAX = 1 << 20,
 	CHILDREN_TEXT_MAX = 16 << 20,
-	SYSCALL_INSN_BYTES = 2,
 	PAGE = 4096,
 	DEATH_PAUSE_NSEC = 100000,
 	WCHAN_TEXT_MAX = 4096,
-	RESTART_BLOCK = -516, /* ERESTART_RESTARTBLOCK, for tracers only */
 	HEIR_USEC = 10 * 1000 * 1000,
 };
 
@@ -63,44 +61,6 @@ static int wait_until(pid_t tid, uint64_t deadline, int *ret_status)
 			(void)nanosleep(&(struct timespec){ .tv_nsec = 1000 }, NULL);
 		}
 	}
-}
-
-/*
- * These return -EINTR when a tracer stops the thread, although no signal was for it (signal(7), "even in the absence of
- * signal handlers"). Nobody asked for that: they are started again.
- */
-static bool fails_by_being_stopped(uint64_t nr)
-{
-	switch (nr) {
-	case SYS_epoll_wait:
-	case SYS_epoll_pwait:
-#ifdef SYS_epoll_pwait2
-	case SYS_epoll_pwait2:
-#endif
-	case SYS_rt_sigtimedwait:
-	case SYS_semop:
-	case SYS_semtimedop:
-	case SYS_io_getevents:
-		return true;
-	default:
-		return false;
-	}
-}
-
-/* At once: should we die, the thread goes on from what the kernel has. */
-static int rewind_interrupted_call(struct tree *t, struct thread *th, uint64_t pending)
-{
-	int r;
-
-	if ((int64_t)th->regs.orig_rax < 0 || (int64_t)th->regs.rax != -EINTR)
-		return 0;
-	if ((pending & ~th->sigmask) || !fails_by_being_stopped(th->regs.orig_rax))
-		return 0;
-	th->regs.rax = th->regs.orig_rax;
-	th->regs.rip -= SYSCALL_INSN_BYTES;
-	th->regs.orig_rax = -1;
-	r = sys_ptrace(PTRACE_SETREGS, th->tid, NULL, &th->regs);
-	return r < 0 ? fail(t->failure, r, "cannot set registers") : 0;
 }
 
 static int read_thread_state(struct tree *t, struct task *task, struct thread *th)
@@ -245,6 +205,8 @@ static int thread_stop(struct tree *t, struct task *task, struct thread *th, uin
 	}
 	if (r < 0)
 		return fail(t->failure, r, "cannot attach");
+	if (t->vigil)
+		vigil_watch_stop(t->vigil, th->tid);
 	return thread_interrupt(t, task, th, deadline);
 }
 
@@ -282,40 +244,6 @@ static bool is_in_dead_stub(const struct task *task, const struct thread *th)
 	       sys_pread_full(task->mem_fd, bytes, remote_stub_size(), at) >= 0 && remote_stub_is(bytes);
 }
 
-static bool allows_restart_call(const struct confinement *c, const struct user_regs_struct *g)
-{
-	const uint64_t args[6] = { g->rdi, g->rsi, g->rdx, g->r10, g->r8, g->r9 };
-
-	return seccomp_allows(confinement_answer(c, SYS_restart_syscall, args, g->rip));
-}
-
-/*
- * A sleep that was interrupted goes on by restart_syscall(2), which a filter may punish, as it would after SIGSTOP and
- * SIGCONT. Then the call is made anew, and a sleep lasts longer. At once: should we die, the thread goes on from what
- * the kernel has.
- */
-static int keep_from_restart_call(struct tree *t, struct thread *th)
-{
-	_cleanup_(confinement_freep) struct confinement *c = NULL;
-	const struct user_regs_struct as_stopped = th->regs;
-	int r;
-
-	if ((int64_t)th->regs.orig_rax < 0 || (int64_t)th->regs.rax != RESTART_BLOCK ||
-	    sys_ptrace(PTRACE_SECCOMP_GET_FILTER, th->tid, NULL, NULL) < 0)
-		return 0;
-	th->regs.rax = th->regs.orig_rax;
-	th->regs.rip -= SYSCALL_INSN_BYTES;
-	th->regs.orig_rax = -1;
-	r = sys_ptrace(PTRACE_SETREGS, th->tid, NULL, &th->regs);
-	if (r == 0)
-		r = confinement_read(th->tid, SECCOMP_MODE_FILTER, t->failure, &c);
-	if (r == 0 && (!c || allows_restart_call(c, &as_stopped))) {
-		th->regs = as_stopped;
-		r = sys_ptrace(PTRACE_SETREGS, th->tid, NULL, &th->regs);
-	}
-	return r < 0 && !t->failure->error ? fail(t->failure, r, "cannot set registers") : r;
-}
-
 /* Lets a stopped thread leave such a stub. 1: stopped outside of it, 0: it is gone. */
 static int thread_leave_stub(struct tree *t, struct task *task, struct thread *th, uint64_t deadline)
 {
@@ -323,7 +251,7 @@ static int thread_leave_stub(struct tree *t, struct task *task, struct thread *t
 	int r = read_thread_state(t, task, th);
 
 	if (r == 0)
-		r = keep_from_restart_call(t, th);
+		r = restart_call_keep(th->tid, &th->regs, t->failure);
 	while (r == 0 && is_in_dead_stub(task, th)) {
 		r = remote_rescue_dead(th->tid, task->mem_fd, dead_stub_of(th));
 		if (r < 0)
@@ -337,7 +265,7 @@ static int thread_leave_stub(struct tree *t, struct task *task, struct thread *t
 			return r;
 		r = read_thread_state(t, task, th);
 		if (r == 0)
-			r = keep_from_restart_call(t, th);
+			r = restart_call_keep(th->tid, &th->regs, t->failure);
 	}
 	return r < 0 ? r : 1;
 }
@@ -374,7 +302,7 @@ static int thread_settle(struct tree *t, struct task *task, struct thread *th)
 			    "thread %d handles its own system calls (PR_SET_SYSCALL_USER_DISPATCH), which cannot be saved",
 			    th->tid);
 	}
-	r = rewind_interrupted_call(t, th, st.sig_pnd | st.shd_pnd);
+	r = restart_call_rewind(th->tid, &th->regs, (st.sig_pnd | st.shd_pnd) & ~th->sigmask, t->failure);
 	if (r == 0 && st.seccomp_mode) /* threads have filters each */
 		r = suspend_seccomp(t, th);
 	proc_status_done(&st);
@@ -417,6 +345,8 @@ static int stop_new_threads(struct tree *t, struct task *task, uint64_t deadline
 		r = thread_stop(t, task, th, deadline);
 		if (r == 1)
 			r = thread_leave_stub(t, task, th, deadline);
+		if (t->vigil)
+			vigil_rest(t->vigil);
 		if (r == 1) {
 			task->n_threads++;
 			n_new++;
@@ -625,12 +555,62 @@ static int freeze_rounds(struct tree *t, uint64_t deadline)
 	return 0;
 }
 
+struct vigil *tree_vigil(struct tree *t)
+{
+	struct failure why = {};
+
+	if (t->vigil || t->no_vigil)
+		return t->vigil;
+	t->no_vigil = vigil_start(&why, &t->vigil) < 0;
+	if (t->no_vigil)
+		log_warn(t->log, "%s", why.text);
+	return t->vigil;
+}
+
+static bool has_filters(int task_fd, const char *tid)
+{
+	_cleanup_close_ int fd = sys_openat(task_fd, tid, O_RDONLY | O_DIRECTORY, 0);
+	struct proc_status st;
+
+	if (fd < 0 || proc_status_read(fd, &st) < 0)
+		return false;
+	proc_status_done(&st);
+	return st.seccomp_mode == SECCOMP_MODE_FILTER;
+}
+
+/* Return: 1: the process has a thread with seccomp filters, which ends a walk of tree_peek(); 0: none. */
+static int look_for_filters(void *userdata _unused_, pid_t pid)
+{
+	struct dirent *de;
+	char path[64];
+	int found = 0;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (!found && dir && (de = readdir(dir)))
+		found = de->d_name[0] != '.' && has_filters(dirfd(dir), de->d_name);
+	if (dir)
+		(void)closedir(dir);
+	return found;
+}
+
+/* Before the first is stopped: a thread in a sleep cannot be let go of as it is, if it may not call restart_syscall(2). */
+static void prepare_for_filters(struct tree *t, pid_t root)
+{
+	if (tree_peek(root, look_for_filters, NULL) > 0)
+		(void)tree_vigil(t);
+}
+
 int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec)
 {
-	uint64_t start = clock_monotonic_usec();
-	uint64_t deadline = timeout_sec ? start + (uint64_t)timeout_sec * 1000000 : 0;
+	uint64_t start, deadline;
 	int r;
 
+	prepare_for_filters(t, root);
+	log_debug(t->log, "stopping the tree of task %d", root);
+	start = clock_monotonic_usec();
+	deadline = timeout_sec ? start + (uint64_t)timeout_sec * 1000000 : 0;
 	r = task_add(t, NULL, root, deadline);
 	if (r == 0 && t->tasks[0]->state == TASK_DEAD)
 		r = fail(t->failure, -ESRCH, "task %d is dead", root);
@@ -725,6 +705,7 @@ static void thread_release(struct task *task, struct thread *th)
 void tree_thaw(struct tree *t)
 {
 	for_each_thread(t, thread_release);
+	t->vigil = vigil_free(t->vigil);
 	for (size_t i = 0; i < t->n_tasks; i++)
 		t->tasks[i]->n_threads = 0;
 }
@@ -763,6 +744,7 @@ void tree_kill(struct tree *t)
 	 */
 	while (note_deaths(t))
 		(void)nanosleep(&(struct timespec){ .tv_nsec = DEATH_PAUSE_NSEC }, NULL);
+	t->vigil = vigil_free(t->vigil);
 	for (size_t i = 0; i < t->n_tasks; i++)
 		t->tasks[i]->n_threads = 0;
 }

@@ -85,6 +85,8 @@ struct task {
 	size_t stub_saved_size;
 };
 
+struct vigil;
+
 struct tree {
 	struct arena arena;
 	struct failure *failure;
@@ -93,6 +95,8 @@ struct tree {
 	size_t n_tasks;
 	size_t ns_level; /* index of the innermost pid namespace in proc_status.ns_pid */
 	uint64_t freezing_usec;
+	struct vigil *vigil; /* of a tree with confined threads, until it goes on; NULL: there was none yet */
+	bool no_vigil;	     /* there can be none */
 };
 
 /*
@@ -103,11 +107,14 @@ int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec) _must_check_;
 
 /*
  * tree_peek() - the processes of a tree that runs, as far as they can be seen in one pass
- * @fn:		called for each; a negative return ends the walk
+ * @fn:		called for each; a return other than 0 ends the walk
  *
  * Return: 0, or what @fn returned. A process that ends meanwhile is no failure.
  */
 int tree_peek(pid_t root, int (*fn)(void *userdata, pid_t pid), void *userdata) _must_check_;
+
+/* Who takes confined threads home when we die (control/vigil.h), started when first needed. NULL, said in the log: there can be none. */
+struct vigil *tree_vigil(struct tree *t);
 
 /* Releases every thread where it was stopped. Never fails: what is gone is gone. */
 void tree_thaw(struct tree *t);

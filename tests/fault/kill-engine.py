@@ -179,6 +179,28 @@ def kill_dumps_of_confined(stage):
     say(f'      {kills_here} kills, {killed} in time, none harmed')
 
 
+STOP_CALLS = 60  # of the engine, for the threads of `confined`
+
+
+def kill_while_confined_are_stopped(stage):
+    """threads that may not call restart_syscall sleep on when the engine is killed at a call between their stop and the next"""
+    confined = Confined(stage)
+    words = ('check', '-t', str(stage.pid))
+
+    def has_begun(call):
+        engine_killed_at(stage, fresh(stage.images), call, *words)
+        confined.expect_good(f'kill at system call {call}')
+        return 'stopping the tree' in observe.text(os.path.join(stage.images, 'log'))
+    before, first = 1, CALLS_MAX
+    while first - before > 1:
+        middle = (before + first) // 2
+        before, first = (before, middle) if has_begun(middle) else (middle, first)
+    for call in range(first, first + STOP_CALLS):
+        if not has_begun(call):
+            raise Failure(f'the test is wrong: at system call {call} no thread is stopped yet, but at {first}')
+    say(f'      {STOP_CALLS} kills from system call {first} on, none harmed')
+
+
 def engine_traced(stage, words):
     """Runs the engine under a tracer that does nothing else; returns its exit status and what it said."""
     with open(os.path.join(stage.top, 'out'), 'wb') as out:
@@ -449,6 +471,7 @@ SCENARIOS = (
     (kill_dumps_of_a_tree, 'busy'),
     *((kill_dumps_of_confined, f'../fault/confined {kind}')
       for kind in ('kill', 'kill-thread', 'trap', 'errno', 'log', 'mixed', 'strict')),
+    (kill_while_confined_are_stopped, '../fault/confined kill'),
     (refuse_without_a_vigil, '../fault/confined kill'),
     (refuse_without_a_vigil, '../fault/confined strict'),
     (allow_without_a_vigil, '../fault/confined log'),

@@ -84,3 +84,10 @@ uint32_t confinement_answer(const struct confinement *c, uint64_t nr, const uint
 		return seccomp_eval_strict(&call);
 	return seccomp_eval(c->programs, c->n, &call);
 }
+
+bool confinement_allows_restart(const struct confinement *c, const struct user_regs_struct *regs)
+{
+	const uint64_t args[6] = { regs->rdi, regs->rsi, regs->rdx, regs->r10, regs->r8, regs->r9 };
+
+	return seccomp_allows(confinement_answer(c, SYS_restart_syscall, args, regs->rip));
+}

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/user.h>
 
 #include "basic/cleanup.h"
 #include "basic/failure.h"
@@ -33,3 +34,6 @@ DEFINE_CLEANUP(struct confinement *, confinement_free)
  * @ip:	the address behind the instruction that makes it
  */
 uint32_t confinement_answer(const struct confinement *c, uint64_t nr, const uint64_t args[6], uint64_t ip);
+
+/* May the thread, in or behind the call that @regs show, go on with it by restart_syscall(2)? */
+bool confinement_allows_restart(const struct confinement *c, const struct user_regs_struct *regs);

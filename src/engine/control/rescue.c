@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "engine/control/rescue.h"
 
+#include <inttypes.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "basic/clock.h"
 #include "basic/procfs.h"
 #include "basic/sys.h"
+#include "engine/control/confinement.h"
 #include "engine/control/ptrace.h"
 #include "engine/control/remote.h"
+#include "engine/control/restart-call.h"
 
 extern const uint8_t stub_begin[], stub_end[], stub_call[], stub_stop[], stub_leave[];
 
@@ -20,7 +26,13 @@ enum {
 	INSN_BYTES = 2,
 	OPTIONS = PTRACE_O_SUSPEND_SECCOMP | PTRACE_O_TRACESYSGOOD,
 	SYSCALL_STOP = SIGTRAP | 0x80, /* with TRACESYSGOOD */
+	HOLD_CALL_USEC = 1000 * 1000, /* a thread that cannot stop has no call to begin again */
+	SYSCALL_TEXT_MAX = 4096,
+	CACHE_LINE_BYTES = 64,
+	PAGE = 4096,
 };
+
+#define PAGE_IS_PRESENT (UINT64_C(1) << 63) /* in /proc/PID/pagemap */
 
 static void pause_shortly(void)
 {
@@ -256,4 +268,92 @@ void rescue_home(const struct charge *c)
 	if (r == 0)
 		(void)rescue_stopped(c);
 	(void)sys_ptrace(PTRACE_DETACH, c->tid, NULL, NULL);
+}
+
+/* ---- a call that the kernel begins again ---- */
+
+static const uint8_t insn_syscall[INSN_BYTES] = { 0x0f, 0x05 };
+static const uint8_t insn_here[INSN_BYTES] = { JMP_SHORT, (uint8_t)-INSN_BYTES };
+
+/* Only where the page is there, so that no file system is asked, and where both bytes are written at once. */
+static bool may_write(int proc_fd, uint64_t at)
+{
+	_cleanup_close_ int fd = sys_openat(proc_fd, "pagemap", O_RDONLY, 0);
+	uint64_t entry;
+
+	return fd >= 0 && at % CACHE_LINE_BYTES <= CACHE_LINE_BYTES - INSN_BYTES &&
+	       sys_pread_full(fd, &entry, sizeof(entry), (off_t)(at / PAGE * sizeof(entry))) == 0 &&
+	       (entry & PAGE_IS_PRESENT);
+}
+
+/* Has it filters, and does it stand in a call? (/proc/PID/syscall of proc_pid_syscall(5)) */
+static bool look_at_call(int proc_fd, struct held_call *h)
+{
+	_cleanup_free_ char *text = NULL;
+	struct proc_status st;
+	uint64_t pc;
+
+	if (proc_status_read(proc_fd, &st) < 0)
+		return false;
+	proc_status_done(&st);
+	if (st.seccomp_mode != SECCOMP_MODE_FILTER ||
+	    sys_read_file_at(proc_fd, "syscall", SYSCALL_TEXT_MAX, &text, NULL) < 0 ||
+	    sscanf(text, "%" SCNu64 " %*x %*x %*x %*x %*x %*x %*x %" SCNx64, &h->nr, &pc) != 2)
+		return false;
+	h->at = pc - INSN_BYTES;
+	return true;
+}
+
+void rescue_hold_call(struct held_call *h)
+{
+	_cleanup_close_ int proc_fd = proc_open(h->tid), mem_fd = proc_fd < 0 ? -EBADF : sys_openat(proc_fd, "mem", O_RDWR, 0);
+	uint64_t deadline = clock_monotonic_usec() + HOLD_CALL_USEC;
+	uint8_t insn[INSN_BYTES];
+
+	while (!has_stopped(h->tid) && clock_monotonic_usec() < deadline)
+		pause_shortly();
+	if (mem_fd < 0 || !look_at_call(proc_fd, h) || !may_write(proc_fd, h->at) ||
+	    sys_pread_full(mem_fd, insn, sizeof(insn), h->at) < 0 || memcmp(insn, insn_syscall, sizeof(insn)) != 0 ||
+	    sys_pwrite_full(mem_fd, insn_here, sizeof(insn_here), h->at) < 0)
+		h->at = 0;
+}
+
+static bool allows_restart(pid_t tid, const struct user_regs_struct *now)
+{
+	_cleanup_(confinement_freep) struct confinement *c = NULL;
+	struct user_regs_struct behind = *now;
+	struct failure f = {};
+
+	behind.rip += INSN_BYTES;
+	return confinement_read(tid, SECCOMP_MODE_FILTER, &f, &c) == 0 && (!c || confinement_allows_restart(c, &behind));
+}
+
+/* Stopped by us: in front of the instruction, where it turned, or not come so far yet. */
+static void put_back(const struct held_call *h)
+{
+	struct user_regs_struct now;
+	struct failure f = {};
+
+	if (sys_ptrace(PTRACE_GETREGS, h->tid, NULL, &now) < 0)
+		return;
+	if (now.rip == h->at && now.rax == SYS_restart_syscall && !allows_restart(h->tid, &now)) {
+		now.rax = h->nr;
+		(void)sys_ptrace(PTRACE_SETREGS, h->tid, NULL, &now);
+	}
+	(void)restart_call_keep(h->tid, &now, &f); /* nobody is left to tell */
+}
+
+void rescue_home_call(const struct held_call *h)
+{
+	_cleanup_close_ int mem_fd = open_memory(h->tid);
+	int r = seize(h->tid);
+
+	if (r == 0)
+		r = interrupt(h->tid);
+	if (r == 0)
+		put_back(h);
+	/* The text is the process's: also when this thread is gone. */
+	if (mem_fd >= 0)
+		(void)sys_pwrite_full(mem_fd, insn_syscall, sizeof(insn_syscall), h->at);
+	(void)sys_ptrace(PTRACE_DETACH, h->tid, NULL, NULL);
 }

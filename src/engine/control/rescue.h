@@ -40,3 +40,20 @@ void rescue_home(const struct charge *c);
 
 /* The same for a thread that we trace and that has stopped. Return: 0, or -errno: it is still in the stub. */
 int rescue_stopped(const struct charge *c);
+
+/* A thread that was stopped in a call, which the kernel would begin again when its tracer lets go of it. */
+struct held_call {
+	pid_t tid;
+	uint64_t nr;
+	uint64_t at; /* of the instruction; 0: it is not held */
+};
+
+/*
+ * rescue_hold_call() - wait until the thread, h->tid, has come to a stop of its tracer; keep it from making a call again
+ *
+ * Only one that has seccomp filters, and stands in a call: a jump to itself is written over the instruction, in the program's
+ * text. Other threads that come by wait there as well, for a moment.
+ */
+void rescue_hold_call(struct held_call *h);
+/* When nobody traces it any more: it makes the call again, by restart_syscall(2) only where its filters allow that. */
+void rescue_home_call(const struct held_call *h);

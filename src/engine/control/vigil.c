@@ -23,8 +23,14 @@
 
 enum { START_MSEC = 5000 };
 
+/* Shared with the child. */
+struct watched {
+	struct charge charge;
+	atomic_int stopping; /* a thread; 0: none */
+};
+
 struct vigil {
-	struct charge *charge; /* shared with the child */
+	struct watched *watched;
 	pid_t pid;
 	sigset_t mask; /* of the engine before */
 };
@@ -55,21 +61,26 @@ static void hurry(pid_t pid)
 	(void)SYS_CALL(sched_setscheduler(pid, SCHED_RR | SCHED_RESET_ON_FORK, &first));
 }
 
-static void at_death(pid_t engine, struct charge *c)
+static void at_death(pid_t engine, struct watched *w)
 {
-	bool any = atomic_load(&c->tid) > 0;
+	struct held_call held = { .tid = atomic_load(&w->stopping) };
+	bool any = atomic_load(&w->charge.tid) > 0;
 
 	/* The thread has to wait until the kernel has taken the engine apart. */
 	hurry(0);
 	hurry(engine);
 	if (any)
-		rescue_hold(c);
+		rescue_hold(&w->charge);
+	if (held.tid > 0)
+		rescue_hold_call(&held);
 	(void)sys_ptrace(PTRACE_DETACH, engine, NULL, NULL);
 	if (any)
-		rescue_home(c);
+		rescue_home(&w->charge);
+	if (held.at)
+		rescue_home_call(&held);
 }
 
-static _noreturn_ void watch(pid_t engine, int pipe, struct charge *c)
+static _noreturn_ void watch(pid_t engine, int pipe, struct watched *w)
 {
 	int r = begin(engine), status;
 
@@ -81,7 +92,7 @@ static _noreturn_ void watch(pid_t engine, int pipe, struct charge *c)
 		if (r < 0 || !WIFSTOPPED(status))
 			break;
 		if (status >> 16 == PTRACE_EVENT_EXIT) {
-			at_death(engine, c);
+			at_death(engine, w);
 			break;
 		}
 		group_stop = status >> 16 == PTRACE_EVENT_STOP && WSTOPSIG(status) != SIGTRAP;
@@ -113,7 +124,7 @@ static int spawn(struct vigil *v)
 	theirs = ends[1];
 	v->pid = (pid_t)SYS_CALL(syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
 	if (v->pid == 0)
-		watch(engine, theirs, v->charge);
+		watch(engine, theirs, v->watched);
 	if (v->pid < 0)
 		return v->pid;
 	/* Not until the end of file: we have both ends. */
@@ -133,9 +144,9 @@ int vigil_start(struct failure *f, struct vigil **ret)
 	if (!v)
 		return fail(f, -ENOMEM, "no memory for a vigil");
 	block_sigchld(&v->mask);
-	r = sys_mmap(NULL, sizeof(*v->charge), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0, &shared);
+	r = sys_mmap(NULL, sizeof(*v->watched), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0, &shared);
 	if (r == 0) {
-		v->charge = shared;
+		v->watched = shared;
 		r = spawn(v);
 	}
 	if (r < 0) {
@@ -157,8 +168,8 @@ struct vigil *vigil_free(struct vigil *v)
 		(void)sys_kill(v->pid, SIGKILL);
 		(void)SYS_CALL(waitpid(v->pid, &status, __WALL));
 	}
-	if (v->charge)
-		munmap(v->charge, sizeof(*v->charge));
+	if (v->watched)
+		munmap(v->watched, sizeof(*v->watched));
 	(void)pthread_sigmask(SIG_SETMASK, &v->mask, NULL);
 	free(v);
 	return NULL;
@@ -167,22 +178,28 @@ struct vigil *vigil_free(struct vigil *v)
 void vigil_watch(struct vigil *v, pid_t tid, const struct charge *c)
 {
 	vigil_rest(v);
-	v->charge->stub = c->stub;
-	v->charge->home = c->home;
-	v->charge->mask = c->mask;
-	v->charge->run_mask = c->run_mask;
-	v->charge->data_bytes = c->data_bytes;
-	atomic_store(&v->charge->opened_cell, 0);
-	atomic_store(&v->charge->data, 0);
-	atomic_store(&v->charge->tid, tid);
+	v->watched->charge.stub = c->stub;
+	v->watched->charge.home = c->home;
+	v->watched->charge.mask = c->mask;
+	v->watched->charge.run_mask = c->run_mask;
+	v->watched->charge.data_bytes = c->data_bytes;
+	atomic_store(&v->watched->charge.opened_cell, 0);
+	atomic_store(&v->watched->charge.data, 0);
+	atomic_store(&v->watched->charge.tid, tid);
+}
+
+void vigil_watch_stop(struct vigil *v, pid_t tid)
+{
+	atomic_store(&v->watched->stopping, tid);
 }
 
 void vigil_rest(struct vigil *v)
 {
-	atomic_store(&v->charge->tid, 0);
+	atomic_store(&v->watched->stopping, 0);
+	atomic_store(&v->watched->charge.tid, 0);
 }
 
 struct charge *vigil_charge(struct vigil *v)
 {
-	return v->charge;
+	return &v->watched->charge;
 }

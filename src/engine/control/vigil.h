@@ -9,6 +9,9 @@
  * (PTRACE_EVENT_EXIT). The vigil waits until the thread has stopped, forbids it further calls (rescue.h), lets us die, and
  * takes the thread home.
  *
+ * The same for a thread whose sleep our stop has interrupted: without a tracer it would call restart_syscall(2) at once. Its
+ * system call instruction is overwritten for the moment until the vigil has it.
+ *
  * Started only for a tree with confined threads. It is killed when the tree goes on. Where it is killed first, an engine
  * that dies later leaves the thread to the wait at the beginning of its way home (remote.c).
  *
@@ -27,6 +30,11 @@ struct vigil *vigil_free(struct vigil *v);
 
 /* From now on that thread is to be rescued; the charge is copied but for its tid, which is set last. */
 void vigil_watch(struct vigil *v, pid_t tid, const struct charge *c);
+/*
+ * From now on that thread, seized by us, is being stopped. Until its registers are set it may be about to call
+ * restart_syscall(2), which its filters may punish: a sleep that goes on.
+ */
+void vigil_watch_stop(struct vigil *v, pid_t tid);
 void vigil_rest(struct vigil *v); /* nobody is */
 struct charge *vigil_charge(struct vigil *v);
 

@@ -14,7 +14,6 @@
 #include "engine/control/confinement.h"
 #include "engine/control/regs-x86_64.h"
 #include "engine/control/remote.h"
-#include "engine/control/vigil.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
@@ -225,15 +224,11 @@ static int ask_memory(struct dump *d, struct task *task, struct remote *rm)
  */
 static int confine(struct dump *d, const struct thread *th, uint32_t mode, struct confinement **ret)
 {
-	struct failure why = {};
 	int r = confinement_read(th->tid, mode, d->failure, ret);
 
-	if (r < 0 || !*ret || d->vigil || d->no_vigil)
-		return r;
-	d->no_vigil = vigil_start(&why, &d->vigil) < 0;
-	if (d->no_vigil)
-		dump_note(d, "%s", why.text);
-	return 0;
+	if (r == 0 && *ret)
+		(void)tree_vigil(&d->tree);
+	return r;
 }
 
 static int ask_thread(struct thread_query *q)
@@ -250,7 +245,7 @@ static int ask_thread(struct thread_query *q)
 	if (r < 0)
 		return r;
 	r = remote_begin_guest(q->remote, th->tid, q->task->mem_fd, q->task->stub, &th->regs, th->sigmask,
-			       q->status.sig_cgt, confined, d->vigil, d->failure);
+			       q->status.sig_cgt, confined, d->tree.vigil, d->failure);
 	if (r < 0) {
 		th->away = q->remote->away;
 		return r;
@@ -327,7 +322,7 @@ static int visit(struct dump *d, struct task *task, int (*fn)(struct dump *d, st
 	r = stub_install(d, task);
 	if (r == 0) {
 		r = remote_begin_guest(rm, th->tid, task->mem_fd, task->stub, &th->regs, th->sigmask,
-				       task->status.sig_cgt, confined, d->vigil, d->failure);
+				       task->status.sig_cgt, confined, d->tree.vigil, d->failure);
 		if (r == 0) {
 			r = fn(d, task, rm);
 			e = remote_end_guest(rm);

@@ -26,7 +26,6 @@
 #include "engine/control/deadman.h"
 #include "engine/control/ptrace.h"
 #include "engine/control/remote.h"
-#include "engine/control/vigil.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/copy.h"
 #include "engine/memory/page-plan.h"
@@ -146,7 +145,6 @@ static void reap_shadows(struct dump *d)
 	r = tree_freeze(&again.tree, d->options->pid, d->options->timeout_sec);
 	for (size_t i = 0; r == 0 && i < again.tree.n_tasks; i++)
 		r = task_reap(&again, again.tree.tasks[i]);
-	again.vigil = vigil_free(again.vigil);
 	tree_thaw(&again.tree);
 	if (r < 0)
 		dump_note(d, "a zombie child of the tree that is the dump's stays until the next dump: %s", failure.text);
