@@ -211,15 +211,27 @@ int restore_attributes(struct restore *rs, struct rtask *task)
 
 /* ---- the end ---- */
 
-/* Lets a thread run to the next entry into, or exit from, a system call. */
+/*
+ * Lets a thread, whose signals are blocked, run to the next entry into, or exit from, a system call. SIGSTOP cannot be blocked: the
+ * group stop begins, the thread runs on, and the kernel stops it again when it is let go.
+ */
 static int run_to_syscall_stop(pid_t tid)
 {
-	int status, r;
+	int deliver = 0;
 
-	r = sys_ptrace(PTRACE_SYSCALL, tid, NULL, NULL);
-	if (r == 0)
-		r = remote_wait_stop(tid, &status);
-	return r < 0 ? r : WSTOPSIG(status) == (SIGTRAP | 0x80) ? 0 : -EFAULT;
+	for (;;) {
+		int status, r = sys_ptrace(PTRACE_SYSCALL, tid, NULL, PTR(deliver));
+
+		if (r == 0)
+			r = remote_wait_stop(tid, &status);
+		if (r < 0)
+			return r;
+		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+			return 0;
+		deliver = status >> 16 ? 0 : WSTOPSIG(status);
+		if (deliver && deliver != SIGSTOP)
+			return -EFAULT;
+	}
 }
 
 /*

@@ -209,6 +209,30 @@ def a_file_of_roots_is_not_taken_for_a_ghost(stage):
         swapper.wait()
 
 
+def a_user_who_stops_all_his_processes_does_not_stop_a_restore(stage):
+    """SIGSTOP comes to the child that opens the file with his rights, and to the program while it is made."""
+    stage.dump()
+    thing = os.path.join(stage.home, 'd', 'thing')
+    os.rename(thing, thing + '.1')
+    shutil.copy(thing + '.1', thing)
+    os.chown(thing, USER, USER)
+    stopper = subprocess.Popen([os.path.join(BUILD, 'swapped'), 'stop', str(USER)])
+    try:
+        for _ in range(RESTORES * 2):
+            code, said = stage.run('restore', '-d')
+            check(code == 0, f'restore fails: {said}')
+            stage.end()
+        check(stopper.poll() is None, 'nobody stops the processes any more')
+    finally:
+        stopper.kill()
+        stopper.wait()
+
+
+# Only of interest for one kind.
+ALONE = {a_file_of_roots_is_not_taken_for_a_ghost: 'ghost',
+         a_user_who_stops_all_his_processes_does_not_stop_a_restore: 'file'}
+
+
 def main():
     engines = [engine for label, engine, _, skip in frame.modes({}) if label == 'ours' and not skip]
     wanted, failed = sys.argv[1:], 0
@@ -216,9 +240,9 @@ def main():
         frame.say('SKIP: there is no engine')
         return frame.SKIP
     for scenario in (comes_back_where_nothing_changed, a_swapped_directory_is_not_followed,
-                     names_that_change_all_the_time_lead_nowhere, a_file_of_roots_is_not_taken_for_a_ghost):
+                     names_that_change_all_the_time_lead_nowhere, *ALONE):
         for kind in KINDS:
-            if scenario is a_file_of_roots_is_not_taken_for_a_ghost and kind != 'ghost':
+            if ALONE.get(scenario, kind) != kind:
                 continue
             if wanted and scenario.__name__ not in wanted and kind not in wanted:
                 continue

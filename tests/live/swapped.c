@@ -3,6 +3,7 @@
  * A program of an ordinary user that has things by paths which it can make lead elsewhere; driven by places.py.
  *
  *	swapped KIND UID DIR	has one thing of that kind below DIR, which is the user's
+ *	swapped stop UID		stops all processes of the user, again and again
  *	swapped exchange UID A B N	lets two names change places N times (0: until it is killed), while both are there
  *
  * It makes DIR/ready when all is set up, and sleeps.
@@ -10,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +152,14 @@ static void exchange(const char *a, const char *b, long n)
 		need(syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, EXCHANGE) == 0 || errno == ENOENT, "exchange");
 }
 
+static void stop_all(void)
+{
+	for (;;) {
+		(void)kill(-1, SIGSTOP); /* not the caller itself */
+		(void)usleep(50);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	char ready[256];
@@ -159,6 +169,10 @@ int main(int argc, char **argv)
 		become(argv[2]);
 		exchange(argv[3], argv[4], atol(argv[5]));
 		return 0;
+	}
+	if (argc == 3 && strcmp(argv[1], "stop") == 0) {
+		become(argv[2]);
+		stop_all();
 	}
 	need(argc == 4, "usage: swapped KIND UID DIR");
 	need(chdir(argv[3]) == 0, argv[3]);
