@@ -340,7 +340,7 @@ static void put_back(const struct held_call *h)
 		now.rax = h->nr;
 		(void)sys_ptrace(PTRACE_SETREGS, h->tid, NULL, &now);
 	}
-	(void)restart_call_keep(h->tid, &now, &f); /* nobody is left to tell */
+	(void)!restart_call_keep(h->tid, &now, &f); /* nobody is left to tell */
 }
 
 void rescue_home_call(const struct held_call *h)
