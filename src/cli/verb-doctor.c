@@ -18,10 +18,10 @@ static int print_findings(const struct cli *cli, const struct record_list *rows)
 			status = EXIT_FAILED;
 		if (cli->json || (well && cli->quiet))
 			continue;
-		printf("%-6s %-7s %s\n", well ? "ok" : "NOT OK", record_text(row, "what"),
+		printf("%-6s %-8s %s\n", well ? "ok" : "NOT OK", record_text(row, "what"),
 		       record_text(row, "detail"));
 		if (hint[0])
-			printf("               %s\n", hint);
+			printf("                %s\n", hint);
 	}
 	if (cli->json)
 		output_json_list("findings", rows);

@@ -21,48 +21,76 @@ static const struct column columns[] = {
 	{ "WHY", "why", COLUMN_TEXT, false, true },
 };
 
-/* Nagios: 0 fine, 1 warning, 2 critical; the worst policy decides. */
-static int check_status(const struct record_list *rows)
-{
-	int worst = 0;
+/* Nagios: 0 fine, 1 warning, 2 critical; the worst finding decides. */
+enum check_level { CHECK_OK, CHECK_WARNING, CHECK_CRITICAL };
 
+struct check {
+	const struct cli *cli;
+	enum check_level worst;
+};
+
+static void found(struct check *ch, enum check_level level, const char *fmt, ...) _printf_(3, 4);
+static void found(struct check *ch, enum check_level level, const char *fmt, ...)
+{
+	char text[TEXT_FORMAT_MAX];
+	va_list ap;
+
+	ch->worst = MAX(ch->worst, level);
+	if (ch->cli->json)
+		return;
+	va_start(ap, fmt);
+	(void)text_vformat(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	printf("%s %s\n", level == CHECK_CRITICAL ? "CRITICAL" : "WARNING", text);
+}
+
+static void check_policies(struct check *ch, const struct record_list *rows)
+{
 	for (size_t i = 0; i < rows->n; i++) {
 		const struct record *row = &rows->items[i];
 		const char *health = record_text(row, "health");
-		int level = strcmp(health, "critical") == 0 ? 2 : strcmp(health, "warning") == 0;
+		bool critical = strcmp(health, "critical") == 0;
 
-		if (level > 0)
-			printf("%s %s: %s\n", level == 2 ? "CRITICAL" : "WARNING",
-			       record_text(row, "policy"), record_text(row, "health_reason"));
-		if (level > worst)
-			worst = level;
+		if (critical || strcmp(health, "warning") == 0)
+			found(ch, critical ? CHECK_CRITICAL : CHECK_WARNING, "%s: %s", record_text(row, "policy"),
+			      record_text(row, "health_reason"));
 	}
-	return worst;
 }
 
-/* A tree that runs and that no policy in force keeps is a warning. */
-static int check_unwatched(struct client *c)
+static void found_each(struct check *ch, enum check_level level, const char *prefix, char **texts)
+{
+	for (; *texts; texts++)
+		found(ch, level, "%s%s", prefix, *texts);
+}
+
+/* What concerns no single policy in force. */
+static void check_daemon(struct check *ch, struct client *c)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 	_cleanup_(record_done) struct record row = {};
-	int level = 0;
 
-	if (client_call(c, client_message(c, "Daemon"), &reply) != 0 || record_read(reply, &row) < 0)
-		return 2;
-	for (char **e = record_texts(&row, "unwatched"); *e; e++) {
-		text_print_line(stdout, "WARNING %s", *e);
-		level = 1;
+	if (client_call(c, client_message(c, "Daemon"), &reply) != 0 || record_read(reply, &row) < 0) {
+		ch->worst = CHECK_CRITICAL;
+		return;
 	}
-	return level;
+	found_each(ch, CHECK_CRITICAL, record_yes(&row, "reload_refused") ? "not loaded: " : "left out: ",
+		   record_texts(&row, "policy_errors"));
+	if (record_number(&row, "policies") == 0)
+		found(ch, CHECK_CRITICAL, "no policy is in force: %s has none", record_text(&row, "config"));
+	found_each(ch, CHECK_WARNING, "", record_texts(&row, "unwatched"));
+	found_each(ch, CHECK_WARNING, "", record_texts(&row, "orphaned"));
 }
 
 static int check(struct client *c, const struct record_list *rows, bool all)
 {
-	int worst = check_status(rows), more = all ? check_unwatched(c) : 0;
+	struct check ch = { .cli = c->cli };
 
-	if (worst == 0 && more == 0)
+	check_policies(&ch, rows);
+	if (all)
+		check_daemon(&ch, c);
+	if (ch.worst == CHECK_OK && !c->cli->json)
 		printf("OK %zu policies\n", rows->n);
-	return more > worst ? more : worst;
+	return ch.worst;
 }
 
 static int print_daemon(struct client *c)
@@ -85,7 +113,8 @@ static int print_daemon(struct client *c)
 	for (char **e = record_texts(&row, "orphaned"); *e; e++)
 		text_print_line(stdout, "%s", *e);
 	for (char **e = record_texts(&row, "policy_errors"); *e; e++)
-		fprintf(stderr, "not loaded, the set before stays in force: %s\n", *e);
+		fprintf(stderr, "%s: %s\n", record_yes(&row, "reload_refused") ? "not loaded, the set before stays in force" :
+			"left out, the policies without a mistake are in force", *e);
 	return 0;
 }
 
@@ -135,7 +164,7 @@ int verb_status(struct cli *cli, int argc, char *argv[])
 	if (cli->json)
 		output_json_list("policies", &rows);
 	if (only_check)
-		return cli->json ? 0 : check(&client, &rows, optind >= argc);
+		return check(&client, &rows, optind >= argc);
 	return cli->json ? EXIT_DONE : print_status(cli, &client, &rows);
 }
 

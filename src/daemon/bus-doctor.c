@@ -82,6 +82,26 @@ static int put_store(sd_bus_message *reply, struct manager *m)
 			   space_free > space_total / 20 ? "" : "less than 5 % left");
 }
 
+/* Files of policies that have a mistake. */
+static int put_policies(sd_bus_message *reply, struct manager *m)
+{
+	char detail[64];
+	int r = 0;
+
+	for (size_t i = 0; r >= 0 && i < m->messages.n; i++) {
+		_cleanup_free_ char *text = policy_message_to_string(&m->messages.list[i]);
+
+		if (!text)
+			return -ENOMEM;
+		r = put_finding(reply, "policies", false, text, "mend the file, then 'snapmgr reload'");
+	}
+	if (r < 0 || m->messages.n > 0)
+		return r;
+	(void)snprintf(detail, sizeof(detail), "%zu in force", m->n_keepers);
+	return put_finding(reply, "policies", m->n_keepers > 0, detail,
+			   m->n_keepers > 0 ? "" : "a policy is a file NAME.yaml: see snapmgr-policy(5)");
+}
+
 /* The last finding is put. */
 static void answer(struct doctor *d)
 {
@@ -174,6 +194,8 @@ static void on_checked(void *userdata, const struct criu_answer *a, const struct
 		d->r = put_finding(d->reply, "engine", good, detail, good ? "" : "run snapmgr-engine check");
 	if (d->r >= 0)
 		d->r = put_store(d->reply, d->m);
+	if (d->r >= 0)
+		d->r = put_policies(d->reply, d->m);
 	if (d->r >= 0 && d->pid > 0)
 		put_process(d);
 	else

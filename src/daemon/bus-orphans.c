@@ -60,10 +60,9 @@ int bus_method_reload(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	if (m->messages.n > 0) {
 		_cleanup_free_ char *text = policy_message_to_string(&m->messages.list[0]);
 
-		return bus_error(
-			error, BUS_ERROR_POLICY, "%s%s; the old set stays in force",
-			text ? text : "out of memory",
-			m->messages.n > 1 ? " (and more, see snapmgr status)" : "");
+		return bus_error(error, BUS_ERROR_POLICY, "%s%s; %s", text ? text : "out of memory",
+				 m->messages.n > 1 ? " (and more, see snapmgr status)" : "",
+				 m->reload_refused ? "the old set stays in force" : "every policy without a mistake is in force");
 	}
 	return bus_error(error, BUS_ERROR_FAILED, "%s: %s", m->options->config_dir,
 				 strerror(-r));

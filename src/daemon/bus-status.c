@@ -79,6 +79,8 @@ static int put_daemon(sd_bus_message *reply, struct manager *m)
 		r = bus_put_number(reply, "policies", m->n_keepers);
 	if (r >= 0)
 		r = put_orphans(reply, m);
+	if (r >= 0)
+		r = bus_put_bool(reply, "reload_refused", m->reload_refused);
 	return r >= 0 ? put_policy_errors(reply, &m->messages) : r;
 }
 
@@ -152,10 +154,10 @@ static int summarize(struct manager *m, struct keeper *k, struct failure *f, str
 	return 0;
 }
 
-/* For --check. A tree that is given up is critical; one whose last run failed, or that waits, a warning. */
+/* For --check. A tree that is given up, or down for good, is critical; one whose last run failed, or that waits, a warning. */
 static const char *health_of(const struct summary *s)
 {
-	if (strcmp(s->status.state, "given up") == 0)
+	if (strcmp(s->status.state, "given up") == 0 || s->status.down)
 		return "critical";
 	if (s->status.doubt || s->status.forecast[0] || strcmp(s->status.state, "waiting") == 0 || s->last.outcome == RUN_FAILED)
 		return "warning";

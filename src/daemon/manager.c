@@ -195,17 +195,39 @@ static void log_messages(struct manager *m)
 	}
 }
 
+const struct policy_message *manager_find_refusal(const struct manager *m, const char *name)
+{
+	for (size_t i = 0; i < m->messages.n; i++) {
+		const char *slash = strrchr(m->messages.list[i].file, '/');
+		size_t n = strlen(name);
+
+		if (slash && strncmp(slash + 1, name, n) == 0 && strcmp(slash + 1 + n, ".yaml") == 0)
+			return &m->messages.list[i];
+	}
+	return NULL;
+}
+
+/* @ret_mistake: 0, or why a file was left out. An error: no set. */
+static int read_policies(struct manager *m, int *ret_mistake, struct policy_set **ret)
+{
+	policy_messages_done(&m->messages);
+	*ret_mistake = 0;
+	if (m->policies)
+		return policy_set_load(m->options->config_dir, &m->messages, ret);
+	return policy_set_load_good(m->options->config_dir, &m->messages, ret_mistake, ret);
+}
+
 int manager_reload(struct manager *m)
 {
 	struct policy_set *set = NULL;
 	struct failure failure = {};
-	int r;
+	const char *left_out;
+	int r, mistake;
 
-	policy_messages_done(&m->messages);
-	m->messages = (struct policy_messages){};
-	r = policy_set_load(m->options->config_dir, &m->messages, &set);
+	r = read_policies(m, &mistake, &set);
+	m->reload_refused = r < 0 && m->policies;
+	log_messages(m);
 	if (r < 0) {
-		log_messages(m);
 		manager_log(m, LOG_ERR, "%s: policies not loaded%s", m->options->config_dir,
 			    m->policies ? ", the ones before stay in force" : "");
 		return r;
@@ -215,10 +237,11 @@ int manager_reload(struct manager *m)
 		manager_log(m, LOG_ERR, "%s", failure.text);
 		return r;
 	}
-	manager_log(m, LOG_INFO, "%zu policies in force", m->n_keepers);
-	(void)sd_notifyf(0, "STATUS=%zu policies in force", m->n_keepers);
+	left_out = mistake < 0 ? "; files with mistakes are left out" : "";
+	manager_log(m, mistake < 0 ? LOG_ERR : LOG_INFO, "%zu policies in force%s", m->n_keepers, left_out);
+	(void)sd_notifyf(0, "STATUS=%zu policies in force%s", m->n_keepers, left_out);
 	orphans_log(m);
-	return 0;
+	return mistake;
 }
 
 /* ---- beginning and end ---- */

@@ -41,7 +41,8 @@ struct manager {
 	size_t n_retired;
 	struct keeper **keepers; /* one for each policy, in the order of the set */
 	size_t n_keepers;
-	struct policy_messages messages; /* of the last reload; none: it went well */
+	struct policy_messages messages; /* of the last time policies were read; none: it went well */
+	bool reload_refused; /* because of these messages: what was in force before it still is */
 
 	struct chores *chores; /* of policies that nobody keeps */
 	struct bus_server *bus;
@@ -60,11 +61,17 @@ DEFINE_CLEANUP(struct manager *, manager_free)
 /* Everything is there: begin to keep. */
 void manager_begin(struct manager *m);
 
-/* All or nothing. -EINVAL and m->messages: the old set stays in force. */
+/*
+ * Reads the policies. All or nothing where a set is in force: on -EINVAL that set stays, and m->messages say why. Where there is
+ * none, as at the start, each good policy comes in force, and m->messages say which files are left out; that is -EINVAL, too.
+ */
 int manager_reload(struct manager *m);
 
 /* Ends the loop as soon as jobs are over or canceled. Trees run on. */
 void manager_quit(struct manager *m);
+
+/* The first mistake of the file of policy @name, which is not in force because of it. NULL: there is none. */
+const struct policy_message *manager_find_refusal(const struct manager *m, const char *name);
 
 /* NULL: there is no such policy. */
 struct keeper *manager_find_keeper(const struct manager *m, const char *policy);

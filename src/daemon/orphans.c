@@ -131,13 +131,33 @@ static int list_orphans(struct manager *m, struct failure *f, struct orphan_list
 	return r < 0 ? fail(f, r, "cannot list what is left of policies") : 0;
 }
 
-static int describe(const struct orphan *o, struct orphan_texts *ret)
+/* A policy is not gone because its file has a mistake. */
+static int describe_refused(const struct orphan *o, const struct policy_message *m, const char *generations, struct orphan_texts *ret)
 {
+	char text[FAILURE_TEXT_MAX];
+
+	if (o->tree.pid > 0)
+		(void)snprintf(text, sizeof(text),
+			       "process %d runs unwatched: it is the tree of policy '%s', which is not in force because of a mistake in "
+			       "%.512s%s; mend it, then 'snapmgr reload'",
+			       (int)o->tree.pid, o->policy, m->file, generations);
+	else
+		(void)snprintf(text, sizeof(text),
+			       "policy '%s' is not in force because of a mistake in %.512s%s; mend it, then 'snapmgr reload'", o->policy,
+			       m->file, generations);
+	return add_text(o->tree.pid > 0 ? &ret->trees : &ret->generations, text);
+}
+
+static int describe(struct manager *m, const struct orphan *o, struct orphan_texts *ret)
+{
+	const struct policy_message *refusal = manager_find_refusal(m, o->policy);
 	char text[512], bytes[BYTES_TEXT_MAX], generations[96] = "";
 
 	if (o->n_generations > 0)
 		(void)snprintf(generations, sizeof(generations), "; it has %zu generation%s, %s", o->n_generations,
 			       o->n_generations == 1 ? "" : "s", bytes_format(o->bytes, bytes, sizeof(bytes)));
+	if (refusal)
+		return describe_refused(o, refusal, generations, ret);
 	if (o->tree.pid > 0) {
 		(void)snprintf(text, sizeof(text),
 			       "process %d runs unwatched: it is the tree of policy '%s', which is not in force%s; "
@@ -159,7 +179,7 @@ int orphans_describe(struct manager *m, struct failure *f, struct orphan_texts *
 
 	r = list_orphans(m, f, &list);
 	for (size_t i = 0; r == 0 && i < list.n; i++) {
-		r = describe(&list.items[i], &texts);
+		r = describe(m, &list.items[i], &texts);
 		if (r < 0)
 			(void)fail(f, r, "cannot tell what is left of policies");
 	}

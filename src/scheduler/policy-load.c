@@ -175,44 +175,58 @@ static int list_names(DIR *stream, const char *dir, struct policy_messages *m, s
 			continue;
 		if (names->n == POLICY_DIR_MAX) {
 			policy_messages_add(m, dir, 0, 0, "more than %d policies", POLICY_DIR_MAX);
-			return -EINVAL;
+			bad = true;
+			break;
 		}
 		names->list[names->n] = strdup(entry->d_name);
 		if (!names->list[names->n])
 			return complain_errno(m, dir, -ENOMEM);
 		names->n++;
 	}
-	if (errno != 0)
+	if (names->n < POLICY_DIR_MAX && errno != 0)
 		return complain_errno(m, dir, -errno);
 	qsort(names->list, names->n, sizeof(names->list[0]), compare_names);
 	return bad ? -EINVAL : 0;
 }
 
-/* Two policies for one tree would both restore it. */
-static int check_overlap(const struct policy_set *set, struct policy_messages *m)
+/* The first @n policies of the set: which of them has this item, too? NULL: none. */
+static const struct policy *find_match(const struct policy_set *set, size_t n, const struct policy_match *item)
 {
-	int r = 0;
-
-	for (size_t i = 1; i < set->n; i++) {
-		for (size_t j = 0; j < set->list[i]->n_matches; j++) {
-			const struct policy_match *item = &set->list[i]->matches[j];
-			const struct policy *other = NULL;
-
-			for (size_t k = 0; k < i && !other; k++) {
-				for (size_t n = 0; n < set->list[k]->n_matches; n++) {
-					if (policy_match_equal(item, &set->list[k]->matches[n]))
-						other = set->list[k];
-				}
-			}
-			if (!other)
-				continue;
-			policy_messages_add(m, set->list[i]->path, item->line, item->column,
-					    "policy '%s' matches the same trees as policy '%s'",
-					    set->list[i]->name, other->name);
-			r = -EINVAL;
+	for (size_t k = 0; k < n; k++) {
+		for (size_t j = 0; j < set->list[k]->n_matches; j++) {
+			if (policy_match_equal(item, &set->list[k]->matches[j]))
+				return set->list[k];
 		}
 	}
-	return r;
+	return NULL;
+}
+
+/* Two policies for one tree would both restore it: the later one leaves the set. */
+static int drop_overlaps(struct policy_set *set, struct policy_messages *m)
+{
+	size_t n = set->n, n_kept = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct policy *p = set->list[i];
+		bool same = false;
+
+		for (size_t j = 0; j < p->n_matches; j++) {
+			const struct policy_match *item = &p->matches[j];
+			const struct policy *other = find_match(set, n_kept, item);
+
+			if (!other)
+				continue;
+			policy_messages_add(m, p->path, item->line, item->column,
+					    "policy '%s' matches the same trees as policy '%s'", p->name, other->name);
+			same = true;
+		}
+		if (same)
+			policy_free(p);
+		else
+			set->list[n_kept++] = p;
+	}
+	set->n = n_kept;
+	return n_kept < n ? -EINVAL : 0;
 }
 
 /* Reads every file, also behind a bad one: a person wants to see all mistakes. */
@@ -244,16 +258,17 @@ static void close_dir(DIR **dir)
 		(void)closedir(*dir);
 }
 
-int policy_set_load(const char *dir, struct policy_messages *messages, struct policy_set **ret)
+int policy_set_load_good(const char *dir, struct policy_messages *messages, int *ret_mistake, struct policy_set **ret)
 {
 	_cleanup_(policy_set_freep) struct policy_set *set = NULL;
 	_cleanup_(names_freep) struct names *names = NULL;
 	_cleanup_(close_dir) DIR *stream = NULL;
 	_cleanup_close_ int fd = -EBADF;
-	int r, listed;
+	int listed, loaded, distinct;
 
 	assert(dir);
 	assert(messages);
+	assert(ret_mistake);
 	assert(ret);
 
 	fd = sys_open(dir, O_RDONLY | O_DIRECTORY, 0);
@@ -275,11 +290,23 @@ int policy_set_load(const char *dir, struct policy_messages *messages, struct po
 	if (!set->list)
 		return complain_errno(messages, dir, -ENOMEM);
 
-	r = load_names(dirfd(stream), dir, names, messages, set);
-	if (r >= 0)
-		r = check_overlap(set, messages);
-	if (r >= 0)
-		r = listed;
+	loaded = load_names(dirfd(stream), dir, names, messages, set);
+	distinct = drop_overlaps(set, messages);
+	*ret_mistake = loaded < 0 ? loaded : MIN(distinct, listed);
+	*ret = TAKE_PTR(set);
+	return 0;
+}
+
+int policy_set_load(const char *dir, struct policy_messages *messages, struct policy_set **ret)
+{
+	_cleanup_(policy_set_freep) struct policy_set *set = NULL;
+	int mistake = 0, r;
+
+	assert(ret);
+
+	r = policy_set_load_good(dir, messages, &mistake, &set);
+	if (r == 0)
+		r = mistake;
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(set);

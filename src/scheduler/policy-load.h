@@ -6,7 +6,7 @@
  *
  * A file is hostile until it is a policy: its size, depth, number of values and length of strings
  * are bounded; aliases, anchors and tags are refused. All mistakes of a file are reported, each
- * with its place; a file with a mistake yields no policy, a directory with a bad file no set.
+ * with its place; a file with a mistake yields no policy.
  *
  * Errors  -EINVAL: there are messages. Others (-ENOMEM, -ENOENT, -EACCES ...): there is one message
  * as well,
@@ -48,6 +48,15 @@ int policy_load(const char *path, struct policy_messages *messages,
  */
 int policy_set_load(const char *dir, struct policy_messages *messages,
 		    struct policy_set **ret) _must_check_;
+
+/*
+ * policy_set_load_good() - the same, but what has a mistake is left out, and all else is in the set
+ * @ret_mistake:	0 there is none; else the error that policy_set_load() would return
+ *
+ * Of two policies that match the same, the later one by name is left out. An error: the directory cannot be read.
+ */
+int policy_set_load_good(const char *dir, struct policy_messages *messages, int *ret_mistake,
+			 struct policy_set **ret) _must_check_;
 struct policy_set *policy_set_free(struct policy_set *set);
 DEFINE_CLEANUP(struct policy_set *, policy_set_free)
 

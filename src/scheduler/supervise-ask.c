@@ -294,6 +294,13 @@ static uint64_t wall_usec(nsec_t at)
 	return nsec_sub(nsec_add(now.wall, at), now.boot) / NSEC_PER_USEC;
 }
 
+/* It does not run, ended as nobody wanted, and nothing will bring it back. With a doubt, a process runs that may be it. */
+static bool is_down(const struct keeper *k)
+{
+	return k->state == KEEPER_IDLE && !k->foreground && !k->doubt[0] && !k->last_end.stopped_on_request &&
+	       supervise_is_crash(POLICY_ON_CRASH_ON_FAILURE, policy_has_command(k->p), &k->last_end);
+}
+
 void keeper_status(const struct keeper *k, struct keeper_status *ret)
 {
 	*ret = (struct keeper_status){
@@ -302,6 +309,7 @@ void keeper_status(const struct keeper *k, struct keeper_status *ret)
 		.since_usec = k->tree ? k->tree_since_usec : 0,
 		.next_usec = k->next > 0 ? wall_usec(k->next) : 0,
 		.note = k->doubt[0] && !k->tree ? k->doubt : k->note,
+		.down = is_down(k),
 		.doubt = k->doubt[0] && !k->tree,
 		.phase = k->job ? job_phase(k->job) : NULL,
 		.forecast = policy_restores(k->p) ? k->forecast : "",

@@ -113,6 +113,7 @@ struct keeper_status {
 	uint64_t since_usec; /* the tree runs since */
 	uint64_t next_usec;  /* next generation, or next attempt; 0: none */
 	const char *note;    /* why it is in this state, or "" */
+	bool down;	     /* it ended badly, and nothing is going to bring it back */
 	bool doubt;	     /* something that matches was not taken for the tree, or keeps it from being started; note says so */
 	const char *phase;   /* of the job; NULL: none */
 	const char *forecast; /* why none of its generations would be restored by itself, as far as is known; "" */

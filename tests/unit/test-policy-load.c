@@ -674,6 +674,29 @@ static void two_policies_that_match_the_same_are_named(void **state)
 	(void)dir_load(d, "/b.yaml:2:20: policy 'b' matches the same trees as policy 'a'");
 }
 
+static void where_mistakes_are_left_out_all_good_policies_are_in_the_set(void **state)
+{
+	const struct dir *d = *state;
+	_cleanup_(policy_messages_done) struct policy_messages m = { 0 };
+	_cleanup_(policy_set_freep) struct policy_set *set = NULL;
+	int mistake = 0;
+
+	dir_put(d, "a.yaml", "version: 1\n");
+	dir_put(d, "b.yaml", MATCH);
+	dir_put(d, "c.yaml", COMMAND);
+	dir_put(d, "d.yaml", MATCH);
+	dir_put(d, "e.yml", COMMAND);
+	assert_int_equal(mkfifoat(d->fd, "f.yaml", 0600), 0);
+	dir_put(d, "g.yaml", COMMAND);
+	assert_int_equal(policy_set_load_good(d->path, &m, &mistake, &set), 0);
+	assert_int_equal(mistake, -EINVAL);
+	assert_int_equal(set->n, 3);
+	assert_non_null(policy_set_find(set, "b"));
+	assert_non_null(policy_set_find(set, "c"));
+	assert_non_null(policy_set_find(set, "g"));
+	assert_int_equal(m.n, 4);
+}
+
 static void a_file_that_cannot_be_a_policy_is_named(void **state)
 {
 	const struct dir *d = *state;
@@ -777,6 +800,7 @@ int main(void)
 		IN_DIR(a_directory_is_read_in_name_order),
 		IN_DIR(one_bad_file_spoils_the_set),
 		IN_DIR(two_policies_that_match_the_same_are_named),
+		IN_DIR(where_mistakes_are_left_out_all_good_policies_are_in_the_set),
 		IN_DIR(a_file_that_cannot_be_a_policy_is_named),
 		cmocka_unit_test(a_directory_that_is_not_there_is_an_error),
 		IN_DIR(every_failure_of_the_system_while_loading_is_reported_and_leaks_nothing),
