@@ -161,6 +161,8 @@ int engine_preflight(const struct engine_options *options, const struct engine_c
 		.failure = failure,
 		.stats = &stats,
 		.dir_fd = options->images_dir_fd,
+		.root_fd = -EBADF,
+		.places = PLACE_CACHE_NONE,
 		.transport = { -EBADF, -EBADF },
 		.pidns = PIDNS_NONE,
 		.preflight = &preflight,
@@ -168,7 +170,10 @@ int engine_preflight(const struct engine_options *options, const struct engine_c
 	int r;
 
 	*ret = (struct obstacles){};
-	r = look(&rs);
+	rs.root_fd = sys_open("/", O_PATH | O_DIRECTORY, 0);
+	r = rs.root_fd < 0 ? fail(failure, rs.root_fd, "cannot open the root directory") : look(&rs);
+	place_cache_done(&rs.places);
+	close_fd(rs.root_fd);
 	files_restore_done(&rs);
 	cgroup_restore_done(&rs, /* failed= */ false);
 	set_checks_done(&rs.checks);

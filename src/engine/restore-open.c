@@ -190,6 +190,7 @@ struct errand {
 	int flags; /* of open(2) */
 	const struct restore_path *path;
 	bool for_dir; /* the directory, writable, instead of the object */
+	bool looks;   /* could it be opened? An O_PATH descriptor of it */
 	uint32_t more_caps; /* ... than the task has */
 };
 
@@ -197,6 +198,21 @@ static bool is_of_that_type(const struct restore_path *p, const struct stat *st)
 {
 	return (!p->type || (st->st_mode & S_IFMT) == p->type) &&
 	       (!p->device || st->st_rdev == p->device);
+}
+
+/* Would place_open() give it to the caller? Return: an O_PATH descriptor, or -errno. */
+static int look_at(const struct place_found *found, int flags)
+{
+	int r, mode = 0;
+
+	if (found->fd < 0)
+		return -ENOENT;
+	if (!(flags & O_PATH))
+		mode = ((flags & O_ACCMODE) != O_WRONLY ? R_OK : 0) | ((flags & O_ACCMODE) != O_RDONLY ? W_OK : 0);
+	if ((flags & O_DIRECTORY) && !S_ISDIR(found->st.st_mode))
+		return -ENOTDIR;
+	r = SYS_CALL(syscall(SYS_faccessat2, found->fd, "", mode, AT_EACCESS | AT_EMPTY_PATH));
+	return r < 0 ? r : sys_dup(found->fd);
 }
 
 /* Return: a descriptor, or -errno. */
@@ -221,7 +237,7 @@ static int run_errand(const struct errand *e, uid_t uid, struct place_found *fou
 		if (r < 0)
 			return r;
 	}
-	return place_open(found, e->flags);
+	return e->looks ? look_at(found, e->flags) : place_open(found, e->flags);
 }
 
 struct reply {
@@ -304,6 +320,12 @@ static int enter_task_root(struct restore *rs, const struct rtask *task, struct 
 	return 0;
 }
 
+/* A root directory that was deleted or renamed is found by what a restore makes: a look goes without. */
+static bool has_root_to_look_from(struct restore *rs, const struct rtask *task)
+{
+	return !rs->preflight || !fd_file_is_remapped(rs, task->fs->root_id);
+}
+
 static int errand_as(struct restore *rs, const struct errand *what, const struct rtask *task,
 		     const CredsEntry *c, char name[NAME_MAX + 1])
 {
@@ -312,7 +334,7 @@ static int errand_as(struct restore *rs, const struct errand *what, const struct
 	struct errand e = *what;
 	int r;
 
-	if (is_as_powerful(rs, task, c)) {
+	if (is_as_powerful(rs, task, c) || !has_root_to_look_from(rs, task)) {
 		r = run_errand(&e, c->fsuid, &found);
 		memcpy(name, found.name, sizeof(found.name));
 		return r;
@@ -443,10 +465,10 @@ static bool is_that_of_the_dump(const struct restore *rs, const SnapmgrIdentity 
 	return id && rs->trusts_images && identity_is(id, fd, rs->same_boot);
 }
 
-int restore_open(struct restore *rs, const struct restore_path *p, int flags)
+static int open_or_look(struct restore *rs, const struct restore_path *p, int flags, bool looks)
 {
 	_cleanup_(place_found_done) struct place_found found = PLACE_FOUND_NONE;
-	struct errand e = { .place = { rs->root_fd, p->path }, .flags = flags, .path = p };
+	struct errand e = { .place = { rs->root_fd, p->path }, .flags = flags, .path = p, .looks = looks };
 	char name[NAME_MAX + 1];
 	bool by_kernel;
 	int r;
@@ -464,8 +486,18 @@ int restore_open(struct restore *rs, const struct restore_path *p, int flags)
 		return fail(rs->failure, -ESTALE,
 			    "'%s' is another kind of file, or another device, now (mode %#o)",
 			    p->path, found.st.st_mode);
-	r = place_open(&found, flags);
+	r = looks ? look_at(&found, flags) : place_open(&found, flags);
 	return r < 0 ? fail(rs->failure, r, "cannot open '%s'", p->path) : r;
+}
+
+int restore_open(struct restore *rs, const struct restore_path *p, int flags)
+{
+	return open_or_look(rs, p, flags, /* looks= */ false);
+}
+
+int restore_look(struct restore *rs, const struct restore_path *p, int flags)
+{
+	return open_or_look(rs, p, flags, /* looks= */ true);
 }
 
 int restore_open_dir(struct restore *rs, const struct restore_path *p, struct restore_dir *ret)

@@ -45,6 +45,8 @@ struct restore_path {
 
 /* Return: a descriptor that the caller owns, or -errno after fail(). */
 int restore_open(struct restore *rs, const struct restore_path *p, int flags) _must_check_;
+/* The same without opening it, for a preflight. Return: an O_PATH descriptor of the object, the caller's. */
+int restore_look(struct restore *rs, const struct restore_path *p, int flags) _must_check_;
 
 /* The directory of a path, to make something in it. */
 struct restore_dir {

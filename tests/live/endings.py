@@ -113,9 +113,10 @@ os.write(fd, name.encode())
 os.link(name + '.a', name + '.b')
 os.unlink(name + '.a')
 while True:
-    with open(name + '.t', 'wb') as out:
-        out.write(os.pread(fd, 99, 0))
-    os.rename(name + '.t', name + '.out')
+    if not os.path.exists(name + '.out'):  # else a dump could meet it with name + '.t' open
+        with open(name + '.t', 'wb') as out:
+            out.write(os.pread(fd, 99, 0))
+        os.rename(name + '.t', name + '.out')
     time.sleep(0.01)
 '''
 

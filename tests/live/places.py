@@ -73,7 +73,8 @@ class Stage:
         wait_until('the program is ready', lambda: os.path.exists(os.path.join(self.home, 'ready')), timeout=10)
 
     def run(self, action, *options):
-        command = [self.engine.path, action, '-D', self.images, '-o', f'{action}.log', '-v4', *options]
+        log = [] if action == 'preflight' else ['-o', f'{action}.log', '-v4']
+        command = [self.engine.path, action, '-D', self.images, *log, *options]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=60, check=False, cwd='/')
         return done.returncode, done.stdout.decode(errors='replace').strip()
@@ -138,7 +139,10 @@ def comes_back_where_nothing_changed(stage):
 def a_swapped_directory_is_not_followed(stage):
     stage.dump()
     stage.swap()
+    foreseen, obstacles = stage.run('preflight', *stage.options())
     code, said = stage.run('restore', '-d', *stage.options())
+    check((foreseen == 0) == (code == 0),
+          f'{stage.kind}: a preflight says {obstacles or "yes"}, the restore {said or "yes"}')
     if code == 0:
         stage.has_nothing_of_the_victim()
         stage.end()

@@ -539,49 +539,65 @@ static uint32_t open_flags(const RegFileEntry *reg)
 
 /* ---- preflight ---- */
 
-static int note_file(struct restore *rs, const char *path, int error)
+bool fd_file_is_remapped(const struct restore *rs, uint32_t id)
 {
-	return preflight_add(rs, OBSTACLE_FILE, path, "'%s': %s", path, strerror(-error));
+	return find_remap(rs, id) != NULL;
 }
 
-/* What a restore makes itself has to have a directory to be made in. */
-static int preflight_made(struct restore *rs, const char *path)
+/* The lowest directory on the way to @path that there is. Return: whether there is one, and no file in its place. */
+static bool find_directory(const char *path, char ret[static PATH_MAX])
 {
-	char top[PATH_MAX];
 	struct stat st;
 	char *slash;
 
-	(void)snprintf(top, sizeof(top), "%s", path);
-	while ((slash = strrchr(top, '/')) && slash > top) {
+	(void)snprintf(ret, PATH_MAX, "%s", path);
+	while ((slash = strrchr(ret, '/')) && slash > ret) {
 		*slash = '\0';
-		if (sys_fstatat(AT_FDCWD, top, &st, 0) == 0)
-			break;
+		if (sys_fstatat(AT_FDCWD, ret, &st, 0) == 0)
+			return S_ISDIR(st.st_mode);
 	}
-	if (slash > top && !S_ISDIR(st.st_mode))
-		return note_file(rs, top, -ENOTDIR);
-	if (SYS_CALL(faccessat(AT_FDCWD, slash > top ? top : "/", W_OK | X_OK, AT_EACCESS)) < 0)
-		return preflight_add(rs, OBSTACLE_FILE, path, "'%s', which was deleted, cannot be made again: '%s' cannot be written",
-				     path, slash > top ? top : "/");
-	return 0;
+	ret[1] = '\0';
+	return true;
 }
 
-/* By O_PATH: nobody notices, and nothing waits. */
-static int preflight_path(struct restore *rs, const RegFileEntry *reg, uint32_t flags)
+/* What a restore makes itself has to have a directory to be made in. It makes that too, where it is gone. */
+static int preflight_made(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task)
 {
-	bool writes = (flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH), reads = (flags & O_ACCMODE) != O_WRONLY && !(flags & O_PATH);
-	_cleanup_close_ int fd = -EBADF;
-	char path[64];
+	_cleanup_(restore_dir_done) struct restore_dir dir = RESTORE_DIR_NONE;
+	struct restore_path p = path_of(reg, file, task);
+	char top[PATH_MAX], in_top[PATH_MAX + 2];
 	int r;
 
 	if (reg->name[0] != '/')
 		return preflight_add(rs, OBSTACLE_FILE, reg->name, "'%s' is not a path", reg->name);
-	fd = sys_open(reg->name, O_PATH | (flags & (O_NOFOLLOW | O_DIRECTORY)), 0);
-	if (fd < 0)
-		return note_file(rs, reg->name, fd);
-	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	r = SYS_CALL(faccessat(AT_FDCWD, path, (reads ? R_OK : 0) | (writes ? W_OK : 0), AT_EACCESS));
+	p.identity = reg->snapmgr_dir_identity;
+	r = restore_open_dir(rs, &p, &dir);
+	if (r == -ENOENT) {
+		if (!find_directory(reg->name, top))
+			return preflight_add(rs, OBSTACLE_FILE, top, "'%s': %s", top, strerror(ENOTDIR));
+		(void)snprintf(in_top, sizeof(in_top), "%s/x", top);
+		p.path = in_top;
+		p.identity = NULL;
+		r = restore_open_dir(rs, &p, &dir);
+	}
 	if (r < 0)
-		return note_file(rs, reg->name, r);
+		return preflight_add_failure(rs, OBSTACLE_FILE, reg->name, r);
+	r = SYS_CALL(syscall(SYS_faccessat2, dir.fd, "", W_OK | X_OK, AT_EACCESS | AT_EMPTY_PATH));
+	return r < 0 ? preflight_add(rs, OBSTACLE_FILE, reg->name, "'%s', which was deleted, cannot be made again: %s", reg->name,
+				     strerror(-r)) : 0;
+}
+
+static int preflight_path(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task, int flags)
+{
+	struct restore_path p = path_of(reg, file, task);
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (reg->name[0] != '/')
+		return preflight_add(rs, OBSTACLE_FILE, reg->name, "'%s' is not a path", reg->name);
+	fd = restore_look(rs, &p, flags);
+	if (fd < 0)
+		return preflight_add_failure(rs, OBSTACLE_FILE, reg->name, fd);
 	r = compare_with_record(rs, reg, fd);
 	if (r < 0)
 		return preflight_add_failure(rs, OBSTACLE_FILE, reg->name, r);
@@ -589,7 +605,7 @@ static int preflight_path(struct restore *rs, const RegFileEntry *reg, uint32_t 
 }
 
 /* A file that had lost its name: is it there by its handle? */
-static int preflight_other_name(struct restore *rs, const RegFileEntry *reg)
+static int preflight_other_name(struct restore *rs, const RegFileEntry *reg, const struct file *file, const struct rtask *task)
 {
 	const SnapmgrIdentity *id = reg->snapmgr_identity;
 	_cleanup_close_ int fd = id && rs->trusts_images ? identity_open(id, reg->name, rs->same_boot) : -ENODATA;
@@ -600,34 +616,29 @@ static int preflight_other_name(struct restore *rs, const RegFileEntry *reg)
 		return preflight_add(rs, OBSTACLE_FILE, reg->name,
 				     "'%s' had lost this name at the dump, and cannot be found by its handle: %s", reg->name,
 				     strerror(-fd));
-	return preflight_made(rs, reg->name);
+	return preflight_made(rs, reg, file, task);
 }
 
-int fd_file_preflight(struct restore *rs, uint32_t id, uint32_t flags)
+int fd_file_preflight(struct restore *rs, uint32_t id, const struct rtask *task, int flags)
 {
 	struct file *file = files_find(rs, id);
 	const RegFileEntry *reg = file && !file->refused ? file->entry->reg : NULL;
 	const struct remap *m = find_remap(rs, id);
-	const char *other;
 	pid_t pid;
 
 	if (!reg)
 		return file && file->refused ? 0 : preflight_add(rs, OBSTACLE_IMAGE, "files.img", "file %u is not in the images", id);
-	if (m && m->type == REMAP_TYPE__GHOST)
-		return preflight_made(rs, reg->name);
-	if (m && m->type == REMAP_TYPE__LINKED) {
-		other = fd_file_path(rs, m->remap_id);
-		return other ? preflight_made(rs, reg->name) :
-			       preflight_add(rs, OBSTACLE_IMAGE, "remap-fpath.img", "the other name of '%s' is not in the images",
-					     reg->name);
-	}
+	if (m && m->type == REMAP_TYPE__LINKED && !fd_file_path(rs, m->remap_id))
+		return preflight_add(rs, OBSTACLE_IMAGE, "remap-fpath.img", "the other name of '%s' is not in the images", reg->name);
+	if (m && (m->type == REMAP_TYPE__GHOST || m->type == REMAP_TYPE__LINKED))
+		return preflight_made(rs, reg, file, task);
 	if (m && m->type == REMAP_TYPE__SNAPMGR_HANDLE)
-		return preflight_other_name(rs, reg);
+		return preflight_other_name(rs, reg, file, task);
 	pid = file_proc_process(reg->name);
 	/* Files of processes that a restore makes come with them. */
 	if (pid && (is_of_a_dead_process(rs, reg) || restore_find_task(rs, pid)))
 		return 0;
-	return preflight_path(rs, reg, flags);
+	return preflight_path(rs, reg, file, task, flags);
 }
 
 static int file_preflight(struct restore *rs, struct file *file)
@@ -636,7 +647,7 @@ static int file_preflight(struct restore *rs, struct file *file)
 
 	if (reg->name[0] == '/' && restore_brings(rs, reg->name + 1))
 		return 0;
-	return fd_file_preflight(rs, file->id, open_flags(reg));
+	return fd_file_preflight(rs, file->id, /* task= */ NULL, (int)open_flags(reg));
 }
 
 static int file_open(struct restore *rs, struct file *file)

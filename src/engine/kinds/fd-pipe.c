@@ -364,7 +364,8 @@ static int fifo_preflight(struct restore *rs, struct file *file)
 {
 	const FifoEntry *e = file->entry->fifo;
 
-	return fd_file_preflight(rs, e->has_regf_id ? e->regf_id : e->id, O_RDWR);
+	return fd_file_preflight(rs, e->has_regf_id ? e->regf_id : e->id,
+				 file->n_users > 0 ? file->users[0].task : NULL, O_RDWR);
 }
 
 /* The record of the path is in nobody's table: those who have the fifo have it. */

@@ -366,36 +366,33 @@ static int open_in_task(struct restore *rs, struct file *file)
 }
 
 /* A device of the machine, by its name. */
+static struct restore_path path_of_device(const struct restore *rs, const struct file *file, const TtyInfoEntry *info)
+{
+	return (struct restore_path){ .path = tty_path(rs, file->entry->tty, NULL), .file = file, .type = S_IFCHR, .device = info->rdev };
+}
+
 static int open_device(struct restore *rs, const struct file *file, const TtyInfoEntry *info)
 {
-	const TtyFileEntry *record = file->entry->tty;
-	const struct restore_path p = {
-		.path = tty_path(rs, record, NULL), .file = file, .type = S_IFCHR, .device = info->rdev
-	};
+	const struct restore_path p = path_of_device(rs, file, info);
 
 	if (!p.path)
 		return fail(rs->failure, -EBADMSG, "terminal %u has no path", info->id);
-	return restore_open(rs, &p, open_flags(record->flags));
+	return restore_open(rs, &p, open_flags(file->entry->tty->flags));
 }
 
 /* A device must be the same; of pseudo terminals there is always another one. */
 int tty_preflight(struct restore *rs, struct file *file)
 {
 	const TtyInfoEntry *info = info_of(rs, file);
-	const char *path = tty_path(rs, file->entry->tty, NULL);
-	struct stat st;
-	int r;
+	const struct restore_path p = path_of_device(rs, file, info);
+	_cleanup_close_ int fd = -EBADF;
 
 	if (info->type == TTY_TYPE__PTY || info->type == TTY_TYPE__CTTY || is_foreign(rs, info))
 		return 0;
-	if (!path)
+	if (!p.path)
 		return preflight_add(rs, OBSTACLE_IMAGE, "tty", "terminal %u has no path", info->id);
-	r = sys_fstatat(AT_FDCWD, path, &st, 0);
-	if (r < 0)
-		return preflight_add(rs, OBSTACLE_TERMINAL, path, "'%s': %s", path, strerror(-r));
-	if ((uint32_t)st.st_rdev != info->rdev)
-		return preflight_add(rs, OBSTACLE_TERMINAL, path, "'%s' is another device now", path);
-	return 0;
+	fd = restore_look(rs, &p, open_flags(file->entry->tty->flags));
+	return fd < 0 ? preflight_add_failure(rs, OBSTACLE_TERMINAL, p.path, fd) : 0;
 }
 
 int tty_open_file(struct restore *rs, struct file *file)

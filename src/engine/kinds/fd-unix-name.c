@@ -427,23 +427,30 @@ static const char *root_of(const struct restore *rs, const struct file *file)
 	return root && strcmp(root, "/") != 0 ? root : "";
 }
 
-static int bind_real(struct restore *rs, int fd, const UnixSkEntry *e)
+int unix_name_open_dir(struct restore *rs, const UnixSkEntry *e, char path[static UNIX_PATH_MAX], struct restore_dir *ret)
 {
-	_cleanup_(restore_dir_done) struct restore_dir dir = RESTORE_DIR_NONE;
-	char name[UNIX_NAME_MAX + 1] = "", path[PATH_MAX + UNIX_NAME_MAX + 2];
-	struct restore_path p = { .path = path,
-				  .identity = e->snapmgr_dir_identity,
-				  .file = files_find(rs, e->id) };
+	struct restore_path p = { .path = path, .identity = e->snapmgr_dir_identity, .file = files_find(rs, e->id) };
 	const char *root = root_of(rs, p.file);
+	char name[UNIX_NAME_MAX + 1] = "";
 	int r;
 
 	memcpy(name, e->name.data, e->name.len);
 	if (name[0] != '/' && (!e->name_dir || e->name_dir[0] != '/'))
 		return fail(rs->failure, -EOPNOTSUPP, "'%s' was bound in a directory that is unknown", name);
-	(void)snprintf(path, sizeof(path), "%s%s%s", name[0] == '/' ? root : e->name_dir, name[0] == '/' ? "" : "/", name);
-	r = restore_open_dir(rs, &p, &dir);
-	if (r == -ENOENT)
-		return fail(rs->failure, r, "there is no directory for '%s'", path);
+	(void)snprintf(path, UNIX_PATH_MAX, "%s%s%s", name[0] == '/' ? root : e->name_dir, name[0] == '/' ? "" : "/", name);
+	r = restore_open_dir(rs, &p, ret);
+	return r == -ENOENT ? fail(rs->failure, r, "there is no directory for '%s'", path) : r;
+}
+
+static int bind_real(struct restore *rs, int fd, const UnixSkEntry *e)
+{
+	_cleanup_(restore_dir_done) struct restore_dir dir = RESTORE_DIR_NONE;
+	char name[UNIX_NAME_MAX + 1] = "", path[UNIX_PATH_MAX];
+	const char *root = root_of(rs, files_find(rs, e->id));
+	int r;
+
+	memcpy(name, e->name.data, e->name.len);
+	r = unix_name_open_dir(rs, e, path, &dir);
 	if (r == 0)
 		r = make_room(rs, e, &dir, path);
 	if (r < 0)

@@ -8,6 +8,7 @@
  * Errors     0 or -errno after fail(), unless said otherwise.
  */
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,11 +16,15 @@
 #include <sys/un.h>
 
 #include "engine/kinds/kind.h"
+#include "engine/restore-open.h"
 
 #include "sk-unix.pb-c.h"
 
 /* Longest sun_path. */
-enum { UNIX_NAME_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) };
+enum {
+	UNIX_NAME_MAX = sizeof(((struct sockaddr_un *)0)->sun_path),
+	UNIX_PATH_MAX = PATH_MAX + UNIX_NAME_MAX + 2, /* of a name below the directory that it was bound in */
+};
 
 struct unix_address {
 	struct sockaddr_un sun;
@@ -38,6 +43,11 @@ enum unix_bind {
 	UNIX_BIND_REAL,	  /* the name appears in the file system */
 	UNIX_BIND_HIDDEN, /* the socket has the name, the file system is not touched */
 };
+/*
+ * The directory of a name that is a path, as restore-open.h has it; *@path is filled in. The caller frees @ret. Return: 0, or -errno
+ * after fail().
+ */
+int unix_name_open_dir(struct restore *rs, const UnixSkEntry *e, char path[static UNIX_PATH_MAX], struct restore_dir *ret) _must_check_;
 /* Gives a socket the name of its record. Without a name it does nothing. */
 int unix_name_restore(struct restore *rs, int fd, const UnixSkEntry *e, enum unix_bind how)
 	_must_check_;

@@ -253,18 +253,18 @@ static int preflight_task(struct restore *rs, const struct rtask *task)
 	int r;
 
 	FAILURE_SCOPE(rs->failure, "task %u", task->entry->pid);
-	r = fd_file_preflight(rs, mm->exe_file_id, O_RDONLY);
+	r = fd_file_preflight(rs, mm->exe_file_id, task, O_RDONLY);
 	if (r == 0)
-		r = fd_file_preflight(rs, task->fs->cwd_id, O_RDONLY | O_DIRECTORY);
+		r = fd_file_preflight(rs, task->fs->cwd_id, task, O_PATH | O_DIRECTORY);
 	if (r == 0)
-		r = fd_file_preflight(rs, task->fs->root_id, O_RDONLY | O_DIRECTORY);
+		r = fd_file_preflight(rs, task->fs->root_id, task, O_PATH | O_DIRECTORY);
 	for (size_t i = 0; r == 0 && i < mm->n_vmas; i++) {
 		const VmaEntry *vma = mm->vmas[i];
 		const struct file *file = vma->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED) ? files_find(rs, vma->shmid) : NULL;
 		bool writes = (vma->status & VMA_FILE_SHARED) && (vma->prot & PROT_WRITE);
 
 		if (file && file->kind == &fd_kind_file)
-			r = fd_file_preflight(rs, vma->shmid, writes ? O_RDWR : O_RDONLY);
+			r = fd_file_preflight(rs, vma->shmid, /* task= */ NULL, writes ? O_RDWR : O_RDONLY);
 	}
 	return r;
 }

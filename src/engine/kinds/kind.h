@@ -228,8 +228,10 @@ int files_max_number(const struct restore *rs);
  * Return: a descriptor that the caller owns, or -errno.
  */
 int fd_file_open_id(struct restore *rs, uint32_t id, const struct rtask *task, int flags);
-/* Would fd_file_open_id() give @id to somebody who reads and writes as @flags say? Adds obstacles. */
-int fd_file_preflight(struct restore *rs, uint32_t id, uint32_t flags) _must_check_;
+/* Would fd_file_open_id() succeed? Adds obstacles. */
+int fd_file_preflight(struct restore *rs, uint32_t id, const struct rtask *task, int flags) _must_check_;
+/* Was the file without its name at the dump? */
+bool fd_file_is_remapped(const struct restore *rs, uint32_t id);
 /* The path of REG record @id, or NULL. */
 const char *fd_file_path(const struct restore *rs, uint32_t id);
 /* Writes a REG record for what a view shows, ghost or link remap included. */

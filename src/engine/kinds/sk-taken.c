@@ -177,21 +177,6 @@ static int look_for_abstract(struct restore *rs, const UnixSkEntry *e, const str
 	return 0;
 }
 
-static int look_at_directory(struct restore *rs, const char *path)
-{
-	_cleanup_free_ char *dir = strdup(path);
-	char *slash = dir ? strrchr(dir, '/') : NULL;
-	int r;
-
-	if (!slash)
-		return dir ? 0 : fail(rs->failure, -ENOMEM, "no memory for a path");
-	slash[slash == dir] = '\0';
-	r = SYS_CALL(faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS));
-	return r < 0 ? preflight_add(rs, OBSTACLE_FILE, path, "socket '%s' cannot be made: %s",
-				     path, strerror(-r))
-		     : 0;
-}
-
 /* Device numbers of subvolumes differ from their file system's: the name is as good. */
 static bool is_bound_to(const struct unix_diag *d, const struct stat *st, const UnixSkEntry *e)
 {
@@ -205,20 +190,22 @@ static bool is_bound_to(const struct unix_diag *d, const struct stat *st, const 
 static int look_for_path(struct restore *rs, const UnixSkEntry *e, const struct unix_diag *all,
 			 size_t n)
 {
-	char name[UNIX_NAME_MAX + 1] = "", path[PATH_MAX];
+	_cleanup_(restore_dir_done) struct restore_dir dir = RESTORE_DIR_NONE;
+	char path[UNIX_PATH_MAX] = "";
 	struct stat st;
 	int r;
 
-	memcpy(name, e->name.data, e->name.len);
-	if (name[0] != '/' && !e->name_dir)
+	if (e->name.data[0] != '/' && !e->name_dir)
 		return 0; /* relative to a directory that nobody noted */
-	if (snprintf(path, sizeof(path), "%s%s%s", name[0] == '/' ? "" : e->name_dir,
-		     name[0] == '/' ? "" : "/", name) >= (int)sizeof(path))
-		return preflight_add(rs, OBSTACLE_FILE, name, "the path of socket '%s' is too long",
-				     name);
-	r = sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW);
+	r = unix_name_open_dir(rs, e, path, &dir);
+	if (r < 0)
+		return preflight_add_failure(rs, OBSTACLE_FILE, path, r);
+	r = SYS_CALL(syscall(SYS_faccessat2, dir.fd, "", W_OK | X_OK, AT_EACCESS | AT_EMPTY_PATH));
+	if (r < 0)
+		return preflight_add(rs, OBSTACLE_FILE, path, "socket '%s' cannot be made: %s", path, strerror(-r));
+	r = sys_fstatat(dir.fd, dir.name, &st, AT_SYMLINK_NOFOLLOW);
 	if (r == -ENOENT)
-		return look_at_directory(rs, path);
+		return 0;
 	if (r < 0)
 		return preflight_add(rs, OBSTACLE_FILE, path, "'%s': %s", path, strerror(-r));
 	if (!S_ISSOCK(st.st_mode))
