@@ -6,13 +6,15 @@
  * the number of the context in the kernel's table: the new one's stays.
  *
  * The kernel does not say how many requests are under way. A frozen task adds none, and those to disks complete in a
- * moment, so we wait until the tail is still. What takes longer is not seen by that and is lost, its program waits for it in
- * vain: a read that a throttled disk holds back, a request that waits for an event (IOCB_CMD_POLL).
+ * moment, so we wait until the tail is still, and no disk is that has work. What takes longer is not seen by that and is lost,
+ * its program waits for it in vain: a read that a throttled disk holds back, a request that waits for an event
+ * (IOCB_CMD_POLL).
  */
 #include "engine/memory/aio.h"
 
 #include <inttypes.h>
 #include <linux/aio_abi.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -27,6 +29,7 @@ enum {
 	BATCH = 512,
 	STILL_MSEC = 50,
 	STILL_TRIES = 40,
+	DISKSTATS_TEXT_MAX = 1 << 20,
 };
 
 struct ring_header {
@@ -89,6 +92,71 @@ static int tails_are_still(struct dump *d, struct task *task, uint32_t *tails)
 	return still;
 }
 
+/* What a line of /proc/diskstats says of one disk. */
+struct disk {
+	char name[64];
+	uint64_t completed, under_way;
+};
+
+static bool read_disk(const char *line, struct disk *ret)
+{
+	uint64_t reads, writes;
+
+	if (sscanf(line, "%*u %*u %63s %" SCNu64 " %*u %*u %*u %" SCNu64 " %*u %*u %*u %" SCNu64, ret->name, &reads, &writes,
+		   &ret->under_way) != 4)
+		return false;
+	ret->completed = reads + writes;
+	return true;
+}
+
+static const char *next_line(const char *p)
+{
+	p = strchr(p, '\n');
+	return p && p[1] ? p + 1 : NULL;
+}
+
+static bool find_disk(const char *text, const char *name, struct disk *ret)
+{
+	for (const char *p = text; p && *p; p = next_line(p)) {
+		if (read_disk(p, ret) && strcmp(ret->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool aio_disk_stalls(const char *before, const char *after)
+{
+	struct disk now, then;
+
+	for (const char *p = after; p && *p; p = next_line(p)) {
+		if (read_disk(p, &now) && now.under_way > 0 && find_disk(before, now.name, &then) && then.under_way > 0 &&
+		    then.completed == now.completed)
+			return true;
+	}
+	return false;
+}
+
+static char *read_disks(void)
+{
+	char *text = NULL;
+
+	return sys_read_file_at(AT_FDCWD, "/proc/diskstats", DISKSTATS_TEXT_MAX, &text, NULL) < 0 ? NULL : text;
+}
+
+/* One look at the tails after a pause. Return: 1 if nothing moved that could, 0, or -errno. */
+static int look_again(struct dump *d, struct task *task, uint32_t *tails)
+{
+	_cleanup_free_ char *before = read_disks(), *after = NULL;
+	int r;
+
+	(void)nanosleep(&(struct timespec){ .tv_nsec = STILL_MSEC * 1000000L }, NULL);
+	r = tails_are_still(d, task, tails);
+	if (r <= 0)
+		return r;
+	after = read_disks();
+	return before && after && aio_disk_stalls(before, after) ? 0 : 1;
+}
+
 int aio_wait_still(struct dump *d, struct task *task)
 {
 	_cleanup_free_ uint32_t *tails = NULL;
@@ -104,12 +172,11 @@ int aio_wait_still(struct dump *d, struct task *task)
 		return fail(d->failure, -ENOMEM, "no memory for rings of asynchronous I/O");
 	r = tails_are_still(d, task, tails);
 	for (int try = 0; r >= 0 && try < STILL_TRIES; try++) {
-		(void)nanosleep(&(struct timespec){ .tv_nsec = STILL_MSEC * 1000000L }, NULL);
-		r = tails_are_still(d, task, tails);
+		r = look_again(d, task, tails);
 		if (r > 0)
 			return 0;
 	}
-	return r < 0 ? r : fail(d->failure, -EBUSY, "its asynchronous I/O does not come to rest");
+	return r < 0 ? r : fail(d->failure, -EBUSY, "its asynchronous I/O does not come to rest, or a disk does not");
 }
 
 int aio_put(struct dump *d, const struct task *task, MmEntry *mm)

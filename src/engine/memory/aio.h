@@ -16,6 +16,11 @@
 #include "engine/restore.h"
 
 /* Are its rings as we know them? Waits until the kernel completes nothing more: the task is frozen. */
+/*
+ * Does a disk have requests under way, and has completed none between two readings of /proc/diskstats? (Linux,
+ * Documentation/admin-guide/iostats.rst) Then it says nothing that no request of a ring has completed meanwhile.
+ */
+bool aio_disk_stalls(const char *before, const char *after);
 int aio_wait_still(struct dump *d, struct task *task) _must_check_;
 /* The rings of mm->aios, from the mappings. */
 int aio_put(struct dump *d, const struct task *task, MmEntry *mm) _must_check_;
