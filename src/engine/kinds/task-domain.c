@@ -21,6 +21,7 @@
 
 #include "basic/sys.h"
 #include "engine/kinds/task-kind.h"
+#include "engine/label.h"
 
 enum {
 	PEERS_MAX = 64,
@@ -281,6 +282,20 @@ static int lose(struct thread_query *q, const char *why)
 	return 0;
 }
 
+/* kcmp(2) says EPERM also where the label of the thread forbids the look, as a profile of AppArmor without a rule for ptrace does. */
+static int lose_by_domain_or_label(struct thread_query *q)
+{
+	struct label its;
+	const char *why;
+
+	if (label_read(q->proc_fd, &its) < 0 || !its.text[0])
+		return lose(q, "it is in a Landlock domain, which cannot be saved");
+	why = arena_printf(&q->dump->arena,
+			   "nobody can tell whether it is in a Landlock domain, because its label of %s, '%s', may be what forbids "
+			   "it to look at other processes", label_module_name(its.module), its.text);
+	return why ? lose(q, why) : fail(q->dump->failure, -ENOMEM, "no memory for a reason");
+}
+
 static int domain_put(struct thread_query *q)
 {
 	const struct domain_slot *s = q->slot;
@@ -302,11 +317,8 @@ static int domain_put(struct thread_query *q)
 	r = is_allowed_without_domain(q->dump, s->peer);
 	if (r < 0)
 		return r;
-	return lose(
-		q,
-		r ? "it is in a Landlock domain, which cannot be saved"
-		  : "nobody can tell whether it is in a Landlock domain, because its user may not look at a "
-		    "process of its own");
+	return r ? lose_by_domain_or_label(q)
+		 : lose(q, "nobody can tell whether it is in a Landlock domain, because its user may not look at a process of its own");
 }
 
 static int domain_restore(struct thread_restore *tr)
