@@ -15,7 +15,7 @@
 #include "basic/sys.h"
 
 enum {
-	NAMES_MAX = 64,
+	NAMES_MAX = 16384, /* each takes a descriptor of the guard */
 };
 
 /* What the restorer tells the guard. */
@@ -35,6 +35,12 @@ struct covered {
 	struct word word;
 };
 
+/* In the order of their covering; "cover" is the index. */
+struct names {
+	struct covered *items;
+	size_t n;
+};
+
 /* Shared with the guard process: of pids there are many. */
 struct notes {
 	atomic_size_t n;
@@ -47,7 +53,8 @@ struct guard {
 	size_t notes_bytes;
 	int socket;
 	pid_t pid;
-	bool used[NAMES_MAX];
+	bool *used;    /* the names that are covered */
+	size_t n_used; /* up to the last of them */
 };
 
 /* ---- the guard process ---- */
@@ -66,19 +73,38 @@ static void remove_name(const struct covered *c)
 }
 
 /* Newest first: a directory's name was covered before those in it. */
-static void remove_names(const struct covered *names, bool committed)
+static void remove_names(const struct names *names, bool committed)
 {
-	for (size_t i = NAMES_MAX; i-- > 0;) {
-		if (names[i].dir_fd >= 0 &&
-		    !(committed && names[i].word.when == GUARD_UNTIL_COMMIT))
-			remove_name(&names[i]);
+	for (size_t i = names->n; i-- > 0;) {
+		const struct covered *c = &names->items[i];
+
+		if (c->dir_fd >= 0 && !(committed && c->word.when == GUARD_UNTIL_COMMIT))
+			remove_name(c);
 	}
 }
 
-/* Takes @fd. */
-static void hear(struct covered *names, const struct word *w, int fd)
+/* NULL: there is no room. */
+static struct covered *name_at(struct names *names, int cover)
 {
-	struct covered *c = w->cover >= 0 && w->cover < NAMES_MAX ? &names[w->cover] : NULL;
+	struct covered *more;
+
+	if (cover < 0 || cover >= NAMES_MAX)
+		return NULL;
+	if ((size_t)cover < names->n)
+		return &names->items[cover];
+	more = reallocarray(names->items, cover + 1, sizeof(*more));
+	if (!more)
+		return NULL;
+	names->items = more;
+	while (names->n <= (size_t)cover)
+		more[names->n++] = (struct covered){ .dir_fd = -EBADF };
+	return &more[cover];
+}
+
+/* Takes @fd. */
+static void hear(struct names *names, const struct word *w, int fd)
+{
+	struct covered *c = name_at(names, w->cover);
 
 	if (!c) {
 		close_fd(fd);
@@ -97,7 +123,7 @@ static void hear(struct covered *names, const struct word *w, int fd)
 }
 
 /* Return: whether the tree is whole. */
-static bool listen_to_restorer(int socket, struct covered *names)
+static bool listen_to_restorer(int socket, struct names *names)
 {
 	struct word w;
 
@@ -117,7 +143,7 @@ static bool listen_to_restorer(int socket, struct covered *names)
 
 static _noreturn_ void watch(struct notes *notes, int socket)
 {
-	struct covered names[NAMES_MAX];
+	struct names names = {};
 	bool committed;
 
 	(void)sys_fault_disarm(); /* that of the restorer is to be tested */
@@ -126,12 +152,10 @@ static _noreturn_ void watch(struct notes *notes, int socket)
 	if (socket != 0)
 		(void)SYS_CALL(dup2(socket, 0));
 	(void)sys_close_range(1, ~0u, 0);
-	for (size_t i = 0; i < NAMES_MAX; i++)
-		names[i].dir_fd = -EBADF;
-	committed = listen_to_restorer(0, names);
+	committed = listen_to_restorer(0, &names);
 	for (size_t i = 0; !committed && i < atomic_load(&notes->n) && i < notes->max; i++)
 		(void)kill(atomic_load(&notes->pids[i]), SIGKILL);
-	remove_names(names, committed);
+	remove_names(&names, committed);
 	_exit(0);
 }
 
@@ -200,16 +224,31 @@ static void set_object(struct word *w, const struct stat *object)
 	}
 }
 
+/* A number behind all that are in use. -1: there is none. */
+static int next_cover(struct guard *g)
+{
+	bool *more;
+
+	while (g->n_used > 0 && !g->used[g->n_used - 1])
+		g->n_used--;
+	if (g->n_used == NAMES_MAX)
+		return -1;
+	more = reallocarray(g->used, g->n_used + 1, sizeof(*more));
+	if (!more)
+		return -1;
+	g->used = more;
+	g->used[g->n_used] = false;
+	return (int)g->n_used;
+}
+
 /* Numbers are taken in rising order, so that those in use are in the order of their making. */
 int guard_cover(struct guard *g, int dir_fd, const char *name, enum guard_cover when, bool alone,
 		const struct stat *object)
 {
 	struct word w = { .kind = WORD_COVER, .when = when, .alone = alone };
-	int i = NAMES_MAX;
+	int i = g && strlen(name) <= NAME_MAX ? next_cover(g) : -1;
 
-	while (g && i > 0 && !g->used[i - 1])
-		i--;
-	if (!g || i == NAMES_MAX || strlen(name) > NAME_MAX)
+	if (i < 0)
 		return -1;
 	w.cover = i;
 	set_object(&w, object);
@@ -217,6 +256,7 @@ int guard_cover(struct guard *g, int dir_fd, const char *name, enum guard_cover 
 	if (fdpass_send(g->socket, &w, sizeof(w), &dir_fd, 1) < 0)
 		return -1;
 	g->used[i] = true;
+	g->n_used = (size_t)i + 1;
 	return i;
 }
 
@@ -266,6 +306,7 @@ struct guard *guard_free(struct guard *g)
 		(void)SYS_CALL(waitpid(g->pid, &status, 0));
 	if (g->notes)
 		(void)munmap(g->notes, g->notes_bytes);
+	free(g->used);
 	free(g);
 	return NULL;
 }

@@ -232,9 +232,26 @@ def a_user_who_stops_all_his_processes_does_not_stop_a_restore(stage):
         stopper.wait()
 
 
+def a_restore_that_fails_leaves_none_of_many_names(stage):
+    stage.dump()
+    here, script = os.path.join(stage.home, 'd'), os.path.join(stage.images, 'no')
+    check(len(os.listdir(here)) == 100, 'the test is wrong: the sockets are not there')
+    with open(script, 'w', encoding='ascii') as file:
+        file.write('#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-restore ]\n')
+    os.chmod(script, 0o700)
+    code, said = stage.run('restore', '-d', '--action-script', script)
+    check(code != 0 and 'post-restore' in said, f'the restore does not fail as it should: {said}')
+    left = os.listdir(here)
+    check(not left, f'{len(left)} names are left')
+    code, said = stage.run('restore', '-d')
+    check(code == 0 and len(os.listdir(here)) == 100, f'they do not come back: {said}')
+    stage.end()
+
+
 # Only of interest for one kind.
 ALONE = {a_file_of_roots_is_not_taken_for_a_ghost: 'ghost',
-         a_user_who_stops_all_his_processes_does_not_stop_a_restore: 'file'}
+         a_user_who_stops_all_his_processes_does_not_stop_a_restore: 'file',
+         a_restore_that_fails_leaves_none_of_many_names: 'sockets'}
 
 
 def main():
@@ -245,7 +262,9 @@ def main():
         return frame.SKIP
     for scenario in (comes_back_where_nothing_changed, a_swapped_directory_is_not_followed,
                      names_that_change_all_the_time_lead_nowhere, *ALONE):
-        for kind in KINDS:
+        for kind in [*KINDS, 'sockets']:
+            if scenario not in ALONE and kind == 'sockets':
+                continue
             if ALONE.get(scenario, kind) != kind:
                 continue
             if wanted and scenario.__name__ not in wanted and kind not in wanted:

@@ -69,6 +69,23 @@ static void have_socket(void)
 	free(cwd);
 }
 
+enum { N_SOCKETS = 100 };
+
+static void have_sockets(void)
+{
+	char *cwd = getcwd(NULL, 0);
+
+	need(cwd != NULL, "getcwd");
+	for (int i = 0; i < N_SOCKETS; i++) {
+		struct sockaddr_un sun = { .sun_family = AF_UNIX };
+		int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+		(void)snprintf(sun.sun_path, sizeof(sun.sun_path), "%.80s/d/%d", cwd, i);
+		need(fd >= 0 && bind(fd, (struct sockaddr *)&sun, sizeof(sun)) == 0, sun.sun_path);
+	}
+	free(cwd);
+}
+
 static void have_relative_socket(void)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX, .sun_path = "thing" };
@@ -136,6 +153,7 @@ static const struct {
 	{ "cwd", have_cwd },
 	{ "socket", have_socket },
 	{ "relative-socket", have_relative_socket },
+	{ "sockets", have_sockets },
 	{ "ghost", have_ghost },
 	{ "lost-directory", have_lost_directory },
 	{ "fifo", have_fifo },

@@ -244,11 +244,17 @@ struct hidden_bind {
 	const struct scratch *scratch;
 	int dir_fd;
 	const char *name;
+	struct guard *guard;
+	int cover; /* of the name in dir_fd */
 };
 
-/* Moves what was bound into place: with its owner and mode already, by one call. */
+/* Moves what was bound into place: with its owner and mode already, by one call. From then on the guard knows it. */
 static int move_out(const struct hidden_bind *b, const char *path)
 {
+	struct stat st;
+
+	if (sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		guard_made(b->guard, b->cover, &st);
 	return SYS_CALL(syscall(SYS_renameat2, AT_FDCWD, path, b->dir_fd, b->name, RENAME_NOREPLACE));
 }
 
@@ -280,16 +286,14 @@ static int bind_hidden_child(const struct hidden_bind *b)
 	return -r;
 }
 
-static int bind_in_scratch(struct restore *rs, const struct hidden_bind *b)
+static int bind_in_scratch(const struct hidden_bind *b)
 {
 	pid_t pid;
 	int status = 0, r;
 
 	pid = (pid_t)SYS_CALL(fork());
-	if (pid == 0) {
-		guard_leave(rs->guard);
+	if (pid == 0) /* not for long: the guard waits for its end too, should we die */
 		_exit(bind_hidden_child(b));
-	}
 	if (pid < 0)
 		return (int)pid;
 	r = (int)SYS_CALL(waitpid(pid, &status, 0));
@@ -302,7 +306,7 @@ static int bind_hidden(struct restore *rs, int fd, const UnixSkEntry *e)
 {
 	_cleanup_close_ int tmp = sys_open("/tmp", O_PATH | O_DIRECTORY, 0);
 	struct scratch scratch = SCRATCH_NONE;
-	struct hidden_bind b = { .fd = fd, .e = e, .scratch = &scratch, .dir_fd = -EBADF };
+	struct hidden_bind b = { .fd = fd, .e = e, .scratch = &scratch, .dir_fd = -EBADF, .cover = -1 };
 	int r;
 
 	if (tmp < 0)
@@ -310,7 +314,7 @@ static int bind_hidden(struct restore *rs, int fd, const UnixSkEntry *e)
 	r = scratch_make(rs, tmp, /* alone= */ false, &scratch);
 	if (r < 0)
 		return r;
-	r = bind_in_scratch(rs, &b);
+	r = bind_in_scratch(&b);
 	scratch_done(rs, &scratch);
 	return r;
 }
@@ -400,22 +404,21 @@ static int bind_relative(struct restore *rs, int fd, const UnixSkEntry *e, const
 static int bind_aside(struct restore *rs, int fd, const UnixSkEntry *e, const struct restore_dir *dir)
 {
 	struct scratch scratch = SCRATCH_NONE;
-	struct hidden_bind b = { .fd = fd, .e = e, .scratch = &scratch, .dir_fd = dir->fd, .name = dir->name };
-	_cleanup_close_ int inode = -EBADF;
-	struct stat st;
+	struct hidden_bind b = {
+		.fd = fd, .e = e, .scratch = &scratch, .dir_fd = dir->fd, .name = dir->name, .guard = rs->guard
+	};
 	int r;
 
 	r = scratch_make(rs, dir->fd, dir->alone, &scratch);
 	if (r < 0)
 		return r;
-	r = bind_in_scratch(rs, &b);
+	/* "Not alone": before guard_made() says which socket it is, nothing of that name is removed. */
+	b.cover = guard_cover(rs->guard, dir->fd, dir->name, GUARD_UNTIL_COMMIT, /* alone= */ false, NULL);
+	r = bind_in_scratch(&b);
 	scratch_done(rs, &scratch);
 	if (r < 0)
-		return r;
-	inode = (int)SYS_CALL(ioctl(fd, SIOCUNIXFILE));
-	if (inode >= 0 && sys_fstat(inode, &st) == 0)
-		(void)guard_cover(rs->guard, dir->fd, dir->name, GUARD_UNTIL_COMMIT, dir->alone, &st);
-	return 0;
+		guard_uncover(rs->guard, b.cover);
+	return r;
 }
 
 /* The root directory of those who have it: an absolute name begins there. "" for our own. */
