@@ -197,6 +197,8 @@ int restore_attributes(struct restore *rs, struct rtask *task)
 
 	r = restore_drive(rs, task, task->pid);
 	task->threads[0].tid = task->pid;
+	if (r == 0)
+		r = keys_begin(rs, task, task->remote);
 	for (size_t i = 1; r == 0 && i < task->n_threads; i++)
 		r = make_thread(rs, task, &task->threads[i]);
 	if (r == 0 && !task->shares_files)

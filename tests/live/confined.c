@@ -145,20 +145,55 @@ static void check_session(void)
 	live_check(strstr(text, ";0b0b0000;") != NULL, "the invocation id is %s", text);
 }
 
+static long session_keyring(void)
+{
+	return syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0);
+}
+
+static long of_leader, of_joiner;
+
+/* Made when there was a session keyring, which it shares. */
+static void *sharing_thread(void *arg)
+{
+	(void)arg;
+	ready = true;
+	while (!check_now)
+		(void)usleep(2000);
+	live_check(session_keyring() == of_leader, "a thread has another session keyring than its process");
+	return NULL;
+}
+
+static void *joining_thread(void *arg)
+{
+	(void)arg;
+	join_session();
+	of_joiner = session_keyring();
+	ready = true;
+	while (!check_now)
+		(void)usleep(2000);
+	live_check(session_keyring() != of_leader, "a thread with a session keyring of its own has that of its process");
+	return NULL;
+}
+
+static void start_thread(pthread_t *ret, void *(*body)(void *))
+{
+	ready = false;
+	live_need(pthread_create(ret, NULL, body, NULL) == 0, "pthread_create");
+	while (!ready)
+		(void)usleep(1000);
+}
+
 int main(int argc, char *argv[])
 {
 	const char *how = argc > 1 ? argv[1] : "";
-	pthread_t thread;
+	pthread_t thread, joiner;
 	pid_t child = 0;
 
 	live_start();
 	if (strcmp(how, "landlock") == 0) {
 		enter_landlock();
 	} else if (strcmp(how, "landlock-thread") == 0) {
-		live_need(pthread_create(&thread, NULL, landlock_thread, NULL) == 0,
-			  "pthread_create");
-		while (!ready)
-			(void)usleep(1000);
+		start_thread(&thread, landlock_thread);
 	} else if (strcmp(how, "landlock-child") == 0) {
 		child = live_fork(landlock_body, NULL);
 	} else if (strncmp(how, "keys", 4) == 0) {
@@ -169,6 +204,10 @@ int main(int argc, char *argv[])
 			add_key("secret", "word", KEY_SPEC_THREAD_KEYRING);
 		if (strcmp(how, "keys-process") == 0)
 			add_key("secret", "word", KEY_SPEC_PROCESS_KEYRING);
+		if (strcmp(how, "keys") == 0) {
+			start_thread(&joiner, joining_thread);
+			start_thread(&thread, sharing_thread);
+		}
 	} else if (strcmp(how, "kcmp") == 0) {
 		forbid_kcmp();
 	} else if (strcmp(how, "nobody") == 0) {
@@ -181,9 +220,12 @@ int main(int argc, char *argv[])
 		live_same("whether it may execute", can_execute(), !kept());
 	if (strncmp(how, "keys", 4) == 0)
 		check_session();
+	of_leader = session_keyring();
 	check_now = true;
 	if (ready)
 		(void)pthread_join(thread, NULL);
+	if (of_joiner)
+		(void)pthread_join(joiner, NULL);
 	if (child)
 		live_join(child);
 	return live_end();

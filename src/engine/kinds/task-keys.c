@@ -2,8 +2,8 @@
 /*
  * keys - keyrings of a thread (keyrings(7)), asked in the thread: root sees none that is not its own
  *
- * A session keyring that has nothing but links to the user's own keyrings and the invocation id of systemd is made again, for each
- * thread. Any other key in a session, process or thread keyring is refused by name: it may be a secret that only the
+ * A session keyring that has nothing but links to the user's own keyrings and the invocation id of systemd is made again, once for the
+ * leader and the threads that share it. Tasks do not share theirs again. Any other key in a session, process or thread keyring is refused by name: it may be a secret that only the
  * kernel holds. So are a session keyring with a name, and a request-key default that was set.
  *
  * First of the kinds: it runs lists of its own, and it takes power to give a keyring away.
@@ -151,6 +151,8 @@ static int put_session(struct thread_query *q, int32_t id)
 		return fail(q->dump->failure, n, "its session keyring may not be read");
 	e->uid = k.uid;
 	e->gid = k.gid;
+	e->has_serial = true;
+	e->serial = (uint32_t)id;
 	for (int i = 0; i < n; i++) {
 		r = put_session_key(q, keys[i], e);
 		if (r < 0)
@@ -217,18 +219,15 @@ static int keys_check(struct restore *rs, const struct rtask *task, const CoreEn
 	return 0;
 }
 
-static int keys_restore(struct thread_restore *tr)
+/* In the thread that @rm drives. */
+static int make_session(struct restore *rs, struct remote *rm, const SessionKeyringEntry *e)
 {
-	const SessionKeyringEntry *e = tr->core->thread_core->session_keyring;
-	struct remote *rm = tr->remote;
 	int64_t keyring, key = 0;
 	int r;
 
-	if (!e)
-		return 0;
 	keyring = one(rm, &r, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0);
 	if (r < 0 || keyring < 0)
-		return r < 0 ? r : fail(tr->rs->failure, keyring, "cannot make a session keyring");
+		return r < 0 ? r : fail(rs->failure, keyring, "cannot make a session keyring");
 	if (e->has_invocation) {
 		size_t call = remote_add(rm, "cannot add the invocation id", SYS_add_key,
 					 remote_push(rm, "user", sizeof("user")),
@@ -247,6 +246,34 @@ static int keys_restore(struct thread_restore *tr)
 		remote_add(rm, "cannot give its session keyring away", SYS_keyctl, KEYCTL_CHOWN,
 			   keyring, e->uid, e->gid, 0, 0);
 	return remote_run(rm);
+}
+
+/* Can the keyring of the leader be there before the threads? A thread without one would get it. */
+static bool comes_first(const struct rtask *task)
+{
+	for (size_t i = 0; i < task->n_threads; i++) {
+		const SessionKeyringEntry *e = task->threads[i].core->thread_core->session_keyring;
+
+		if (!e || !e->has_serial)
+			return false;
+	}
+	return true;
+}
+
+int keys_begin(struct restore *rs, const struct rtask *task, struct remote *rm)
+{
+	return comes_first(task) ? make_session(rs, rm, task->threads[0].core->thread_core->session_keyring) : 0;
+}
+
+static int keys_restore(struct thread_restore *tr)
+{
+	const SessionKeyringEntry *e = tr->core->thread_core->session_keyring;
+
+	if (!e)
+		return 0;
+	if (comes_first(tr->task) && e->serial == tr->task->threads[0].core->thread_core->session_keyring->serial)
+		return 0;
+	return make_session(tr->rs, tr->remote, e);
 }
 
 const struct task_kind task_kind_keys = {

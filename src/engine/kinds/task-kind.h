@@ -86,3 +86,9 @@ int task_reap(struct dump *d, struct task *task) _must_check_;
 			init(new_);                                                                \
 		new_;                                                                              \
 	})
+
+/*
+ * task-keys.c: the session keyring of a task's leader, before it has threads: a thread gets the keyring of who makes it, and no call
+ * gives it another's. @rm drives the leader.
+ */
+int keys_begin(struct restore *rs, const struct rtask *task, struct remote *rm) _must_check_;
