@@ -192,6 +192,7 @@ struct catalog *catalog_free(struct catalog *c)
 	if (c) {
 		(void)sqlite3_close_v2(c->db);
 		store_free(c->store);
+		numbers_done(&c->kept);
 		free(c->trouble);
 		free(c);
 	}

@@ -110,6 +110,10 @@ static int begin_row(struct catalog *c, struct generation *g, struct failure *f)
 	r = generations_get(c, g->gen, f, &stored);
 	if (r < 0)
 		return r;
+	/* Before the row: a number that nobody uses is better than one that is given twice. */
+	r = numbers_keep(c, f);
+	if (r < 0)
+		return r;
 	r = catalog_commit(&tx, f);
 	if (r < 0)
 		return r;
@@ -476,22 +480,35 @@ int generations_set_needed(struct catalog *c, int64_t gen, uint64_t live, uint64
 	return query_run(&q);
 }
 
+static int write_pinned(struct catalog *c, int64_t gen, bool pinned, struct failure *f)
+{
+	_cleanup_(query_done) struct query q;
+
+	query_init(&q, c->db, f, "UPDATE generations SET pinned = ? WHERE gen = ?");
+	query_bind_i64(&q, pinned);
+	query_bind_i64(&q, gen);
+	return query_run(&q);
+}
+
 int generations_set_pinned(struct catalog *c, int64_t gen, bool pinned, struct failure *f)
 {
+	_cleanup_(catalog_rollbackp) struct catalog *tx = NULL;
 	_cleanup_(generation_done) struct generation g = { 0 };
-	_cleanup_(query_done) struct query q = { 0 };
 	int r;
 
+	r = catalog_begin(c, f, &tx);
+	if (r < 0)
+		return r;
 	r = generations_get(c, gen, f, &g);
 	if (r < 0)
 		return r;
 	if (!state_is_settled(g.state))
 		return fail(f, -EINVAL, "generation %" PRId64 " is %s", gen,
 			    generation_state_to_string(g.state));
-	query_init(&q, c->db, f, "UPDATE generations SET pinned = ? WHERE gen = ?");
-	query_bind_i64(&q, pinned);
-	query_bind_i64(&q, gen);
-	return query_run(&q);
+	r = write_pinned(c, gen, pinned, f);
+	if (r == 0)
+		r = numbers_keep(c, f);
+	return r < 0 ? r : catalog_commit(&tx, f);
 }
 
 int generations_open(struct catalog *c, int64_t gen, struct failure *f, int *ret_dir_fd)

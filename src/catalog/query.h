@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "basic/failure.h"
+#include "catalog/numbers.h"
 
 enum { QUERY_TEXT_MAX = 4096 }; /* a longer text is cut when it must be made safe */
 
@@ -30,6 +31,7 @@ struct catalog {
 	sqlite3 *db;
 	unsigned depth; /* of transactions */
 	char *trouble;	/* catalog_trouble() */
+	struct numbers kept; /* in the file of numbers.h, as it was last read or written */
 };
 
 struct query {

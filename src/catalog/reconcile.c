@@ -346,11 +346,16 @@ static int adopt(struct reconcile *rc, struct generation *g)
  */
 static int is_of_older_day(struct reconcile *rc, bool *ret)
 {
-	int64_t newest_row;
+	int64_t newest_row, given;
 	int r;
 
 	r = query_number(rc->c->db, "SELECT coalesce(max(gen), 0) FROM generations", rc->f, &newest_row);
-	*ret = newest_row > 0 && newest_dir(rc) > newest_row;
+	*ret = r == 0 && newest_row > 0 && newest_dir(rc) > newest_row;
+	if (r < 0 || *ret || newest_row == 0)
+		return r;
+	/* One above may be a number that was about to be given out when the last daemon ended. */
+	r = query_number(rc->c->db, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'generations'", rc->f, &given);
+	*ret = r == 0 && rc->c->kept.highest > given + 1;
 	return r;
 }
 
@@ -521,11 +526,30 @@ static int judge_dir(struct reconcile *rc, const struct found_dir *d)
 	return note_change(rc, "generation %" PRId64 ": registered again from its manifest", g.gen);
 }
 
-/* A directory that could not be taken over keeps its number. */
+/* What people have protected stays so. Where the database knows better, it has been written to the file. */
+static int protect_again(struct reconcile *rc)
+{
+	for (size_t i = 0; (rc->report.rebuilt || rc->of_older_day) && i < rc->c->kept.n_protected; i++) {
+		_cleanup_(query_done) struct query q;
+		int r;
+
+		query_init(&q, rc->c->db, rc->f,
+			   "UPDATE generations SET pinned = 1 WHERE gen = ? AND pinned = 0 AND state <> 'deleted'");
+		query_bind_i64(&q, rc->c->kept.protected[i]);
+		r = query_run(&q);
+		if (r == 0 && sqlite3_changes(rc->c->db) > 0)
+			r = note_change(rc, "generation %" PRId64 ": pinned again", rc->c->kept.protected[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* A number that was given out is not given out again; a directory that could not be taken over has one, too. */
 static int reserve_numbers(struct reconcile *rc)
 {
 	_cleanup_(query_done) struct query q = { 0 };
-	int64_t highest = newest_dir(rc), known;
+	int64_t highest = MAX(newest_dir(rc), rc->c->kept.highest), known;
 	int r;
 
 	r = query_number(rc->c->db,
@@ -539,6 +563,16 @@ static int reserve_numbers(struct reconcile *rc)
 			     : "UPDATE sqlite_sequence SET seq = ? WHERE name = 'generations'");
 	query_bind_i64(&q, highest);
 	return query_run(&q);
+}
+
+static int settle_numbers(struct reconcile *rc)
+{
+	int r;
+
+	r = protect_again(rc);
+	if (r == 0)
+		r = reserve_numbers(rc);
+	return r < 0 ? r : numbers_keep(rc->c, rc->f);
 }
 
 static int close_runs(struct reconcile *rc)
@@ -561,6 +595,44 @@ static int close_runs(struct reconcile *rc)
 		return r;
 	n = sqlite3_changes(rc->c->db);
 	return n > 0 ? note_change(rc, "%d run%s open: closed", n, n == 1 ? " was" : "s were") : 0;
+}
+
+/* What is there before anything is done: the numbers, and whether the database is a new one in a store that is not. */
+static int look_at_numbers(struct reconcile *rc)
+{
+	struct failure found = { 0 };
+	int64_t given;
+	int r;
+
+	numbers_done(&rc->c->kept);
+	r = numbers_read(rc->c->store, &found, &rc->c->kept);
+	if (r < 0 && r != -ENOENT)
+		r = is_evidence(r) ? note(rc, "%s", found.text) : fail(rc->f, r, "%s", found.text);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r = query_number(rc->c->db, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'generations'", rc->f, &given);
+	rc->report.rebuilt = catalog_trouble(rc->c) || (given == 0 && MAX(newest_dir(rc), rc->c->kept.highest) > 0);
+	return r;
+}
+
+static int note_rebuilt(struct reconcile *rc)
+{
+	_cleanup_(run_done) struct run run = {
+		.kind = RUN_RECONCILE,
+		.trigger = RUN_TRIGGER_REBUILT,
+		.started_usec = rc->now_usec,
+		.ended_usec = rc->now_usec,
+		.outcome = RUN_OK,
+	};
+	const char *trouble = catalog_trouble(rc->c);
+
+	if (asprintf(&run.reason,
+		     "%s; earlier runs, and which generations were blocked, poisoned or proven, are not known any more",
+		     trouble ?: "catalog.db was gone: a new one was made from the manifests of the generations") < 0) {
+		run.reason = NULL;
+		return fail(rc->f, -ENOMEM, "cannot report");
+	}
+	return runs_note(rc->c, &run, rc->f);
 }
 
 static int note_run(struct reconcile *rc)
@@ -597,6 +669,9 @@ int reconcile_run(struct catalog *c, uint64_t now_usec, struct failure *f,
 	if (rc.n_dirs > 1)
 		qsort(rc.dirs, rc.n_dirs, sizeof(*rc.dirs), compare_dirs);
 
+	r = look_at_numbers(&rc);
+	if (r < 0)
+		return r;
 	r = mend_merges(&rc);
 	if (r < 0)
 		return r;
@@ -613,17 +688,16 @@ int reconcile_run(struct catalog *c, uint64_t now_usec, struct failure *f,
 		if (r < 0)
 			return r;
 	}
-	r = reserve_numbers(&rc);
+	r = settle_numbers(&rc);
 	if (r < 0)
 		return r;
 	r = close_runs(&rc);
+	if (r == 0 && rc.report.rebuilt)
+		r = note_rebuilt(&rc);
+	if (r == 0 && rc.n_changed > 0)
+		r = note_run(&rc);
 	if (r < 0)
 		return r;
-	if (rc.n_changed > 0) {
-		r = note_run(&rc);
-		if (r < 0)
-			return r;
-	}
 
 	if (ret) {
 		*ret = rc.report;

@@ -23,10 +23,14 @@
  *	none, other row			damaged
  *	run that is open		interrupted; ok when its generation shows it was done
  *
+ * A database that was lost, or set aside because it was damaged, comes back this way; then there is a run "rebuilt", too. Which
+ * numbers were given out and which generations are protected is known from the file of numbers.h then.
+ *
  * Numbers of directories we could not take over are not given out again. What cannot be looked at
  * now (-EIO, -EMFILE, ...) is left as it is and reported: only evidence changes a state.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +42,7 @@
 struct reconcile_report {
 	char **lines;
 	size_t n;
+	bool rebuilt; /* the database was lost: runs, states and what people had stopped are not known from it */
 };
 void reconcile_report_done(struct reconcile_report *report);
 

@@ -57,6 +57,9 @@ struct run {
 	uint64_t forecast_usec; /* of the time frozen, for which a dump was skipped; 0: none */
 };
 
+/* The trigger of the run "reconcile" after which the database was a new one: reconcile.h. */
+#define RUN_TRIGGER_REBUILT "rebuilt"
+
 /* The trigger of a start or restore that `snapmgr run` made. */
 #define RUN_TRIGGER_FOREGROUND "run"
 

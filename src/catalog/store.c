@@ -433,6 +433,25 @@ int store_each(struct store *s, store_seen_t seen, void *userdata, struct failur
 	return 0;
 }
 
+int store_write_file(struct store *s, const char *name, const char *text, size_t size)
+{
+	_cleanup_close_ int fd = -EBADF;
+	char aside[NAME_MAX + 1];
+	int r;
+
+	if ((size_t)snprintf(aside, sizeof(aside), "%s.new", name) >= sizeof(aside))
+		return -ENAMETOOLONG;
+	fd = sys_openat(s->fd, aside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return fd;
+	r = sys_write_full(fd, text, size);
+	if (r == 0)
+		r = sys_fsync(fd);
+	if (r == 0)
+		r = sys_renameat(s->fd, aside, s->fd, name);
+	return r < 0 ? r : sys_fsync(s->fd);
+}
+
 int store_space(const struct store *s, struct failure *f, uint64_t *ret_free, uint64_t *ret_total)
 {
 	struct statvfs vfs;

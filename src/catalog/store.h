@@ -5,6 +5,8 @@
  * store - the directories that hold generations
  *
  *	STORE/catalog.db		the catalog's database (with its -wal and -shm)
+ *	STORE/.POLICY.tree		who the tree of a policy is (tree-record.h)
+ *	STORE/.numbers			numbers given out, generations protected (numbers.h)
  *	STORE/POLICY/GEN/		a generation: images and "manifest"; whole
  *	STORE/POLICY/GEN.partial/	one that is being written or being removed
  *	STORE/POLICY/GEN.merge/		what is to take the place of GEN, or has lost it
@@ -109,6 +111,12 @@ int store_remove_form(struct store *s, const char *policy, int64_t gen, enum sto
 typedef int (*store_seen_t)(void *userdata, const char *policy, const char *name, int64_t gen,
 			    enum store_form form);
 int store_each(struct store *s, store_seen_t seen, void *userdata, struct failure *f) _must_check_;
+
+/*
+ * A file of STORE itself: written aside as NAME.new, synced and renamed, so that it is whole whenever it is there. Durable on
+ * return. Without a fail().
+ */
+int store_write_file(struct store *s, const char *name, const char *text, size_t size) _must_check_;
 
 /* Bytes of the file system the store is on. */
 int store_space(const struct store *s, struct failure *f, uint64_t *ret_free,

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The file is written under another name, synced and renamed, so that it is whole whenever it is there. */
 #include "catalog/tree-record.h"
 
 #include <assert.h>
@@ -46,11 +45,11 @@ int tree_record_copy(const struct tree_record *from, struct tree_record *to)
 	return 0;
 }
 
-static int file_name(const char *policy, const char *more, struct failure *f, char name[static FILE_NAME_MAX])
+static int file_name(const char *policy, struct failure *f, char name[static FILE_NAME_MAX])
 {
 	if (!store_policy_is_valid(policy))
 		return fail(f, -EINVAL, "'%.*s' is not a name for a policy", STORE_POLICY_MAX, policy);
-	(void)snprintf(name, FILE_NAME_MAX, ".%s%s%s", policy, SUFFIX, more);
+	(void)snprintf(name, FILE_NAME_MAX, ".%s%s", policy, SUFFIX);
 	return 0;
 }
 
@@ -90,6 +89,8 @@ static int format(const struct tree_record *r, char **ret, size_t *ret_size)
 	put_number(out, "restored-from", (uint64_t)r->restored_from);
 	put_number(out, "seen", r->seen_ticks);
 	put_number(out, "ended", r->ended_ticks);
+	put_number(out, "end-kind", r->end_kind);
+	put_number(out, "end-code", r->end_code);
 	put_number(out, "pidfile", r->pidfile_version);
 	if (r->exe)
 		put_text(out, "exe", r->exe, strlen(r->exe));
@@ -100,39 +101,22 @@ static int format(const struct tree_record *r, char **ret, size_t *ret_size)
 	return fflush(out) != 0 || ferror(out) ? -ENOMEM : 0;
 }
 
-static int write_file(int dir_fd, const char *name, const char *text, size_t size)
-{
-	_cleanup_close_ int fd = sys_openat(dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
-	int r;
-
-	if (fd < 0)
-		return fd;
-	r = sys_write_full(fd, text, size);
-	return r < 0 ? r : sys_fsync(fd);
-}
-
 int tree_record_write(struct store *s, const char *policy, const struct tree_record *r, struct failure *f)
 {
-	char name[FILE_NAME_MAX], aside[FILE_NAME_MAX];
+	char name[FILE_NAME_MAX];
 	_cleanup_free_ char *text = NULL;
 	size_t size = 0;
 	int result;
 
 	assert(r);
-	result = file_name(policy, "", f, name);
-	if (result == 0)
-		result = file_name(policy, ".new", f, aside);
+	result = file_name(policy, f, name);
 	if (result < 0)
 		return result;
 	result = format(r, &text, &size);
 	if (result == 0 && size > TREE_RECORD_FILE_MAX)
 		result = -EFBIG;
 	if (result == 0)
-		result = write_file(store_fd(s), aside, text, size);
-	if (result == 0)
-		result = sys_renameat(store_fd(s), aside, store_fd(s), name);
-	if (result == 0)
-		result = sys_fsync(store_fd(s));
+		result = store_write_file(s, name, text, size);
 	return result < 0 ? fail(f, result, "%s: cannot be written", name) : 0;
 }
 
@@ -141,7 +125,7 @@ int tree_record_remove(struct store *s, const char *policy, struct failure *f)
 	char name[FILE_NAME_MAX];
 	int r;
 
-	r = file_name(policy, "", f, name);
+	r = file_name(policy, f, name);
 	if (r < 0)
 		return r;
 	r = sys_unlinkat(store_fd(s), name, 0);
@@ -226,6 +210,8 @@ static int take_number(struct tree_record *r, const char *key, const char *value
 		{ "restored-from", offsetof(struct tree_record, restored_from) },
 		{ "seen", offsetof(struct tree_record, seen_ticks) },
 		{ "ended", offsetof(struct tree_record, ended_ticks) },
+		{ "end-kind", offsetof(struct tree_record, end_kind) },
+		{ "end-code", offsetof(struct tree_record, end_code) },
 		{ "pidfile", offsetof(struct tree_record, pidfile_version) },
 	};
 	uint64_t n;
@@ -280,7 +266,7 @@ int tree_record_read(struct store *s, const char *policy, struct failure *f, str
 	size_t size = 0;
 	int r;
 
-	r = file_name(policy, "", f, name);
+	r = file_name(policy, f, name);
 	if (r < 0)
 		return r;
 	r = sys_read_file_at(store_fd(s), name, TREE_RECORD_FILE_MAX, &text, &size);

@@ -16,6 +16,8 @@
  *	restored-from 17
  *	seen 123999		(it ran then; in the unit of start, as is ended)
  *	ended 124000		(absent while it runs)
+ *	end-kind 2		(enum tree_end; absent: not known)
+ *	end-code 1		(exit status or signal)
  *	pidfile 1234567		(version of a pidfile that named it: scheduler/pidfile.h)
  *	exe /usr/bin/redis-server
  *	command ...		(the words of the policy's command, each ended by %00)
@@ -33,6 +35,15 @@
 #include "basic/failure.h"
 #include "catalog/store.h"
 
+/* How a tree ended. The numbers stand in files. */
+enum tree_end {
+	TREE_END_UNKNOWN = 0,
+	TREE_END_STOPPED = 1, /* on request */
+	TREE_END_EXITED = 2,
+	TREE_END_SIGNALED = 3,
+	TREE_END_GONE = 4, /* nobody saw how */
+};
+
 enum {
 	TREE_BOOT_ID_MAX = 36,
 	TREE_UNIT_MAX = 255,
@@ -48,6 +59,7 @@ struct tree_record {
 	int64_t restored_from;
 	uint64_t seen_ticks;
 	uint64_t ended_ticks; /* 0: it runs, as far as is known */
+	uint64_t end_kind, end_code; /* enum tree_end; with ended_ticks */
 	uint64_t pidfile_version; /* 0: no pidfile named it */
 	char *exe;	      /* NULL: not known */
 	char *command;	      /* words, each with its NUL, and a NUL behind the last; NULL: not known */

@@ -66,5 +66,5 @@ int cli_complain(const struct cli *cli, int status, const char *fmt, ...)
 /* Prints the usage of the verb that runs. Return: EXIT_DONE on 'H', else EXIT_USAGE. */
 int cli_usage(const struct cli *cli, int option);
 
-verb_fn verb_adopt, verb_status, verb_list, verb_show, verb_create, verb_restore, verb_delete, verb_prune, verb_verify, verb_log,
+verb_fn verb_pin, verb_unpin, verb_adopt, verb_status, verb_list, verb_show, verb_create, verb_restore, verb_delete, verb_prune, verb_verify, verb_log,
 	verb_run, verb_policy, verb_doctor, verb_reload;

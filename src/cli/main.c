@@ -29,6 +29,8 @@ static const struct verb verbs[] = {
 	  "remove what no rule of retain keeps" },
 	{ "verify", NULL, verb_verify, "[GEN | POLICY] [--full]",
 	  "are generations whole, with all that they stand on?" },
+	{ "pin", "protect", verb_pin, "GEN", "keep it until it is unpinned: neither retention nor delete removes it" },
+	{ "unpin", "unprotect", verb_unpin, "GEN", "leave it to retention again" },
 	{ "log", NULL, verb_log, "[GEN | POLICY] [--failed] [--latest N] [--follow]",
 	  "every run with its outcome and reason" },
 	{ "run", NULL, verb_run, "POLICY [-- CMD...]",

@@ -77,6 +77,8 @@ static void check_daemon(struct check *ch, struct client *c)
 		   record_texts(&row, "policy_errors"));
 	if (record_number(&row, "policies") == 0)
 		found(ch, CHECK_CRITICAL, "no policy is in force: %s has none", record_text(&row, "config"));
+	if (record_text(&row, "catalog.why")[0])
+		found(ch, CHECK_WARNING, "%s", record_text(&row, "catalog.why"));
 	found_each(ch, CHECK_WARNING, "", record_texts(&row, "unwatched"));
 	found_each(ch, CHECK_WARNING, "", record_texts(&row, "orphaned"));
 }
@@ -97,7 +99,7 @@ static int print_daemon(struct client *c)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
 	_cleanup_(record_done) struct record row = {};
-	char space_free[OUTPUT_TEXT_MAX], space_total[OUTPUT_TEXT_MAX];
+	char space_free[OUTPUT_TEXT_MAX], space_total[OUTPUT_TEXT_MAX], moment[OUTPUT_TEXT_MAX];
 	int r;
 
 	r = client_call(c, client_message(c, "Daemon"), &reply);
@@ -108,6 +110,9 @@ static int print_daemon(struct client *c)
 	printf("store %s, %s of %s free; times in %s\n", record_text(&row, "store.path"),
 	       format_size(record_number(&row, "store.free"), space_free),
 	       format_size(record_number(&row, "store.total"), space_total), format_zone(c->cli));
+	if (record_text(&row, "catalog.why")[0])
+		text_print_line(stdout, "%s: %s", format_moment(c->cli, record_moment(&row, "catalog.rebuilt"), moment),
+				record_text(&row, "catalog.why"));
 	for (char **e = record_texts(&row, "unwatched"); *e; e++)
 		text_print_line(stdout, "%s", *e);
 	for (char **e = record_texts(&row, "orphaned"); *e; e++)

@@ -270,7 +270,7 @@ int bus_method_delete(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	_cleanup_(prune_plan_done) struct prune_plan plan = {};
 	struct manager *m = userdata;
 	struct failure failure = {};
-	int64_t first, last;
+	struct genspec_range range;
 	bool any = false;
 	const char *spec;
 	int dry_run, r;
@@ -278,9 +278,9 @@ int bus_method_delete(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 	r = sd_bus_message_read(msg, "sb", &spec, &dry_run);
 	if (r < 0)
 		return r;
-	r = genspec_resolve_range(m->context.catalog, spec, &failure, &first, &last);
+	r = genspec_resolve_range(m->context.catalog, spec, &failure, &range);
 	if (r == 0)
-		r = prune_plan_range(m->context.catalog, first, last, &failure, &plan);
+		r = prune_plan_range(m->context.catalog, range.policy, range.first, range.last, &failure, &plan);
 	if (r < 0)
 		return bus_fail(error, &failure);
 	for (size_t i = 0; i < plan.n; i++)
@@ -365,12 +365,9 @@ static int plan_verify(struct manager *m, const char *spec, struct failure *f, s
 		r = genspec_resolve(m->context.catalog, spec, f, &g);
 		if (r < 0)
 			return r;
-		return prune_plan_range(m->context.catalog, g.gen, g.gen, f, ret);
+		return prune_plan_range(m->context.catalog, NULL, g.gen, g.gen, f, ret);
 	}
-	r = prune_plan_range(m->context.catalog, 0, INT64_MAX, f, ret);
-	for (size_t i = 0; r == 0 && i < ret->n; i++)
-		ret->items[i].removed = !spec[0] || strcmp(ret->items[i].policy, spec) == 0;
-	return r;
+	return prune_plan_range(m->context.catalog, spec[0] ? spec : NULL, 0, INT64_MAX, f, ret);
 }
 
 int bus_method_verify(sd_bus_message *msg, void *userdata, sd_bus_error *error)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Methods that tell of generations: Generations, Generation. */
+/* Methods that tell of generations: Generations, Generation; and Pin. */
 #include "daemon/bus-internal.h"
 
 #include <inttypes.h>
@@ -132,4 +132,25 @@ int bus_method_generation(sd_bus_message *msg, void *userdata, sd_bus_error *err
 		r = bus_put_generation(reply, &g, &extra);
 	generation_done(&g);
 	return bus_reply(msg, reply, r);
+}
+
+int bus_method_pin(sd_bus_message *msg, void *userdata, sd_bus_error *error)
+{
+	_cleanup_(generation_done) struct generation g = {};
+	struct manager *m = userdata;
+	struct failure failure = {};
+	const char *spec;
+	int pinned, r;
+
+	r = sd_bus_message_read(msg, "sb", &spec, &pinned);
+	if (r < 0)
+		return r;
+	r = genspec_resolve(m->context.catalog, spec, &failure, &g);
+	if (r == 0)
+		r = generations_set_pinned(m->context.catalog, g.gen, pinned, &failure);
+	if (r < 0)
+		return bus_fail(error, &failure);
+	manager_log(m, LOG_INFO, "generation %" PRId64 " of policy '%s' is %s", g.gen, g.policy,
+		    pinned ? "pinned" : "not pinned any more");
+	return bus_reply(msg, NULL, sd_bus_reply_method_return(msg, "t", (uint64_t)g.gen));
 }

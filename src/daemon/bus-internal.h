@@ -47,6 +47,7 @@ BUS_METHOD(bus_method_adopt);
 BUS_METHOD(bus_method_doctor);
 BUS_METHOD(bus_method_generations);
 BUS_METHOD(bus_method_generation);
+BUS_METHOD(bus_method_pin);
 BUS_METHOD(bus_method_delete);
 BUS_METHOD(bus_method_prune);
 BUS_METHOD(bus_method_verify);

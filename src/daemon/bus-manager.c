@@ -111,6 +111,8 @@ const sd_bus_vtable bus_manager_vtable[] = {
 	/* policy or "", states or "", tag or "", newest so many (0: all), the deleted ones too */
 	SD_BUS_METHOD("Generations", "ssstb", "aa{sv}", bus_method_generations, 0),
 	SD_BUS_METHOD("Generation", "s", "a{sv}", bus_method_generation, 0),
+	/* generation; pinned or not -> its number */
+	SD_BUS_METHOD("Pin", "sb", "t", bus_method_pin, 0),
 	/* GEN or policy or "", failed ones only, newest so many (0: all), with an id above */
 	SD_BUS_METHOD("Runs", "sbtt", "aa{sv}", bus_method_runs, 0),
 	/* GEN or A..B, only say so; one record each: what was removed, or would be */

@@ -14,6 +14,7 @@
 enum {
 	RUNS_DEFAULT = 1000,
 };
+#define REBUILT_TOLD_USEC (24 * UINT64_C(3600) * 1000000)
 
 /* ---- Daemon ---- */
 
@@ -51,6 +52,26 @@ static int put_orphans(sd_bus_message *reply, struct manager *m)
 	return r < 0 ? r : bus_put_texts(reply, "orphaned", orphans.generations);
 }
 
+/* The last time within a day that the catalog was lost and made anew. */
+static int put_rebuilt(sd_bus_message *reply, struct manager *m)
+{
+	const struct run_filter filter = { .kinds = 1U << RUN_RECONCILE, .since_usec = now_usec() - MIN(now_usec(), REBUILT_TOLD_USEC) };
+	_cleanup_(run_list_done) struct run_list runs = {};
+	struct failure failure = {};
+	const struct run *last = NULL;
+	int r;
+
+	if (runs_list(m->context.catalog, &filter, &failure, &runs) < 0) {
+		manager_log(m, LOG_WARNING, "%s", failure.text);
+		return 0;
+	}
+	for (size_t i = 0; i < runs.n; i++)
+		if (strcmp(runs.items[i].trigger, RUN_TRIGGER_REBUILT) == 0)
+			last = &runs.items[i];
+	r = bus_put_moment(reply, "catalog.rebuilt", last ? last->started_usec : 0);
+	return r < 0 ? r : bus_put_text(reply, "catalog.why", last ? last->reason : "");
+}
+
 static int put_daemon(sd_bus_message *reply, struct manager *m)
 {
 	uint64_t space_free = 0, space_total = 0;
@@ -77,6 +98,8 @@ static int put_daemon(sd_bus_message *reply, struct manager *m)
 		r = bus_put_text(reply, "kernel", m->context.kernel);
 	if (r >= 0)
 		r = bus_put_number(reply, "policies", m->n_keepers);
+	if (r >= 0)
+		r = put_rebuilt(reply, m);
 	if (r >= 0)
 		r = put_orphans(reply, m);
 	if (r >= 0)

@@ -2,6 +2,7 @@
 #include "daemon/genspec.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -103,10 +104,9 @@ int genspec_resolve(struct catalog *c, const char *text, struct failure *f, stru
 		    text);
 }
 
-int genspec_resolve_range(struct catalog *c, const char *text, struct failure *f,
-			  int64_t *ret_first, int64_t *ret_last)
+int genspec_resolve_range(struct catalog *c, const char *text, struct failure *f, struct genspec_range *ret)
 {
-	struct generation first = {}, last = {};
+	_cleanup_(generation_done) struct generation first = {}, last = {};
 	const char *dots = strstr(text, "..");
 	_cleanup_free_ char *left = NULL;
 	int r;
@@ -115,8 +115,8 @@ int genspec_resolve_range(struct catalog *c, const char *text, struct failure *f
 		r = genspec_resolve(c, text, f, &first);
 		if (r < 0)
 			return r;
-		*ret_first = *ret_last = first.gen;
-		generation_done(&first);
+		*ret = (struct genspec_range){ .first = first.gen, .last = first.gen };
+		(void)snprintf(ret->policy, sizeof(ret->policy), "%s", first.policy);
 		return 0;
 	}
 	left = strndup(text, dots - text);
@@ -125,13 +125,14 @@ int genspec_resolve_range(struct catalog *c, const char *text, struct failure *f
 	r = genspec_resolve(c, left, f, &first);
 	if (r == 0)
 		r = genspec_resolve(c, dots + 2, f, &last);
-	if (r == 0 && first.gen > last.gen)
-		r = fail(f, -EINVAL, "'%s' runs backwards", text);
-	if (r == 0) {
-		*ret_first = first.gen;
-		*ret_last = last.gen;
-	}
-	generation_done(&first);
-	generation_done(&last);
-	return r;
+	if (r < 0)
+		return r;
+	if (first.gen > last.gen)
+		return fail(f, -EINVAL, "'%s' runs backwards", text);
+	if (strcmp(first.policy, last.policy) != 0)
+		return fail(f, -EINVAL, "'%s' goes from policy '%s' to policy '%s': a range is of one policy", text, first.policy,
+			    last.policy);
+	*ret = (struct genspec_range){ .first = first.gen, .last = last.gen };
+	(void)snprintf(ret->policy, sizeof(ret->policy), "%s", first.policy);
+	return 0;
 }

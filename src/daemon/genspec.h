@@ -17,6 +17,11 @@
 int genspec_resolve(struct catalog *c, const char *text, struct failure *f,
 		    struct generation *ret) _must_check_;
 
-/* "A..B" or a GEN; both ends included. -EINVAL, -ENOENT. */
-int genspec_resolve_range(struct catalog *c, const char *text, struct failure *f,
-			  int64_t *ret_first, int64_t *ret_last) _must_check_;
+/* Numbers are given out to all policies in turn: those of others in between are not meant. */
+struct genspec_range {
+	int64_t first, last; /* both included */
+	char policy[STORE_POLICY_MAX + 1];
+};
+
+/* "A..B" or a GEN. -EINVAL, also when A and B are of two policies; -ENOENT. */
+int genspec_resolve_range(struct catalog *c, const char *text, struct failure *f, struct genspec_range *ret) _must_check_;

@@ -336,6 +336,7 @@ static int open_catalog(struct manager *m, struct failure *f)
 	r = reconcile_run(m->context.catalog, now_usec(), f, &report);
 	for (size_t i = 0; i < report.n; i++)
 		manager_log(m, LOG_NOTICE, "reconcile: %s", report.lines[i]);
+	m->context.catalog_rebuilt = report.rebuilt;
 	reconcile_report_done(&report);
 	return r;
 }

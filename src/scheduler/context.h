@@ -28,6 +28,7 @@ struct sched_context {
 	const char *criu;   /* of backend criu */
 	char boot_id[BOOT_ID_LEN + 1];
 	int64_t boot_run; /* id of the run that marks the beginning of this boot in the catalog */
+	bool catalog_rebuilt; /* it was lost: reconcile.h */
 	char kernel[65];
 	struct keepers_view keepers;
 };

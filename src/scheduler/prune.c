@@ -139,7 +139,7 @@ int prune_plan_make(const struct sched_context *c, const struct policy *p, struc
 	return 0;
 }
 
-int prune_plan_range(struct catalog *c, int64_t first, int64_t last, struct failure *f, struct prune_plan *ret)
+int prune_plan_range(struct catalog *c, const char *policy, int64_t first, int64_t last, struct failure *f, struct prune_plan *ret)
 {
 	const struct generation_filter filter = {};
 	_cleanup_(generation_list_done) struct generation_list list = {};
@@ -152,7 +152,8 @@ int prune_plan_range(struct catalog *c, int64_t first, int64_t last, struct fail
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < plan.n; i++)
-		plan.items[i].removed = plan.items[i].gen >= first && plan.items[i].gen <= last;
+		plan.items[i].removed = plan.items[i].gen >= first && plan.items[i].gen <= last &&
+					(!policy || strcmp(plan.items[i].policy, policy) == 0);
 	weigh(&list, &plan);
 	*ret = plan;
 	plan = (struct prune_plan){};

@@ -32,8 +32,8 @@ void prune_plan_done(struct prune_plan *plan);
 /* What the rules of @p say of its generations. While a ladder is under way, what it may come to stays. */
 int prune_plan_make(const struct sched_context *c, const struct policy *p, struct failure *f, struct prune_plan *ret) _must_check_;
 
-/* All that is listed from @first to @last goes, whatever the rules say; nothing else. */
-int prune_plan_range(struct catalog *c, int64_t first, int64_t last, struct failure *f,
+/* All that is listed of @policy (NULL: of any) from @first to @last goes, whatever the rules say; nothing else. */
+int prune_plan_range(struct catalog *c, const char *policy, int64_t first, int64_t last, struct failure *f,
 		     struct prune_plan *ret) _must_check_;
 
 /* What is to be removed, in the order in which the least is moved: newest first. The caller frees it. */

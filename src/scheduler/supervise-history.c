@@ -76,7 +76,7 @@ static struct supervise_tree end_from_run(const struct reading *rd, const struct
 }
 
 int history_note_end(const struct sched_context *c, const char *policy, pid_t pid, int64_t gen,
-		     const struct supervise_tree *tree, struct failure *f)
+		     const struct supervise_tree *tree, const char *why, struct failure *f)
 {
 	char reason[96];
 	struct run run = { .kind = RUN_EXIT,
@@ -91,7 +91,7 @@ int history_note_end(const struct sched_context *c, const char *policy, pid_t pi
 
 	(void)snprintf(run.policy, sizeof(run.policy), "%s", policy);
 	end_to_trigger(tree, run.trigger, sizeof(run.trigger));
-	run.reason = strdup(history_end_to_text(tree, reason, sizeof(reason)));
+	run.reason = strdup(why ?: history_end_to_text(tree, reason, sizeof(reason)));
 	r = runs_note(c->catalog, &run, f);
 	run_done(&run);
 	return r;

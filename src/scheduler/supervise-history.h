@@ -26,9 +26,9 @@ void history_done(struct history *h);
 int history_read(const struct sched_context *c, const char *policy, struct failure *f,
 		 struct history *ret) _must_check_;
 
-/* Notes the end of a tree. @tree: not RUNNING. */
+/* Notes the end of a tree. @tree: not RUNNING. @why: the reason, where it is not how the tree ended; or NULL */
 int history_note_end(const struct sched_context *c, const char *policy, pid_t pid, int64_t gen,
-		     const struct supervise_tree *tree, struct failure *f) _must_check_;
+		     const struct supervise_tree *tree, const char *why, struct failure *f) _must_check_;
 
 /* "exit status 1", "killed by signal 9 (KILL)": @buf of @size. Return: @buf. */
 const char *history_end_to_text(const struct supervise_tree *tree, char *buf, size_t size);

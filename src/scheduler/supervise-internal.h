@@ -152,7 +152,10 @@ void keeper_write_pidfiles(struct keeper *k);
 void keeper_read_record(struct keeper *k);
 /* @root is the tree now. */
 void keeper_record_tree(struct keeper *k, const struct process *root, int64_t restored_from);
-void keeper_record_end(struct keeper *k, uint64_t ended_ticks);
+/* @end: how; NULL: not known */
+void keeper_record_end(struct keeper *k, uint64_t ended_ticks, const struct supervise_tree *end);
+/* How the last tree of this boot ended, where the catalog does not know. False: the record does not say. */
+bool keeper_recorded_end(const struct keeper *k, struct supervise_tree *ret);
 /* The tree was started with the command of @from. */
 void keeper_record_command(struct keeper *k, const struct tree_record *from);
 /* A pidfile of this version names the tree, which lives. */

@@ -200,7 +200,7 @@ static void note_lost_tree(struct keeper *k)
 	/* Since then: the attempts that came to nothing are later. */
 	k->last_end.state = SUPERVISE_TREE_GONE;
 	k->last_end.stopped_on_request = false;
-	if (history_note_end(k->c, k->name, k->old_root.pid, k->restored_from, &k->last_end, &failure) < 0)
+	if (history_note_end(k->c, k->name, k->old_root.pid, k->restored_from, &k->last_end, /* why= */ NULL, &failure) < 0)
 		keeper_trouble(k, "cannot note that nothing runs", &failure);
 }
 

@@ -77,7 +77,7 @@ void keeper_record_tree(struct keeper *k, const struct process *root, int64_t re
 	r->since_usec = now_usec();
 	r->restored_from = restored_from;
 	r->seen_ticks = clock_boot_ticks();
-	r->ended_ticks = 0;
+	r->ended_ticks = r->end_kind = r->end_code = 0;
 	read_service(root->pid, r->unit, sizeof(r->unit));
 	free(r->exe);
 	r->exe = process_exe(root->pid);
@@ -116,10 +116,43 @@ void keeper_record_pidfile(struct keeper *k, uint64_t version)
 	write_record(k);
 }
 
-void keeper_record_end(struct keeper *k, uint64_t ended_ticks)
+void keeper_record_end(struct keeper *k, uint64_t ended_ticks, const struct supervise_tree *end)
 {
-	k->record.ended_ticks = ended_ticks;
+	struct tree_record *r = &k->record;
+
+	r->ended_ticks = ended_ticks;
+	r->end_kind = TREE_END_UNKNOWN;
+	r->end_code = 0;
+	if (end && end->stopped_on_request)
+		r->end_kind = TREE_END_STOPPED;
+	else if (end && end->state == SUPERVISE_TREE_GONE)
+		r->end_kind = TREE_END_GONE;
+	else if (end && (end->state == SUPERVISE_TREE_EXITED || end->state == SUPERVISE_TREE_SIGNALED)) {
+		r->end_kind = end->state == SUPERVISE_TREE_EXITED ? TREE_END_EXITED : TREE_END_SIGNALED;
+		r->end_code = (uint64_t)end->code;
+	}
 	write_record(k);
+}
+
+bool keeper_recorded_end(const struct keeper *k, struct supervise_tree *ret)
+{
+	static const enum supervise_tree_state states[] = {
+		[TREE_END_STOPPED] = SUPERVISE_TREE_GONE,
+		[TREE_END_EXITED] = SUPERVISE_TREE_EXITED,
+		[TREE_END_SIGNALED] = SUPERVISE_TREE_SIGNALED,
+		[TREE_END_GONE] = SUPERVISE_TREE_GONE,
+	};
+	const struct tree_record *r = &k->record;
+	nsec_t ticks = (nsec_t)sysconf(_SC_CLK_TCK);
+
+	if (strcmp(r->boot_id, k->c->boot_id) != 0 || r->ended_ticks == 0 || r->end_kind == TREE_END_UNKNOWN ||
+	    r->end_kind >= ARRAY_SIZE(states))
+		return false;
+	*ret = (struct supervise_tree){ .state = states[r->end_kind],
+					.code = (int)MIN(r->end_code, UINT64_C(255)),
+					.ended_at = r->ended_ticks * (NSEC_PER_SEC / ticks),
+					.stopped_on_request = r->end_kind == TREE_END_STOPPED };
+	return true;
 }
 
 void keeper_record_seen(struct keeper *k)

@@ -67,7 +67,7 @@ void keeper_forget_tree(struct keeper *k)
 	struct failure failure = {};
 
 	if (k->record.pid > 0 && k->record.ended_ticks == 0)
-		keeper_record_end(k, clock_boot_ticks());
+		keeper_record_end(k, clock_boot_ticks(), /* end= */ NULL);
 
 	if (policies_set_tree(k->c->catalog, k->name, NULL, &failure) < 0)
 		keeper_trouble(k, "cannot note that no tree runs", &failure);
@@ -83,8 +83,8 @@ static void note_end(struct keeper *k, pid_t pid, const struct supervise_tree *e
 	char text[96];
 
 	k->last_end = *end;
-	keeper_record_end(k, ended_ticks ? ended_ticks : MAX(k->record.seen_ticks, UINT64_C(1)));
-	if (history_note_end(k->c, k->name, pid, k->restored_from, end, &failure) < 0 ||
+	keeper_record_end(k, ended_ticks ? ended_ticks : MAX(k->record.seen_ticks, UINT64_C(1)), end);
+	if (history_note_end(k->c, k->name, pid, k->restored_from, end, /* why= */ NULL, &failure) < 0 ||
 	    policies_set_tree(k->c->catalog, k->name, NULL, &failure) < 0)
 		keeper_trouble(k, "cannot note that the tree ended", &failure);
 	report(&k->c->reporter, REPORT_TREE_ENDED, k->name, k->restored_from, "task %d: %s",

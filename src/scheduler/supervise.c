@@ -385,6 +385,29 @@ static void follow_output(struct keeper *k)
 		keeper_trouble(k, "its output is not passed on", &failure);
 }
 
+/*
+ * The catalog was lost, and the record with it, while there are generations of this boot: whether a person had stopped the tree
+ * is not known. It is not started by itself.
+ */
+static int hold_back(struct keeper *k, struct failure *f)
+{
+	const struct supervise_tree end = { .state = SUPERVISE_TREE_GONE,
+					    .ended_at = nsec_now(CLOCK_BOOTTIME),
+					    .stopped_on_request = true };
+	static const char why[] = "the catalog was lost, and with it whether the tree had been stopped: nothing is started; "
+				  "'snapmgr restore GEN' brings it back";
+	_cleanup_(generation_done) struct generation newest = {};
+	struct failure none = {};
+
+	if (!k->c->catalog_rebuilt || k->tree || k->record.pid > 0 || k->last_end.state != SUPERVISE_TREE_NOT_SEEN ||
+	    generations_latest(k->c->catalog, k->name, 0, &none, &newest) < 0 || strcmp(newest.boot_id, k->c->boot_id) != 0)
+		return 0;
+	k->last_end = end;
+	(void)snprintf(k->doubt, sizeof(k->doubt), "%s", why);
+	report(&k->c->reporter, REPORT_TROUBLE, k->name, 0, "%s", why);
+	return history_note_end(k->c, k->name, /* pid= */ 0, /* gen= */ 0, &end, why, f);
+}
+
 void keeper_begin(struct keeper *k)
 {
 	_cleanup_(policies_row_done) struct policies_row row = {};
@@ -397,8 +420,11 @@ void keeper_begin(struct keeper *k)
 		return;
 	}
 	k->last_end = h.last;
+	if (h.last.state == SUPERVISE_TREE_NOT_SEEN)
+		(void)keeper_recorded_end(k, &k->last_end);
 	k->last_dump_end = h.last_dump_end;
-	if (keeper_look_at_replacement(k, &row.tree, &failure) < 0 || keeper_find_again(k, &row, &failure) < 0) {
+	if (keeper_look_at_replacement(k, &row.tree, &failure) < 0 || keeper_find_again(k, &row, &failure) < 0 ||
+	    hold_back(k, &failure) < 0) {
 		try_again(k, "cannot tell whether its tree runs", &failure);
 		return;
 	}

@@ -168,6 +168,72 @@ static void a_lost_database_is_made_again_from_the_manifests(void **state)
 	reconcile_again_is_quiet(fx);
 }
 
+static size_t count_runs(struct fixture *fx, const char *trigger)
+{
+	const struct run_filter filter = { .kinds = 1U << RUN_RECONCILE };
+	_cleanup_(run_list_done) struct run_list runs = { 0 };
+	size_t n = 0;
+
+	assert_ok(fx, runs_list(fx->c, &filter, &fx->failure, &runs));
+	for (size_t i = 0; i < runs.n; i++)
+		n += strcmp(runs.items[i].trigger, trigger) == 0;
+	return n;
+}
+
+static bool is_pinned(struct fixture *fx, int64_t gen)
+{
+	_cleanup_(generation_done) struct generation g = { 0 };
+
+	assert_ok(fx, generations_get(fx->c, gen, &fx->failure, &g));
+	return g.pinned;
+}
+
+static void numbers_and_pins_outlive_the_database(void **state)
+{
+	struct fixture *fx = *state;
+	int64_t a = fixture_generation(fx, "solver", 0), b = fixture_generation(fx, "solver", 0);
+	int64_t last = fixture_generation(fx, "web", 0);
+
+	assert_ok(fx, generations_set_pinned(fx->c, a, true, &fx->failure));
+	assert_ok(fx, generations_set_pinned(fx->c, b, true, &fx->failure));
+	assert_ok(fx, generations_set_pinned(fx->c, b, false, &fx->failure));
+	assert_ok(fx, generations_delete(fx->c, last, "test", FIXTURE_NOW, &fx->failure));
+	assert_int_equal(count_runs(fx, RUN_TRIGGER_REBUILT), 0);
+	lose_the_database(fx);
+	fixture_reconcile(fx);
+	assert_int_equal(count_runs(fx, RUN_TRIGGER_REBUILT), 1);
+	assert_true(is_pinned(fx, a));
+	assert_false(is_pinned(fx, b));
+	reconcile_again_is_quiet(fx);
+	assert_true(fixture_generation(fx, "web", 0) == last + 1);
+	assert_ok(fx, generations_set_pinned(fx->c, a, false, &fx->failure));
+	lose_the_database(fx);
+	fixture_reconcile(fx);
+	assert_false(is_pinned(fx, a));
+}
+
+static void a_file_of_numbers_that_makes_no_sense_is_told_and_made_again(void **state)
+{
+	static const char *const bad[] = { "", "snapmgr-numbers 2\n", "snapmgr-numbers 1\nhighest 99999999999999999999\n",
+					   "snapmgr-numbers 1\nhighest -1\n", "snapmgr-numbers 1\nlowest 1\n" };
+	struct fixture *fx = *state;
+	int64_t a = fixture_generation(fx, "solver", 0);
+
+	assert_ok(fx, generations_set_pinned(fx->c, a, true, &fx->failure));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct reconcile_report report = { 0 };
+
+		fixture_write(fx, ".numbers", bad[i]);
+		assert_ok(fx, reconcile_run(fx->c, FIXTURE_NOW, &fx->failure, &report));
+		assert_int_equal(report.n, 1);
+		reconcile_report_done(&report);
+		reconcile_again_is_quiet(fx);
+	}
+	lose_the_database(fx);
+	fixture_reconcile(fx);
+	assert_true(is_pinned(fx, a));
+}
+
 static void what_cannot_be_registered_is_left_and_its_number_not_given_again(void **state)
 {
 	struct fixture *fx = *state;
@@ -261,6 +327,8 @@ int main(void)
 		TEST(a_deletion_is_finished_at_every_stage),
 		TEST(a_missing_directory_or_file_makes_the_row_damaged),
 		TEST(a_lost_database_is_made_again_from_the_manifests),
+		TEST(numbers_and_pins_outlive_the_database),
+		TEST(a_file_of_numbers_that_makes_no_sense_is_told_and_made_again),
 		TEST(what_cannot_be_registered_is_left_and_its_number_not_given_again),
 		TEST(a_directory_of_another_policy_under_a_known_number_is_left),
 		TEST(a_link_in_the_place_of_a_generation_is_damage_and_not_followed),

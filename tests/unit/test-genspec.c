@@ -93,22 +93,24 @@ static void a_policy_name_of_any_length_is_no_danger(void **state)
 static void a_range_has_both_its_ends(void **state)
 {
 	struct fixture *fx = *state;
-	int64_t first, last;
+	struct genspec_range range;
 
 	for (int i = 0; i < 4; i++)
 		(void)fixture_generation(fx, "solver", 0);
-	assert_ok(fx, genspec_resolve_range(fx->c, "2..4", &fx->failure, &first, &last));
-	assert_true(first == 2 && last == 4);
-	assert_ok(fx, genspec_resolve_range(fx->c, "3", &fx->failure, &first, &last));
-	assert_true(first == 3 && last == 3);
-	assert_ok(fx, genspec_resolve_range(fx->c, "1..latest", &fx->failure, &first, &last));
-	assert_true(first == 1 && last == 4);
-	assert_fails(fx, genspec_resolve_range(fx->c, "4..2", &fx->failure, &first, &last), -EINVAL,
+	assert_ok(fx, genspec_resolve_range(fx->c, "2..4", &fx->failure, &range));
+	assert_true(range.first == 2 && range.last == 4 && strcmp(range.policy, "solver") == 0);
+	assert_ok(fx, genspec_resolve_range(fx->c, "3", &fx->failure, &range));
+	assert_true(range.first == 3 && range.last == 3);
+	assert_ok(fx, genspec_resolve_range(fx->c, "1..latest", &fx->failure, &range));
+	assert_true(range.first == 1 && range.last == 4);
+	assert_fails(fx, genspec_resolve_range(fx->c, "4..2", &fx->failure, &range), -EINVAL,
 		     "backwards");
-	assert_fails(fx, genspec_resolve_range(fx->c, "2..", &fx->failure, &first, &last), -EINVAL,
+	assert_fails(fx, genspec_resolve_range(fx->c, "2..", &fx->failure, &range), -EINVAL,
 		     "no generation");
-	assert_fails(fx, genspec_resolve_range(fx->c, "2..9", &fx->failure, &first, &last), -ENOENT,
+	assert_fails(fx, genspec_resolve_range(fx->c, "2..9", &fx->failure, &range), -ENOENT,
 		     "9");
+	(void)fixture_generation(fx, "other", 0);
+	assert_fails(fx, genspec_resolve_range(fx->c, "2..5", &fx->failure, &range), -EINVAL, "of one policy");
 }
 
 int main(void)

@@ -37,7 +37,7 @@ static void note_end(struct fixture *fx, struct supervise_tree end, int64_t gen)
 	const struct sched_context c = context(fx, 0);
 
 	end.ended_at = BOOT_TIME * NSEC_PER_USEC;
-	assert_ok(fx, history_note_end(&c, "solver", 4711, gen, &end, &fx->failure));
+	assert_ok(fx, history_note_end(&c, "solver", 4711, gen, &end, NULL, &fx->failure));
 }
 
 static struct history read_history(struct fixture *fx, int64_t boot_run)
