@@ -373,6 +373,8 @@ static int put_vmas(struct dump *d, struct task *task, MmEntry *mm)
 		e->status = v->status;
 		e->fd = -1;
 		e->has_sealed = e->sealed = v->sealed;
+		e->has_may = v->knows_may && (v->flags & MAP_SHARED);
+		e->may = e->has_may ? v->may : 0;
 		e->has_madv = v->madv != 0;
 		e->madv = v->madv;
 		e->has_fdflags = v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED);

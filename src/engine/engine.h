@@ -255,6 +255,7 @@ enum obstacle_code {
 	OBSTACLE_CGROUP,
 	OBSTACLE_CPU,
 	OBSTACLE_KERNEL,   /* this kernel, or this version of the engine, cannot do it */
+	OBSTACLE_IPC,	   /* a SysV object that is another's now */
 	OBSTACLE_UID,	   /* users and power: it cannot be done as this user */
 };
 

@@ -16,7 +16,8 @@ const char *obstacle_code_to_string(enum obstacle_code code)
 		[OBSTACLE_PID] = "pid",	      [OBSTACLE_PORT] = "port",
 		[OBSTACLE_PEER] = "peer",     [OBSTACLE_TERMINAL] = "terminal",
 		[OBSTACLE_CGROUP] = "cgroup", [OBSTACLE_CPU] = "cpu",
-		[OBSTACLE_KERNEL] = "kernel", [OBSTACLE_UID] = "uid",
+		[OBSTACLE_KERNEL] = "kernel", [OBSTACLE_IPC] = "ipc",
+		[OBSTACLE_UID] = "uid",
 	};
 
 	return names[code];

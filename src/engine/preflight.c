@@ -8,6 +8,7 @@
  *	users	somebody without power comes back as himself only
  *	pids	of tasks, threads, groups and sessions
  *	cgroups	as --manage-cgroups has it
+ *	ipc	SysV objects that are another's now
  *	files	the hook of each kind: paths, addresses, names
  */
 #include "engine/preflight.h"
@@ -20,6 +21,7 @@
 #include "engine/cgroup.h"
 #include "engine/cpuinfo.h"
 #include "engine/face.h"
+#include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
 
 enum { SENTENCE_MAX = FAILURE_TEXT_MAX };
@@ -113,6 +115,12 @@ static int look_at_users(struct restore *rs)
 	return 0;
 }
 
+/* Objects that are another's it adds itself. */
+static int look_at_ipc(struct restore *rs)
+{
+	return MIN(try_step(rs, sysv_restore_load, "ipcns"), 0);
+}
+
 /* Everything that is only read; @ret_whole: it can be asked further. */
 static int load(struct restore *rs, bool *ret_whole)
 {
@@ -146,6 +154,8 @@ static int look(struct restore *rs)
 		r = preflight_pids(rs);
 	if (r == 0)
 		r = cgroup_restore_preflight(rs);
+	if (r == 0)
+		r = look_at_ipc(rs);
 	return r < 0 ? r : files_preflight(rs);
 }
 

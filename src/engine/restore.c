@@ -28,6 +28,7 @@
 #include "engine/control/transport.h"
 #include "engine/guard.h"
 #include "engine/kinds/file-proc.h"
+#include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
 #include "engine/memory/lazy.h"
 #include "engine/memory/shmem.h"
@@ -119,6 +120,8 @@ static int prepare(struct restore *rs)
 		r = cgroup_restore_make(rs);
 	if (r == 0)
 		r = files_load(rs);
+	if (r == 0)
+		r = sysv_restore_load(rs);
 	if (r == 0)
 		r = shmem_restore_prepare(rs);
 	for (size_t i = 0; r == 0 && i < rs->n_tasks; i++)
@@ -328,6 +331,7 @@ int engine_restore(const struct engine_options *options, const struct engine_con
 	else
 		restore_kill_tree(&rs);
 	cgroup_restore_done(&rs, r < 0);
+	sysv_restore_done(&rs, r < 0);
 	if (r < 0 && !failure->error)
 		r = fail(failure, r, "cannot restore");
 	stats->total_usec = clock_monotonic_usec() - start;

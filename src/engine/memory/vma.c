@@ -102,8 +102,17 @@ static int classify(const struct proc_map *m)
 	return -EOPNOTSUPP;
 }
 
+/* "mr", "mw", "me": what the mapping may become by mprotect(2). */
+static uint32_t may_of(const char code[2])
+{
+	if (code[0] != 'm')
+		return 0;
+	return code[1] == 'r' ? PROT_READ : code[1] == 'w' ? PROT_WRITE : code[1] == 'e' ? PROT_EXEC : 0;
+}
+
 static void apply_vm_flags(struct vma *v, const char *p, const char *end)
 {
+	v->knows_may = true;
 	for (; p + 2 <= end; p++) { /* *end ends the line, or the text */
 		if (*p == ' ' || (p[2] != ' ' && p[2] != '\n'))
 			continue;
@@ -114,6 +123,7 @@ static void apply_vm_flags(struct vma *v, const char *p, const char *end)
 			if (vm_flags[i].advice)
 				v->madv |= 1ull << vm_flags[i].advice;
 		}
+		v->may |= may_of(p);
 		if (p[0] == 's' && p[1] == 's')
 			v->status |= VMA_SHSTK;
 		if (p[0] == 's' && p[1] == 'l')
@@ -631,14 +641,42 @@ struct mapped_files {
 	size_t n;
 };
 
+bool vma_may_write(const VmaEntry *v)
+{
+	if (!(v->flags & MAP_SHARED) || (v->prot & PROT_WRITE))
+		return true;
+	if (v->has_may)
+		return v->may & PROT_WRITE;
+	if (v->status & VMA_SYSVIPC)
+		return false;
+	return !v->has_fdflags || (v->fdflags & O_ACCMODE) == O_RDWR;
+}
+
+/* The same file, open for reading only: a shared mapping of it can never be made writable. */
+static int narrow_fd(struct restore *rs, int fd)
+{
+	char path[64];
+	int r;
+
+	r = SYS_CALL(fcntl(fd, F_GETFL));
+	if (r >= 0 && (r & O_ACCMODE) == O_RDONLY)
+		return sys_dup(fd);
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (r >= 0)
+		r = sys_open(path, O_RDONLY, 0);
+	return r < 0 ? fail(rs->failure, r, "cannot open a mapped file for reading only") : r;
+}
+
 static int mapped_fd(struct restore *rs, struct rtask *task, struct mapped_files *have,
 		     const VmaEntry *v)
 {
+	bool narrow = !(v->status & VMA_SOCKET) && !vma_may_write(v);
+	_cleanup_close_ int narrowed = -EBADF;
 	bool shmem = !(v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_SOCKET));
 	uint32_t mode = v->has_fdflags	      ? v->fdflags & O_ACCMODE :
 			(v->status & VMA_FILE_SHARED) && (v->prot & PROT_WRITE) ? O_RDWR :
 								O_RDONLY;
-	uint64_t key = (uint64_t)shmem << 63 | (uint64_t)mode << 60 | v->shmid;
+	uint64_t key = (uint64_t)shmem << 63 | (uint64_t)narrow << 62 | (uint64_t)mode << 60 | v->shmid;
 	int fd, number;
 
 	for (size_t i = 0; i < have->n; i++) {
@@ -648,11 +686,16 @@ static int mapped_fd(struct restore *rs, struct rtask *task, struct mapped_files
 	if (shmem)
 		fd = shmem_open(rs, v);
 	else if (v->status & (VMA_MEMFD | VMA_SOCKET))
-		fd = files_open_mapped(rs, v->shmid, O_RDWR);
+		fd = files_open_mapped(rs, v->shmid, narrow ? O_RDONLY : O_RDWR);
 	else
 		fd = files_open_mapped(rs, v->shmid, mode);
 	if (fd < 0)
 		return fd;
+	if (narrow) {
+		fd = narrowed = narrow_fd(rs, fd);
+		if (fd < 0)
+			return fd;
+	}
 	number = restore_send_fd(rs, task, fd);
 	if (number < 0)
 		return number;

@@ -44,6 +44,8 @@ struct vma {
 	bool missing;		    /* registered for missing pages with somebody's userfaultfd */
 	bool shared_clean, shared_dirty; /* some of its pages are mapped elsewhere too; of smaps only */
 	bool sealed;		    /* mseal(2) */
+	bool knows_may;		    /* VmFlags were read, so this is known: */
+	uint32_t may;		    /* PROT_* that mprotect(2) would allow */
 	bool armed;		    /* for the next set already, by the walk that looked at it */
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
 	const char *untracked;	    /* why they are not; static */
@@ -67,6 +69,11 @@ static inline bool vma_is_private(uint32_t status)
 	       !(status & (VMA_VVAR | VMA_VSYSCALL | VMA_GUARD));
 }
 
+/*
+ * May this mapping be made writable, as at the dump? A shared mapping of something that is open for reading only may not.
+ * Where the images do not say it (CRIU's): as its file was open, else by its protection.
+ */
+bool vma_may_write(const VmaEntry *v);
 /* Checks the records of an mm image: sorted, disjoint, page aligned, in the address space. */
 int vma_check(struct restore *rs, const struct rtask *task) _must_check_;
 /* Makes all mappings in an empty task. What is not writable becomes so while its pages are read, until vma_protect(). */
