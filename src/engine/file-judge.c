@@ -11,9 +11,25 @@ static bool is_within_a_tick(int64_t a, int64_t b)
 	return a > b ? (uint64_t)a - (uint64_t)b <= FILE_TICK_NSEC : (uint64_t)b - (uint64_t)a <= FILE_TICK_NSEC;
 }
 
+/* Nothing but its ctime tells that it was changed: its contents decide, where they are known. */
+static enum file_verdict judge_touched(const struct file_question *q)
+{
+	if (q->now.ctime_nsec == q->then.ctime_nsec)
+		return FILE_AS_IT_WAS;
+	switch (q->contents) {
+	case FILE_CONTENTS_EQUAL:
+		return FILE_EQUAL;
+	case FILE_CONTENTS_DIFFER:
+		return FILE_WRITTEN;
+	default:
+		return FILE_TOUCHED;
+	}
+}
+
 /*
- * What is only appended to is never read by what the tree knows of it. A log that was rotated is another file by now, of any
- * size; that of a program which can read it back is not taken for one.
+ * A log that was rotated is another file by now, of any size; that of a program which can read it back is not taken for one.
+ * Whoever appends changes both times, so of a file that has grown its times say nothing of the part that was there: only its
+ * contents do, where they are known.
  */
 static enum file_verdict judge_appended(const struct file_question *q)
 {
@@ -22,8 +38,8 @@ static enum file_verdict judge_appended(const struct file_question *q)
 	if (q->now.size < q->then.size)
 		return FILE_RESIZED;
 	if (q->now.size > q->then.size)
-		return FILE_GROWN;
-	return q->now.mtime_nsec == q->then.mtime_nsec ? FILE_AS_IT_WAS : FILE_WRITTEN;
+		return q->contents == FILE_CONTENTS_DIFFER ? FILE_WRITTEN : FILE_GROWN;
+	return q->now.mtime_nsec == q->then.mtime_nsec ? judge_touched(q) : FILE_WRITTEN;
 }
 
 enum file_verdict file_judge(const struct file_question *q)
@@ -43,16 +59,7 @@ enum file_verdict file_judge(const struct file_question *q)
 	if (!q->tree_ended && q->frozen_nsec &&
 	    is_within_a_tick(q->then.mtime_nsec, q->frozen_nsec))
 		return FILE_JUST_WRITTEN;
-	if (q->now.ctime_nsec == q->then.ctime_nsec)
-		return FILE_AS_IT_WAS;
-	switch (q->contents) {
-	case FILE_CONTENTS_EQUAL:
-		return FILE_EQUAL;
-	case FILE_CONTENTS_DIFFER:
-		return FILE_WRITTEN;
-	default:
-		return FILE_TOUCHED;
-	}
+	return judge_touched(q);
 }
 
 const char *file_verdict_text(enum file_verdict v)

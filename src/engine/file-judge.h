@@ -47,7 +47,7 @@ struct file_question {
 	bool mapped_shared;  /* somewhere in the tree shared, and for writing */
 	bool tree_ended;     /* with the dump: nobody of the tree has written since */
 	int64_t frozen_nsec; /* when the tree stood still, CLOCK_REALTIME; 0: not known */
-	enum file_contents contents;
+	enum file_contents contents; /* of its first then.size bytes */
 };
 
 enum file_verdict {

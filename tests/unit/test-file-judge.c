@@ -85,7 +85,13 @@ static void what_is_only_appended_to_may_grow(void **state)
 	     q.now.ctime_nsec++);
 	CASE(FILE_AS_IT_WAS, q.only_appends = true);
 	CASE(FILE_AS_IT_WAS, q.only_appends = true, q.frozen_nsec = q.then.mtime_nsec);
-	CASE(FILE_AS_IT_WAS, q.only_appends = true, q.now.ctime_nsec++);
+	/* Written in place, and its mtime set back. */
+	CASE(FILE_TOUCHED, q.only_appends = true, q.now.ctime_nsec++);
+	CASE(FILE_EQUAL, q.only_appends = true, q.now.ctime_nsec++, q.contents = FILE_CONTENTS_EQUAL);
+	CASE(FILE_WRITTEN, q.only_appends = true, q.now.ctime_nsec++, q.contents = FILE_CONTENTS_DIFFER);
+	/* Grown, and its old part is known. */
+	CASE(FILE_GROWN, q.only_appends = true, q.now.size++, q.contents = FILE_CONTENTS_EQUAL);
+	CASE(FILE_WRITTEN, q.only_appends = true, q.now.size++, q.contents = FILE_CONTENTS_DIFFER);
 	CASE(FILE_RESIZED, q.only_appends = true, q.now.size--);
 	CASE(FILE_WRITTEN, q.only_appends = true, q.now.mtime_nsec++);
 }

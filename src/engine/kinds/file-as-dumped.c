@@ -193,7 +193,7 @@ int file_judge_as_dumped(struct restore *rs, const RegFileEntry *reg, int fd)
 	if (r < 0)
 		return r;
 	v = file_judge(&q);
-	if (v == FILE_TOUCHED) {
+	if (v == FILE_TOUCHED || v == FILE_GROWN) {
 		r = file_hash_compare(rs, reg->snapmgr_identity, fd, &q.contents);
 		if (r < 0)
 			return r;
