@@ -25,8 +25,8 @@ struct asked {
 	struct asked_record {
 		int64_t gen;
 		char policy[STORE_POLICY_MAX + 1];
-		char *reason; /* NULL: done */
-		bool damaged;
+		char *reason; /* why it failed; of a verification also what has changed; NULL: nothing is to be said */
+		bool failed, damaged;
 	} *records;
 	size_t n_records, n_done;
 	struct failure failure; /* the first */
@@ -91,7 +91,7 @@ static int put_verified(sd_bus_message *m, const struct asked_record *record)
 	if (r >= 0)
 		r = bus_put_text(m, "policy", record->policy);
 	if (r >= 0)
-		r = bus_put_text(m, "result", !record->reason ? "ok" : record->damaged ? "damaged" : "failed");
+		r = bus_put_text(m, "result", !record->failed ? "ok" : record->damaged ? "damaged" : "failed");
 	if (r >= 0)
 		r = bus_put_text(m, "reason", record->reason);
 	return r >= 0 ? sd_bus_message_close_container(m) : r;
@@ -103,7 +103,7 @@ static int put_record(sd_bus_message *m, const struct asked *a, const struct ask
 
 	if (a->verify)
 		return put_verified(m, record);
-	return item ? put_item(m, item, record->reason) : 0;
+	return item ? put_item(m, item, !record->failed ? NULL : record->reason ? record->reason : "failed") : 0;
 }
 
 /* What stays, only where a policy was asked about. */
@@ -165,9 +165,14 @@ static void on_each(void *userdata, const struct generation *g, const struct fai
 	record->gen = g->gen;
 	(void)snprintf(record->policy, sizeof(record->policy), "%s", g->policy);
 	if (failure->error == 0) {
+		char text[FAILURE_TEXT_MAX];
+
 		a->n_done++;
+		if (a->verify && chore_cleared_text(g, text, sizeof(text))[0])
+			record->reason = strdup(text);
 		return;
 	}
+	record->failed = true;
 	record->reason = strdup(failure->text);
 	record->damaged = failure->error == -EBADMSG;
 	if (a->failure.error == 0)

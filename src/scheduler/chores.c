@@ -4,6 +4,7 @@
  *
  *	remove	run row -> [for each child: engine merges -> child process seals -> commit] -> deleted -> run ended
  *	verify	manifest against row -> [child process reads every byte] -> engine follows every page -> run noted
+ *		one that is marked damaged is read in full; if it is whole, it is ok again
  *
  * A callback of an engine, of a child or of the event loop brings the present one a step further, finish_one() ends it, and the
  * next begins from the event loop, so that others have their turn between two.
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "basic/text.h"
 #include "catalog/merges.h"
 #include "catalog/runs.h"
 #include "scheduler/engine-run.h"
@@ -155,17 +157,26 @@ static void tell(struct chores *ch, const struct request *r)
 		       removal ? "delete" : "verify", ch->failure.text);
 }
 
+const char *chore_cleared_text(const struct generation *g, char *buf, size_t size)
+{
+	buf[0] = '\0';
+	if (g->state == GENERATION_DAMAGED)
+		(void)text_format(buf, size, "was marked damaged (%s), and is whole: it is ok again", g->reason ? g->reason : "");
+	return buf;
+}
+
 /* The present one is done, or has failed: ch->failure. */
 static void finish_one(struct chores *ch)
 {
 	struct request *r = ch->first;
 	bool removal = r->q.kind == CHORE_REMOVE, failed = ch->failure.error < 0;
 	struct failure ignored = {};
+	char text[FAILURE_TEXT_MAX];
 
 	drop_merge(ch);
 	if (r->q.quiet && failed && runs_start(ch->c->catalog, &ch->run, &ignored) < 0)
 		ch->run.id = 0;
-	end_run(ch, failed ? RUN_FAILED : RUN_OK, failed ? ch->failure.text : removal ? r->q.reason : "");
+	end_run(ch, failed ? RUN_FAILED : RUN_OK, failed ? ch->failure.text : removal ? r->q.reason : chore_cleared_text(&ch->g, text, sizeof(text)));
 	tell(ch, r);
 	advance(ch);
 	if (removal)
@@ -370,10 +381,47 @@ static void on_verified_pages(struct chores *ch, const struct criu_answer *a)
 	finish_verify(ch);
 }
 
+/* Damage may be in a byte that no quick look sees. */
+static bool reads_all(const struct chores *ch)
+{
+	return ch->first->q.full || ch->g.state == GENERATION_DAMAGED;
+}
+
+/* A generation that is marked damaged was read in full and is whole: an earlier reading was wrong, or its files are back. */
+static void clear_damage(struct chores *ch)
+{
+	char text[FAILURE_TEXT_MAX];
+
+	if (generations_set_state(ch->c->catalog, ch->g.gen, GENERATION_OK, NULL, NULL, now_usec(), &ch->failure) < 0) {
+		if (ch->failure.error == 0)
+			(void)fail(&ch->failure, -EIO, "cannot note that it is whole");
+		return;
+	}
+	(void)chore_cleared_text(&ch->g, text, sizeof(text));
+	report(&ch->c->reporter, REPORT_NOTE, ch->g.policy, ch->g.gen, "generation %" PRId64 " %s", ch->g.gen, text);
+}
+
+/* What stands on a damaged generation is as good as that one. */
+static int check_parent(struct chores *ch)
+{
+	_cleanup_(generation_done) struct generation parent = {};
+	int r;
+
+	if (ch->g.state != GENERATION_DAMAGED || ch->g.parent == 0)
+		return 0;
+	r = generations_get(ch->c->catalog, ch->g.parent, &ch->failure, &parent);
+	if (r < 0)
+		return r;
+	if (parent.state == GENERATION_DAMAGED)
+		return fail(&ch->failure, -EBADMSG, "generation %" PRId64 ", which it stands on, is damaged: %s",
+			    parent.gen, parent.reason);
+	return 0;
+}
+
 /* Only evidence makes it damaged: not that we could not look. */
 static void finish_verify(struct chores *ch)
 {
-	enum manifest_level level = ch->first->q.full ? MANIFEST_FULL : MANIFEST_QUICK;
+	enum manifest_level level = reads_all(ch) ? MANIFEST_FULL : MANIFEST_QUICK;
 	struct failure ignored = {};
 
 	if (ch->failure.error == -EBADMSG && ch->g.state != GENERATION_DAMAGED) {
@@ -388,6 +436,8 @@ static void finish_verify(struct chores *ch)
 	    generations_set_verified(ch->c->catalog, ch->g.gen, level, now_usec(), &ch->failure) < 0 &&
 	    ch->failure.error == 0)
 		(void)fail(&ch->failure, -EIO, "cannot note that it was verified");
+	if (ch->failure.error == 0 && ch->g.state == GENERATION_DAMAGED)
+		clear_damage(ch);
 	finish_one(ch);
 }
 
@@ -417,10 +467,12 @@ static void begin_verify(struct chores *ch)
 {
 	int r;
 
-	r = generations_verify(ch->c->catalog, ch->g.gen, MANIFEST_QUICK, now_usec(), &ch->failure);
+	r = check_parent(ch);
+	if (r == 0)
+		r = generations_verify(ch->c->catalog, ch->g.gen, MANIFEST_QUICK, now_usec(), &ch->failure);
 	if (r == 0)
 		r = generations_open(ch->c->catalog, ch->g.gen, &ch->failure, &ch->from_fd);
-	if (r == 0 && ch->first->q.full)
+	if (r == 0 && reads_all(ch))
 		r = seal_start_verify(ch->c, ch->from_fd, &ch->g, on_verified_bytes, ch, &ch->failure, &ch->seal);
 	else if (r == 0)
 		verify_pages(ch);

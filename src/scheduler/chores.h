@@ -38,6 +38,14 @@ struct chore_request {
 	void *userdata;
 };
 
+/*
+ * What is to be said of a generation whose verification went well: that it was marked damaged, and is ok again. "": nothing.
+ * @g:	as it was before
+ *
+ * Return: @buf.
+ */
+const char *chore_cleared_text(const struct generation *g, char *buf, size_t size);
+
 struct chores;
 
 /* @idle is called whenever a removal is over: who waited for it may go on. */
