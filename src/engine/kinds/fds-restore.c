@@ -18,6 +18,7 @@
 #include "engine/kinds/kind.h"
 #include "engine/memory/vma.h"
 #include "engine/preflight.h"
+#include "engine/restore-as.h"
 #include "engine/restore-open.h"
 
 enum {
@@ -74,6 +75,11 @@ struct file *files_find_number(const struct restore *rs, const struct rtask *tas
 		}
 	}
 	return NULL;
+}
+
+struct rtask *files_holder(const struct restore *rs, const struct file *file)
+{
+	return file->n_users > 0 ? file->users[0].task : rs->tasks[0];
 }
 
 int files_max_number(const struct restore *rs)
@@ -541,12 +547,56 @@ int files_in_task(struct restore *rs, struct rtask *task)
 	return 0;
 }
 
-/* Owners of SIGIO are processes: they can be named only when they exist. */
+/* By whose rights its signals are sent: of whoever said F_SETOWN, alive or not. */
+static struct restore_as fown_ids(struct restore *rs, const struct rtask *holder, const FownEntry *fown)
+{
+	const CredsEntry *creds = holder->core->thread_core->creds;
+	struct restore_as as = { .uid = fown->uid, .euid = fown->euid, .egid = AS_KEEP };
+
+	if (!restore_as_is_due(rs, &as)) {
+		restore_note(rs, "no task of the tree has the user (%u, %u) that set the owner of a descriptor; "
+				 "user %u sets it",
+			     fown->uid, fown->euid, creds->uid);
+		as.uid = creds->uid;
+		as.euid = creds->euid;
+	}
+	return as;
+}
+
+/* Owners of SIGIO are processes: they can be named only when they exist, and only by a task of their PID namespace. */
+static int set_owner(struct restore *rs, struct file *file, const FownEntry *fown)
+{
+	const struct f_owner_ex owner = { .type = (int)fown->pid_type, .pid = (pid_t)fown->pid };
+	struct rtask *task = files_holder(rs, file);
+	struct restore_as as = fown_ids(rs, task, fown);
+	struct remote *rm;
+	int there, r;
+	size_t call;
+
+	if (as.uid == UINT32_MAX)
+		return fail(rs->failure, -EBADMSG, "user %u does not exist", as.uid);
+	r = restore_drive(rs, task, task->pid);
+	if (r < 0)
+		return r;
+	there = restore_send_fd(rs, task, file->fd);
+	if (there < 0)
+		return there;
+	rm = task->remote;
+	r = restore_as_begin(rs, task, &as);
+	if (r < 0)
+		return r;
+	call = remote_add(rm, NULL, SYS_fcntl, there, F_SETOWN_EX, remote_push(rm, &owner, sizeof(owner)), 0, 0, 0);
+	restore_as_end(task, &as);
+	remote_add(rm, "cannot close a descriptor", SYS_close, there, 0, 0, 0, 0, 0);
+	r = remote_run(rm);
+	if (r == 0 && rm->calls[call].ret < 0)
+		r = fail(rs->failure, (int)rm->calls[call].ret, "cannot set its owner to %u", fown->pid);
+	return r;
+}
+
 static int apply_fown(struct restore *rs, struct file *file)
 {
 	const FownEntry *fown = file_entry_fown(file->entry);
-	struct f_owner_ex owner;
-	struct rtask *task;
 	int r;
 
 	if (file->entry->fifo && file->entry->fifo->has_regf_id) { /* its companion has it */
@@ -562,13 +612,7 @@ static int apply_fown(struct restore *rs, struct file *file)
 		if (r < 0)
 			return fail(rs->failure, r, "cannot set its signal to %u", fown->signum);
 	}
-	if (fown->pid == 0)
-		return 0;
-	task = restore_find_task(rs, fown->pid);
-	owner.type = fown->pid_type;
-	owner.pid = task ? task->pid : (pid_t)fown->pid;
-	r = SYS_CALL(fcntl(file->fd, F_SETOWN_EX, &owner));
-	return r < 0 ? fail(rs->failure, r, "cannot set its owner to %u", fown->pid) : 0;
+	return fown->pid == 0 ? 0 : set_owner(rs, file, fown);
 }
 
 int files_restore_finish(struct restore *rs)

@@ -179,6 +179,8 @@ struct file *files_find(const struct restore *rs, uint32_t id);
 struct file *files_at(const struct restore *rs, size_t i);
 /* The description with this number in the task's table, or NULL. */
 struct file *files_find_number(const struct restore *rs, const struct rtask *task, int number);
+/* The task that has a description, the first of several. One that only travels in a queue is given to the root task. */
+struct rtask *files_holder(const struct restore *rs, const struct file *file);
 /* F_SETFL-able flags and fown of a fresh descriptor (for kinds that make theirs without open(2)). */
 int files_apply_flags(struct restore *rs, int fd, uint32_t flags) _must_check_;
 /* Owner of SIGIO. Applied by the driver for every record with a fown, after the tasks exist. */
