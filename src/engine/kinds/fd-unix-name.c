@@ -53,6 +53,12 @@ void unix_address_done(struct unix_address *a)
 	a->fd = close_fd(a->fd);
 }
 
+void unix_address_through(struct unix_address *a, int fd)
+{
+	a->size = (socklen_t)(PATH_OFFSET + 1 +
+			      snprintf(a->sun.sun_path, sizeof(a->sun.sun_path), "/proc/self/fd/%d", fd));
+}
+
 static bool name_is_path(const void *name, size_t size)
 {
 	return size > 0 && *(const char *)name != '\0';
@@ -501,8 +507,7 @@ int unix_address_of(struct restore *rs, int fd, struct unix_address *ret)
 		a.fd = (int)SYS_CALL(ioctl(fd, SIOCUNIXFILE));
 		if (a.fd < 0)
 			return fail(rs->failure, a.fd, "cannot find the file of its name");
-		(void)snprintf(a.sun.sun_path, sizeof(a.sun.sun_path), "/proc/self/fd/%d", a.fd);
-		a.size = (socklen_t)(PATH_OFFSET + strlen(a.sun.sun_path) + 1);
+		unix_address_through(&a, a.fd);
 	}
 	*ret = a;
 	return 0;

@@ -3,7 +3,7 @@
  * Unix sockets, restore side; fd-unix.c is the other.
  *
  * open: connected streams are made in pairs, by socketpair(2), or by accept(2) where one has a name it got from a listener;
- * the others are created and bound. The end of a pair whose owner is gone is a helper of ours until the queue is
+ * the others are created and bound. When the tasks are there, empty yet: they make what tells its maker (fd-unix-maker.c). The end of a pair whose owner is gone is a helper of ours until the queue is
  * refilled. link, once for all: queues while everybody can still send, then what would stand in the way: datagram
  * peers, connections not accepted yet, options, shutdown states.
  */
@@ -81,7 +81,9 @@ int unix_check(struct restore *rs, struct file *file)
 	if (e->uflags & (USK_SERVICE | USK_CALLBACK))
 		return fail(rs->failure, -EOPNOTSUPP,
 			    "it was connected to a service of the dumper (flags %#x)", e->uflags);
-	r = sk_packets_load(rs, &u->packets);
+	r = unix_maker_check(rs, e->snapmgr_maker);
+	if (r == 0)
+		r = sk_packets_load(rs, &u->packets);
 	if (r < 0)
 		return r;
 
@@ -165,16 +167,24 @@ static int unix_resolve(struct restore *rs, struct unix_restore *u)
 	return 0;
 }
 
-static int pair_new(struct restore *rs, const struct unix_sock *s, int fds[2])
+/* Both ends have the same maker. */
+static int pair_new(struct restore *rs, const struct unix_sock *s, const struct unix_sock *p, int fds[2])
 {
-	int r = sys_socketpair((int)s->e->type, fds);
+	const SnapmgrUnixMaker *e = s->e->snapmgr_maker;
+	struct unix_maker m = unix_maker_of(rs, s->file, e || !p ? e : p->e->snapmgr_maker);
 
-	if (r < 0)
-		return fail(rs->failure, r, "cannot create a pair of sockets");
-	return 0;
+	return unix_maker_pair(rs, &m, (int)s->e->type, fds);
 }
 
-static int make_listener(struct restore *rs, const struct unix_sock *s, enum unix_bind how)
+static int listen_as(struct restore *rs, const struct unix_sock *s, int fd, const SnapmgrUnixMaker *e)
+{
+	struct unix_maker m = unix_maker_of(rs, s->file, e);
+
+	return unix_maker_listen(rs, &m, fd, s->e->backlog);
+}
+
+static int make_listener(struct restore *rs, const struct unix_sock *s, const SnapmgrUnixMaker *maker,
+			 enum unix_bind how)
 {
 	_cleanup_close_ int fd = -EBADF;
 	int r;
@@ -183,52 +193,111 @@ static int make_listener(struct restore *rs, const struct unix_sock *s, enum uni
 	if (fd < 0)
 		return fd;
 	r = unix_name_restore(rs, fd, s->e, how);
-	if (r < 0)
-		return r;
-	r = (int)SYS_CALL(listen(fd, (int)MIN(s->e->backlog, (uint32_t)INT_MAX)));
-	if (r < 0)
-		return fail(rs->failure, r, "cannot listen");
-	return TAKE_FD(fd);
+	if (r == 0)
+		r = listen_as(rs, s, fd, maker);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
-/* connect(2) to a bound socket of ours. */
-static int connect_to(struct restore *rs, int fd, int to)
+/* connect(2) to a bound socket of ours, without waiting. -EAGAIN, without fail(): too many wait there already. */
+static int try_connect(struct restore *rs, const struct unix_maker *m, int fd, int to, pid_t *ret_pid)
 {
 	_cleanup_(unix_address_done) struct unix_address address = { .fd = -EBADF };
 	int r;
 
+	r = (int)SYS_CALL(fcntl(fd, F_SETFL, O_NONBLOCK));
+	if (r < 0)
+		return fail(rs->failure, r, "cannot set its flags");
 	r = unix_address_of(rs, to, &address);
 	if (r == -ENOENT)
 		return fail(rs->failure, -EBADMSG, "its peer has no name to connect to");
-	if (r < 0)
-		return r;
-	r = (int)SYS_CALL(connect(fd, (struct sockaddr *)&address.sun, address.size));
-	if (r < 0)
-		return fail(rs->failure, r, "cannot connect it to its peer");
-	return 0;
+	if (r == 0)
+		r = unix_maker_connect(rs, m, fd, &address, ret_pid);
+	return r < 0 && r != -EAGAIN ? fail(rs->failure, r, "cannot connect it to its peer") : r;
 }
 
 /*
- * The listener may stand where everybody finds it: those who come before the tree is there are turned away, as if they had
- * come a moment earlier.
+ * The maker of a listener is who called listen(2) last. Has it the one of before, for those who connected then.
+ * Return: 1, 0 where it is the same, -errno after fail().
  */
-static int accept_ours(struct restore *rs, int listener)
+static int turn_back(struct restore *rs, const struct unix_sock *l, const SnapmgrUnixMaker *before)
 {
-	for (;;) {
-		_cleanup_close_ int fd = -EBADF;
-		struct ucred cred = { 0 };
-		socklen_t size = sizeof(cred);
-		int r;
+	const SnapmgrUnixMaker *now = l->e->snapmgr_maker;
+	int r;
 
-		fd = (int)SYS_CALL(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
-		if (fd < 0)
-			return fail(rs->failure, fd, "cannot accept the connection of a pair");
-		r = (int)SYS_CALL(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size));
+	if (!before || !now || unix_maker_is_same(before, now))
+		return 0;
+	r = listen_as(rs, l, l->file->fd, before);
+	return r < 0 ? r : 1;
+}
+
+/* @s is a datagram socket, or nobody has accepted it yet. */
+static int connect_to(struct restore *rs, const struct unix_sock *s, const struct unix_sock *to)
+{
+	struct unix_maker m = unix_maker_of(rs, s->file, NULL);
+	int turned = to->e->state == TCP_LISTEN ? turn_back(rs, to, s->e->snapmgr_maker) : 0, r;
+	pid_t pid;
+
+	r = turned < 0 ? turned : try_connect(rs, &m, s->file->fd, to->file->fd, &pid);
+	if (r == 0 && turned)
+		r = listen_as(rs, to, to->file->fd, to->e->snapmgr_maker);
+	return r == -EAGAIN ? fail(rs->failure, r, "cannot connect it to its peer") : r;
+}
+
+static int accept_one(struct restore *rs, int listener, pid_t *ret_pid)
+{
+	_cleanup_close_ int fd = -EBADF;
+	struct ucred cred = { 0 };
+	socklen_t size = sizeof(cred);
+	int r;
+
+	fd = (int)SYS_CALL(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+	if (fd < 0)
+		return fail(rs->failure, fd, "cannot accept the connection of a pair");
+	r = (int)SYS_CALL(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size));
+	if (r < 0)
+		return fail(rs->failure, r, "cannot tell who connected");
+	*ret_pid = cred.pid;
+	return TAKE_FD(fd);
+}
+
+/*
+ * connect(2) and accept(2). The listener may stand where everybody finds it: those who come before the tree is there are
+ * turned away, as if they had come a moment earlier. Who comes with the pid of the maker is its task, which does nothing else
+ * yet, or the process that has passed: whoever gets that pid next comes later.
+ */
+static int connect_and_accept(struct restore *rs, const struct unix_maker *m, int fd, int listener)
+{
+	pid_t ours, pid;
+	int r;
+
+	while ((r = try_connect(rs, m, fd, listener, &ours)) == -EAGAIN) {
+		r = accept_one(rs, listener, &pid);
 		if (r < 0)
-			return fail(rs->failure, r, "cannot tell who connected");
-		if (cred.pid == getpid())
-			return TAKE_FD(fd);
+			return r;
+		(void)close_fd(r);
 	}
+	if (r < 0)
+		return r;
+	for (;;) {
+		r = accept_one(rs, listener, &pid);
+		if (r < 0 || pid == ours)
+			return r;
+		(void)close_fd(r);
+	}
+}
+
+/* The socket of the images that is the listener of @server; NULL: none is. */
+static struct unix_sock *find_listener(const struct unix_restore *u, const struct unix_sock *server)
+{
+	for (size_t i = 0; i < u->n; i++) {
+		struct unix_sock *l = u->socks[i];
+
+		if (l->e->state == TCP_LISTEN && !sock_is_external(l) && l->e->type == server->e->type &&
+		    sock_names_equal(l, server) &&
+		    (l->e->has_deleted && l->e->deleted) == (server->e->has_deleted && server->e->deleted))
+			return l;
+	}
+	return NULL;
 }
 
 /*
@@ -238,44 +307,28 @@ static int accept_ours(struct restore *rs, int listener)
 static int accept_pair(struct restore *rs, struct unix_restore *u, struct unix_sock *server,
 		       struct unix_sock *client, int *ret_server, int *ret_client)
 {
-	_cleanup_close_ int own = -EBADF, fd = -EBADF;
-	int listener = -EBADF, accepted, r;
+	struct unix_maker m = unix_maker_of(rs, client ? client->file : server->file, server->e->snapmgr_maker);
+	const SnapmgrUnixMaker *maker = client ? client->e->snapmgr_maker : NULL;
+	struct unix_sock *l = find_listener(u, server);
+	_cleanup_close_ int own = -EBADF, fd = -EBADF, accepted = -EBADF;
+	int turned = 0, r;
 
-	for (size_t i = 0; i < u->n; i++) {
-		struct unix_sock *l = u->socks[i];
-
-		if (l->e->state != TCP_LISTEN || sock_is_external(l) ||
-		    l->e->type != server->e->type || !sock_names_equal(l, server) ||
-		    (l->e->has_deleted && l->e->deleted) !=
-			    (server->e->has_deleted && server->e->deleted))
-			continue;
-		r = unix_open_sock(rs, u, l);
-		if (r < 0)
-			return r;
-		listener = l->file->fd;
-		break;
-	}
-	if (listener < 0) {
-		own = make_listener(rs, server, UNIX_BIND_HIDDEN);
-		if (own < 0)
-			return own;
-		listener = own;
-	}
+	r = l ? unix_open_sock(rs, u, l) : (own = make_listener(rs, server, maker, UNIX_BIND_HIDDEN));
+	if (r < 0)
+		return r;
 	fd = sk_new(rs, AF_UNIX, (int)server->e->type, 0);
 	if (fd < 0)
 		return fd;
-	if (client) {
-		r = unix_name_restore(rs, fd, client->e, UNIX_BIND_REAL);
-		if (r < 0)
-			return r;
-	}
-	r = connect_to(rs, fd, listener);
+	r = client ? unix_name_restore(rs, fd, client->e, UNIX_BIND_REAL) : 0;
+	if (r == 0 && l)
+		r = turned = turn_back(rs, l, maker);
+	if (r >= 0)
+		r = accepted = connect_and_accept(rs, &m, fd, l ? l->file->fd : own);
+	if (r >= 0 && turned)
+		r = listen_as(rs, l, l->file->fd, l->e->snapmgr_maker);
 	if (r < 0)
 		return r;
-	accepted = accept_ours(rs, listener);
-	if (accepted < 0)
-		return accepted;
-	*ret_server = accepted;
+	*ret_server = TAKE_FD(accepted);
 	*ret_client = TAKE_FD(fd);
 	return 0;
 }
@@ -300,7 +353,7 @@ static int open_connected(struct restore *rs, struct unix_restore *u, struct uni
 		return fail(rs->failure, -EOPNOTSUPP,
 			    "its peer socket:[%u] was inherited, it must be too", s->e->peer);
 	if (s->e->name.len == 0 && (!p || p->e->name.len == 0)) {
-		r = pair_new(rs, s, fds);
+		r = pair_new(rs, s, p, fds);
 	} else if (p && p->e->name.len > 0 && (s->e->name.len == 0 || name_is_shared(u, p))) {
 		r = accept_pair(rs, u, p, s, &fds[1], &fds[0]);
 	} else {
@@ -338,7 +391,7 @@ static int open_dgram(struct restore *rs, struct unix_restore *u, struct unix_so
 		return fail(rs->failure, -EBADMSG,
 			    "several sockets are connected to one without a name");
 	if (partner || (s->e->name.len == 0 && sk_packets_has(&u->packets, s->e->id))) {
-		r = pair_new(rs, s, fds);
+		r = pair_new(rs, s, partner, fds);
 		if (r < 0)
 			return r;
 		s->file->fd = fds[0];
@@ -392,7 +445,7 @@ static int unix_open_sock(struct restore *rs, struct unix_restore *u, struct uni
 	if (s->e->type == SOCK_DGRAM)
 		return open_dgram(rs, u, s);
 	if (s->e->state == TCP_LISTEN) {
-		r = make_listener(rs, s, UNIX_BIND_REAL);
+		r = make_listener(rs, s, s->e->snapmgr_maker, UNIX_BIND_REAL);
 		if (r < 0)
 			return r;
 		s->file->fd = r;
@@ -415,6 +468,8 @@ int unix_open(struct restore *rs, struct file *file)
 	struct unix_restore *u = rs->unix_socks;
 	int r;
 
+	if (files_phase(rs) == FILES_ALONE)
+		return -EAGAIN;
 	r = unix_resolve(rs, u);
 	return r < 0 ? r : unix_open_sock(rs, u, file->priv);
 }
@@ -564,22 +619,27 @@ static int journal_greet(struct restore *rs, const struct unix_sock *s)
  */
 static int connect_by_name(struct restore *rs, const struct file *file, const UnixSkEntry *peer)
 {
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	struct restore_path p = { .path = sun.sun_path, .file = file, .type = S_IFSOCK };
-	socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + peer->name.len);
-	_cleanup_close_ int inode = -EBADF;
+	_cleanup_(unix_address_done) struct unix_address to = {
+		.sun.sun_family = AF_UNIX,
+		.size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + peer->name.len),
+		.fd = -EBADF,
+	};
+	char path[sizeof(to.sun.sun_path)];
+	struct restore_path p = { .path = path, .file = file, .type = S_IFSOCK };
+	struct unix_maker m = unix_maker_of(rs, file, NULL); /* it is told who connects */
+	pid_t pid;
 
-	memcpy(sun.sun_path, peer->name.data, MIN(peer->name.len, sizeof(sun.sun_path)));
-	if (sun.sun_path[0] == '\0')
-		return (int)SYS_CALL(connect(file->fd, (struct sockaddr *)&sun, size));
-	if (sun.sun_path[0] != '/' || memchr(sun.sun_path, '\0', sizeof(sun.sun_path)) == NULL)
+	memcpy(to.sun.sun_path, peer->name.data, MIN(peer->name.len, sizeof(to.sun.sun_path)));
+	if (to.sun.sun_path[0] == '\0')
+		return unix_maker_connect(rs, &m, file->fd, &to, &pid);
+	memcpy(path, to.sun.sun_path, sizeof(path));
+	if (path[0] != '/' || memchr(path, '\0', sizeof(path)) == NULL)
 		return fail(rs->failure, -EOPNOTSUPP, "the name of its peer is no absolute path");
-	inode = restore_open(rs, &p, O_PATH);
-	if (inode < 0)
-		return inode;
-	size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-			   snprintf(sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d", inode));
-	return (int)SYS_CALL(connect(file->fd, (struct sockaddr *)&sun, size));
+	to.fd = restore_open(rs, &p, O_PATH);
+	if (to.fd < 0)
+		return to.fd;
+	unix_address_through(&to, to.fd);
+	return unix_maker_connect(rs, &m, file->fd, &to, &pid);
 }
 
 static int connect_external(struct restore *rs, struct unix_sock *s)
@@ -607,7 +667,7 @@ static int connect_peer(struct restore *rs, struct unix_sock *s)
 	if (sock_is_external(s->peer))
 		r = connect_external(rs, s);
 	else if (s->peer->file->fd >= 0)
-		r = connect_to(rs, s->file->fd, s->peer->file->fd);
+		r = connect_to(rs, s, s->peer);
 	else
 		r = fail(rs->failure, -EBADMSG, "nobody has its peer socket:[%u]", s->e->peer);
 	if (r < 0)
@@ -667,9 +727,6 @@ static int connect_waiting(struct restore *rs, struct unix_restore *u)
 		if (!s || !sock_is_connected_type(s) || !s->peer || s->connected || s->file->fd < 0)
 			continue;
 		/* A full queue is an error, not a reason to wait: nobody accepts yet. */
-		r = (int)SYS_CALL(fcntl(s->file->fd, F_SETFL, O_NONBLOCK));
-		if (r < 0)
-			return fail(rs->failure, r, "cannot set its flags");
 		r = connect_peer(rs, s);
 		if (r < 0)
 			return r;

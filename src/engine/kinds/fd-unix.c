@@ -154,6 +154,8 @@ static int unix_dump(struct dump *d, const struct fd_view *view)
 	if (r == 0)
 		r = unix_name_dump(d, view, e);
 	if (r == 0)
+		r = unix_maker_dump(d, view->fd, &e->snapmgr_maker);
+	if (r == 0)
 		r = sk_opts_dump(d, view->fd, AF_UNIX, opts);
 	if (r < 0)
 		return r;

@@ -16,6 +16,7 @@
 #include <sys/un.h>
 
 #include "engine/kinds/kind.h"
+#include "engine/restore-as.h"
 #include "engine/restore-open.h"
 
 #include "sk-unix.pb-c.h"
@@ -32,6 +33,8 @@ struct unix_address {
 	int fd; /* the socket's inode, when the address goes through /proc/self/fd; else -EBADF */
 };
 void unix_address_done(struct unix_address *a);
+/* Makes it lead through a descriptor of the inode, of whoever uses it; a->fd stays. */
+void unix_address_through(struct unix_address *a, int fd);
 
 /*
  * unix_name_dump() - name, directory, permissions, deletion
@@ -58,6 +61,32 @@ int unix_name_restore(struct restore *rs, int fd, const UnixSkEntry *e, enum uni
  * Return: 0, -ENOENT when it has no name, -errno after fail().
  */
 int unix_address_of(struct restore *rs, int fd, struct unix_address *ret) _must_check_;
+
+/* Fills *ret where the kernel has a note. */
+int unix_maker_dump(struct dump *d, int fd, SnapmgrUnixMaker **ret) _must_check_;
+
+/* Who is to make a pair, a listener or a connection. */
+struct unix_maker {
+	struct rtask *task; /* NULL: no process of the tree */
+	pid_t pid;	    /* as the tree sees it; 0: any */
+	struct restore_as as;
+};
+/* NULL is sound. */
+int unix_maker_check(struct restore *rs, const SnapmgrUnixMaker *e) _must_check_;
+bool unix_maker_is_same(const SnapmgrUnixMaker *a, const SnapmgrUnixMaker *b);
+/* @e: NULL, or ids that are not due by such images: the task that has @file. */
+struct unix_maker unix_maker_of(struct restore *rs, const struct file *file, const SnapmgrUnixMaker *e);
+int unix_maker_pair(struct restore *rs, const struct unix_maker *m, int type, int fds[2]) _must_check_;
+int unix_maker_listen(struct restore *rs, const struct unix_maker *m, int fd, uint32_t backlog)
+	_must_check_;
+/*
+ * unix_maker_connect() - connect(2) of @fd
+ * @ret_pid:	who connects, as we see it
+ *
+ * Return: what connect(2) does, without fail().
+ */
+int unix_maker_connect(struct restore *rs, const struct unix_maker *m, int fd,
+		       const struct unix_address *to, pid_t *ret_pid) _must_check_;
 
 /* A name as messages have it: '@' for a leading NUL. */
 const char *unix_name_text(const void *name, size_t size, char buf[static UNIX_NAME_MAX + 1]);
