@@ -181,6 +181,20 @@ static void have_queue(char **args)
 	close(fd);
 }
 
+/* ---- whether who has the same ids may look at it ---- */
+
+static void have_no_dumpable_flag(char **args)
+{
+	(void)args;
+	need(prctl(PR_SET_DUMPABLE, 0) == 0, "dumpable");
+}
+
+static void report_dumpable(FILE *report, char **args)
+{
+	(void)args;
+	fprintf(report, "dumpable %d\n", prctl(PR_GET_DUMPABLE));
+}
+
 /* ---- */
 
 static const struct {
@@ -193,6 +207,7 @@ static const struct {
 	{ "child", have_files_of_child, report_files_of_child },
 	{ "cgroup", have_cgroup, report_cgroup },
 	{ "queue", have_queue, NULL },
+	{ "dumpable", have_no_dumpable_flag, report_dumpable },
 };
 
 static void on_signal(int number)

@@ -40,8 +40,8 @@ class Stage:
             raise Skipped(f'{top}: set-user-ID programs have no effect there')
         self.pid = 0
 
-    def start(self, kind, *arguments):
-        command = [os.path.join(BUILD, 'powers'), kind, str(USER), self.home, *arguments]
+    def start(self, kind, *arguments, user=USER):
+        command = [os.path.join(BUILD, 'powers'), kind, str(user), self.home, *arguments]
         process = subprocess.Popen(command, cwd='/', stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
         process.returncode = 0
         self.pid = process.pid
@@ -167,9 +167,25 @@ def what_travels_in_a_queue_is_not_opened_for_root_alone(stage):
     check(code != 0 and f'user {USER}' in said, f'restore ends with {code}: {said}')
 
 
+def what_is_for_root_alone_stays_so(stage):
+    """The kernel alone gives the value 2, by a setting of the whole machine: the images get it by hand."""
+    stage.start('dumpable', user=0)
+    check(stage.report() == 'dumpable 0\n', 'the test is wrong: it is dumpable')
+    stage.dump()
+    path = os.path.join(stage.images, f'mm-{stage.pid}.img')
+    with open(path, 'rb') as file:
+        image = file.read()
+    field, two = b'\x78\x00', b'\x78\x02'  # number 15, a varint
+    check(image.count(field) == 1, 'the test is wrong: the field is not found')
+    with open(path, 'wb') as file:
+        file.write(image.replace(field, two))
+    stage.restore()
+    check(stage.report() in ('dumpable 0\n', 'dumpable 2\n'), 'it is dumpable now')
+
+
 SCENARIOS = [a_file_of_an_earlier_program_is_refused, own_memory_of_an_earlier_program_is_refused,
              files_of_a_child_are_there_again, a_delegated_cgroup_takes_no_process_of_roots,
-             what_travels_in_a_queue_is_not_opened_for_root_alone]
+             what_travels_in_a_queue_is_not_opened_for_root_alone, what_is_for_root_alone_stays_so]
 
 if __name__ == '__main__':
     sys.exit(frame.run_scenarios(SCENARIOS, Stage, tracks=False))

@@ -207,6 +207,29 @@ const struct task_kind task_kind_creds = {
 	.restore = creds_restore,
 };
 
+/*
+ * 2 (a core dump is for root only) is the kernel's to give, by fs.suid_dumpable of proc_sys_fs(5), at a change of credentials. A task
+ * that did not get it here must not be more open than it was: it gets 0.
+ */
+static int restore_dumpable(struct thread_restore *tr)
+{
+	struct remote *rm = tr->remote;
+	int wanted = tr->task->mm->dumpable, r;
+	size_t call;
+
+	if (!tr->task->mm->has_dumpable)
+		return 0;
+	if (wanted == 2) {
+		call = remote_add(rm, "cannot ask whether it is dumpable", SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0, 0);
+		r = remote_run(rm);
+		if (r < 0 || rm->calls[call].ret == 2)
+			return r;
+		wanted = 0;
+	}
+	remote_add(rm, "cannot set whether it is dumpable", SYS_prctl, PR_SET_DUMPABLE, wanted, 0, 0, 0, 0);
+	return 0;
+}
+
 static int after_creds_restore(struct thread_restore *tr)
 {
 	const ThreadCoreEntry *th = tr->core->thread_core;
@@ -218,10 +241,9 @@ static int after_creds_restore(struct thread_restore *tr)
 		return r;
 	remote_add(rm, "cannot set the parent death signal", SYS_prctl, PR_SET_PDEATHSIG,
 		   th->has_pdeath_sig ? th->pdeath_sig : 0, 0, 0, 0, 0);
-	/* 2 (readable by root only) is the kernel's to give: a task whose credentials changed has it already. */
-	if (tr->leader && tr->task->mm->has_dumpable && tr->task->mm->dumpable != 2)
-		remote_add(rm, "cannot set whether it is dumpable", SYS_prctl, PR_SET_DUMPABLE,
-			   tr->task->mm->dumpable, 0, 0, 0, 0);
+	r = tr->leader ? restore_dumpable(tr) : 0;
+	if (r < 0)
+		return r;
 	if (th->creds->has_no_new_privs && th->creds->no_new_privs)
 		remote_add(rm, "cannot set no_new_privs", SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
 	return 0;
