@@ -19,7 +19,7 @@ static void mark(const struct sched_context *c, const struct generation *g, cons
 		report(&c->reporter, REPORT_TROUBLE, g->policy, g->gen, "cannot mark it damaged: %s", failure.text);
 }
 
-int damage_look_below(const struct sched_context *c, const struct generation *g, struct failure *f)
+int damage_look_below(const struct sched_context *c, const struct generation *g, bool note, struct failure *f)
 {
 	int64_t parent = g->parent;
 
@@ -30,7 +30,7 @@ int damage_look_below(const struct sched_context *c, const struct generation *g,
 
 		if (r == 0)
 			r = generations_examine(c->catalog, &p, MANIFEST_QUICK, f);
-		if (r == -EBADMSG)
+		if (r == -EBADMSG && note)
 			mark(c, &p, f->text);
 		if (r < 0)
 			return r;

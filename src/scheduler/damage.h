@@ -16,9 +16,9 @@
 /*
  * damage_look_below() - hold the generations that @g stands on against their manifests: names, sizes and links
  *
- * Quick. Return: 0; -EBADMSG after fail(): one of them is damaged, and noted as such; or another -errno after fail().
+ * Quick. Return: 0; -EBADMSG after fail(): one of them is damaged, and noted as such where @note; or another -errno after fail().
  */
-int damage_look_below(const struct sched_context *c, const struct generation *g, struct failure *f) _must_check_;
+int damage_look_below(const struct sched_context *c, const struct generation *g, bool note, struct failure *f) _must_check_;
 
 /*
  * damage_note() - an engine has found a damaged set while it read @g

@@ -4,7 +4,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { REASON_BYTES_MAX = FAILURE_TEXT_MAX - 64 };
+/* What a person can do about a file that has changed. */
+#define FILE_HINT "; where the program can go on with such a file as it is now, its policy says so: files: [{path: GLOB, restore: keep}]"
+
+enum { REASON_BYTES_MAX = FAILURE_TEXT_MAX - sizeof(FILE_HINT) - 64 };
 
 /* Pids that are taken only mean that the tree comes back in a PID namespace of its own: job-restore.c. */
 static bool blocks(const struct job *j, const struct criu_obstacle *o)
@@ -53,9 +56,10 @@ static void write_reason(const struct job *j, const struct criu_answer *a,
 static int set_state(struct job *j, enum generation_state state, const char *code,
 		     const char *reason)
 {
-	int r = generations_set_state(j->c->catalog, j->g.gen, state, code, reason, now_usec(),
-				      &j->failure);
+	int r = 0;
 
+	if (!j->q.traceless)
+		r = generations_set_state(j->c->catalog, j->g.gen, state, code, reason, now_usec(), &j->failure);
 	if (r == 0)
 		j->g.state = state;
 	return r;
@@ -78,7 +82,8 @@ static enum job_verdict note_blocked(struct job *j, const struct criu_answer *a,
 	if (damaged)
 		(void)snprintf(text, sizeof(text), "damaged: %s", reason);
 	else
-		(void)snprintf(text, sizeof(text), "blocked:%s: %s", first->code, reason);
+		(void)snprintf(text, sizeof(text), "blocked:%s: %s%s", first->code, reason,
+			       strcmp(first->code, "file") == 0 ? FILE_HINT : "");
 	(void)failure_take(&j->failure, damaged ? -EBADMSG : -EBUSY, text);
 	return JOB_BLOCKED;
 }

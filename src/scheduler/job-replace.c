@@ -58,7 +58,7 @@ static void on_bytes(void *userdata, const struct seal_result *result)
 		(void)snprintf(text, sizeof(text), "generation %" PRId64 ": %.*s", j->level.gen,
 			       FAILURE_TEXT_MAX - 64, result->failure.text);
 		(void)failure_take(&j->failure, result->failure.error, text);
-		if (j->failure.error == -EBADMSG)
+		if (j->failure.error == -EBADMSG && !j->q.traceless)
 			damage_note(j->c, &j->level, NULL, j->failure.text);
 		refuse(j, code_of_check(j->failure.error));
 		return;
@@ -115,7 +115,7 @@ static void on_pages(void *userdata, const struct criu_answer *a, const struct f
 		return;
 	}
 	(void)failure_take(&j->failure, failure->error, failure->text);
-	if (failure->error == -EBADMSG)
+	if (failure->error == -EBADMSG && !j->q.traceless)
 		damage_note(j->c, &j->g, a ? a->damaged_set : NULL, j->failure.text);
 	refuse(j, code_of_check(j->failure.error));
 }

@@ -55,9 +55,9 @@ static int open_generation(struct job *j)
 		r = fail(&j->failure, -EBADMSG, "its manifest is not the one that was written");
 	if (r == 0)
 		r = manifest_verify(m, j->dir_fd, MANIFEST_QUICK, &j->failure);
-	if (r == -EBADMSG)
+	if (r == -EBADMSG && !j->q.traceless)
 		damage_note(j->c, &j->g, NULL, j->failure.text);
-	return r < 0 ? r : damage_look_below(j->c, &j->g, &j->failure);
+	return r < 0 ? r : damage_look_below(j->c, &j->g, !j->q.traceless, &j->failure);
 }
 
 /* What was ended for it comes back, if there was. */

@@ -44,6 +44,7 @@ struct job_request {
 	bool replace; /* @old_root runs: job-replace.c */
 	bool no_undo; /* ...and is ended without being saved */
 	bool dry_run; /* only the checks of a replacement; there is no run in the catalog */
+	bool traceless; /* ...and what they find of the generation is not noted there either */
 	bool resumed; /* a replacement goes on that was interrupted after its tree had ended */
 	int64_t undo; /* ...whose undo generation is this one; 0: none */
 	struct process old_root;		/* whose leavings are ended first; pid 0: none */

@@ -89,7 +89,8 @@ int keeper_restore(struct keeper *k, const struct keeper_restore *how, keeper_do
 				       .trigger = "manual",
 				       .gen = how->gen,
 				       .no_undo = how->no_undo,
-				       .dry_run = how->dry_run };
+				       .dry_run = how->dry_run,
+				       .traceless = how->dry_run && !how->foreground };
 	struct failure failure = {};
 	int r;
 

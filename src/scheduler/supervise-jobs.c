@@ -301,7 +301,7 @@ static void on_turn(void *userdata)
 	if (!k->ticket.queue) /* it has left meanwhile */
 		return;
 	chores_hold(k->chores, true);
-	if (k->wanted.q.kind == JOB_RESTORE) {
+	if (k->wanted.q.kind == JOB_RESTORE && !k->wanted.q.dry_run) {
 		chores_interrupt(k->chores);
 	} else if (chores_removing(k->chores)) {
 		k->turn_waits = true;
