@@ -298,7 +298,7 @@ static int adopt(struct manager *m, const char *from, struct keeper *to, struct 
 	r = adopt_generations(m->context.catalog, from, keeper_policy(to)->name, f, ret_n);
 	if (r < 0)
 		return r;
-	r = keeper_adopt(to, *ret_pid > 0 ? &record : NULL, f);
+	r = keeper_adopt(to, from, *ret_pid > 0 ? &record : NULL, f);
 	if (r < 0)
 		return r;
 	if (tree_record_remove(catalog_store(m->context.catalog), from, &ignored) < 0 ||

@@ -79,6 +79,31 @@ int output_open(const struct sched_context *c, const struct policy *p, struct fa
 	}
 }
 
+int output_adopt(const struct sched_context *c, const char *from, const char *to, struct failure *f)
+{
+	char name[POLICY_NAME_MAX + 16], taken[POLICY_NAME_MAX + 16], aside[POLICY_NAME_MAX + 16];
+	int dir_fd = store_fd(catalog_store(c->catalog)), r;
+	struct stat st, there;
+
+	(void)snprintf(name, sizeof(name), "%s.output", from);
+	(void)snprintf(taken, sizeof(taken), "%s.output", to);
+	(void)snprintf(aside, sizeof(aside), "%s.output.old", to);
+	r = sys_fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW);
+	if (r == -ENOENT)
+		return 0; /* it never printed there */
+	if (r == 0 && !S_ISREG(st.st_mode))
+		r = -EBADMSG;
+	if (r == 0)
+		r = sys_fstatat(dir_fd, taken, &there, AT_SYMLINK_NOFOLLOW);
+	if (r == 0 && there.st_dev == st.st_dev && there.st_ino == st.st_ino)
+		return 0;
+	if (r == 0)
+		r = sys_renameat(dir_fd, taken, dir_fd, aside);
+	if (r == 0 || r == -ENOENT)
+		r = sys_linkat(dir_fd, name, dir_fd, taken);
+	return r < 0 ? fail(f, r, "cannot follow '%s' in the store", name) : 0;
+}
+
 struct output_tail *output_tail_free(struct output_tail *t)
 {
 	if (!t)

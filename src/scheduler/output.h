@@ -19,6 +19,14 @@
 /* The descriptor for standard output and error of a command; -EBADF without a fail(): /dev/null. */
 int output_open(const struct sched_context *c, const struct policy *p, struct failure *f);
 
+/*
+ * output_adopt() - what trees of policy @from print is @to's from here on
+ *
+ * A tree that runs keeps its descriptor, and a set names its files: so the file FROM.output gets the name TO.output, too. A file
+ * that has that name already becomes TO.output.old. To be called while nobody follows @to.
+ */
+int output_adopt(const struct sched_context *c, const char *from, const char *to, struct failure *f) _must_check_;
+
 struct output_tail;
 
 /* From the end of the file on. */

@@ -125,8 +125,9 @@ int keeper_may_adopt(const struct keeper *k, const struct process *tree, struct 
 	return 0;
 }
 
-int keeper_adopt(struct keeper *k, const struct tree_record *record, struct failure *f)
+int keeper_adopt(struct keeper *k, const char *from, const struct tree_record *record, struct failure *f)
 {
+	struct failure silent = {};
 	struct process root;
 	int r;
 
@@ -142,6 +143,10 @@ int keeper_adopt(struct keeper *k, const struct tree_record *record, struct fail
 		if (k->tree)
 			keeper_record_command(k, record);
 	}
+	k->tail = output_tail_free(k->tail);
+	if (output_adopt(k->c, from, k->name, &silent) < 0)
+		keeper_trouble(k, "what the adopted tree prints is not passed on", &silent);
+	keeper_follow_output(k);
 	keeper_count_needs(k);
 	keeper_decide(k);
 	return 0;

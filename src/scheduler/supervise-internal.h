@@ -84,6 +84,8 @@ struct keeper {
 
 /* Something has happened: what now? Does it. */
 void keeper_decide(struct keeper *k);
+/* What its tree prints is passed on, or not, as the policy has it now. */
+void keeper_follow_output(struct keeper *k);
 /* Sets the timer of the next generation. */
 void keeper_arm_due(struct keeper *k);
 void keeper_set_note(struct keeper *k, const char *text);

@@ -373,8 +373,7 @@ struct keeper *keeper_free(struct keeper *k)
 	return NULL;
 }
 
-/* As the policy has it now. */
-static void follow_output(struct keeper *k)
+void keeper_follow_output(struct keeper *k)
 {
 	bool wanted = policy_has_command(k->p) && k->p->command.output == POLICY_OUTPUT_JOURNAL;
 	struct failure failure = {};
@@ -430,7 +429,7 @@ void keeper_begin(struct keeper *k)
 	}
 	k->begun = true;
 	keeper_count_needs(k);
-	follow_output(k);
+	keeper_follow_output(k);
 	if (keeper_finish_replacement(k))
 		return;
 	if (!k->tree && !policy_has_command(k->p))
@@ -451,7 +450,7 @@ void keeper_set_policy(struct keeper *k, const struct policy *policy)
 		       (int)tree_watch_root(k->tree)->pid);
 		keeper_let_go(k);
 	}
-	follow_output(k);
+	keeper_follow_output(k);
 	if (!keeper_is_busy(k)) {
 		k->wait_timer = sd_event_source_unref(k->wait_timer);
 		keeper_decide(k);

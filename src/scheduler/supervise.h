@@ -77,8 +77,8 @@ bool keeper_has_command(const struct keeper *k, const char *command, size_t size
  * @tree:	that runs; NULL: none does
  */
 int keeper_may_adopt(const struct keeper *k, const struct process *tree, struct failure *f) _must_check_;
-/* The generations are this policy's by now. @record: of the tree that runs; NULL: none does */
-int keeper_adopt(struct keeper *k, const struct tree_record *record, struct failure *f) _must_check_;
+/* The generations of @from are this policy's by now. @record: of the tree that runs; NULL: none does */
+int keeper_adopt(struct keeper *k, const char *from, const struct tree_record *record, struct failure *f) _must_check_;
 
 enum { KEEPER_REMARK_MAX = 1024 };
 /*
