@@ -23,7 +23,7 @@ enum ipc_verdict ipc_judge(const struct ipc_facts *then, const struct ipc_facts 
 		return IPC_ANOTHERS;
 	if (same_boot && then->has_birth && then->ctime == now->ctime && then->cpid == now->cpid)
 		return IPC_THE_SAME;
-	return same_boot || of_tree ? IPC_REMADE : IPC_ANOTHERS;
+	return same_boot || of_tree || then->key != 0 ? IPC_REMADE : IPC_ANOTHERS; /* 0: IPC_PRIVATE */
 }
 
 static bool is_in(const struct ipc_user *user, uint32_t gid)

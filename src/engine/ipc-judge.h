@@ -25,7 +25,11 @@ struct ipc_facts {
 
 enum ipc_verdict {
 	IPC_THE_SAME, /* for sure */
-	IPC_REMADE, /* it has all that the kernel keeps of the old one, and processes of this tree made or used it */
+	/*
+	 * It has all that the kernel keeps of the old one, and processes of this tree made or used it, or it has a key: that is the
+	 * same program's of the same user.
+	 */
+	IPC_REMADE,
 	IPC_ANOTHERS,
 };
 

@@ -133,8 +133,8 @@ class Stage:
         check(code == 0, f'dump fails: {said}')
         frame.reap()
 
-    def restore(self):
-        code, said = self.run('restore', '-d')
+    def restore(self, *options):
+        code, said = self.run('restore', '-d', *options)
         check(code == 0, f'restore fails: {said}')
 
     def says(self):
@@ -205,6 +205,21 @@ def objects_that_are_gone_are_made_again_as_the_users_own(place):
         for kind in KINDS:
             same, now = ('key', 'perms', 'uid', 'gid', 'cuid', 'cgid'), listed(kind)[s.ids[kind]]
             check([now[name] for name in same] == [before[kind][name] for name in same], f'{kind}: {now}, was {before[kind]}')
+
+
+def objects_with_a_key_are_known_from_a_pid_namespace_too(place):
+    s = Stage(place.top, place.engine, *KINDS, key=0x5eed)
+    s.dump()
+    s.as_after_a_boot()
+    for kind in KINDS:
+        remove(kind, s.ids[kind])
+    for _ in range(3):
+        s.restore('--new-pid-namespace')
+        check([list(listed(kind)) for kind in KINDS] == [[s.ids[kind]] for kind in KINDS], 'the objects are there')
+        check(int(listed('segment')[s.ids['segment']]['nattch']) == 1, 'the tree has its segment')
+        for pid in frame.others():
+            os.kill(pid, signal.SIGKILL)
+        wait_until('the tree is gone', lambda: frame.reap() is not None and not frame.others())
 
 
 def an_empty_queue_is_the_trees_after_a_restore_too(place):
@@ -330,7 +345,8 @@ def a_restore_that_fails_leaves_nothing_of_its_own(place):
 
 def main():
     return frame.run_scenarios([
-        objects_that_are_still_there_are_used, objects_that_are_gone_are_made_again_as_the_users_own,
+        objects_that_are_still_there_are_used, objects_with_a_key_are_known_from_a_pid_namespace_too,
+        objects_that_are_gone_are_made_again_as_the_users_own,
         an_empty_queue_is_the_trees_after_a_restore_too, an_object_of_roots_under_the_same_id_is_not_used,
         an_object_of_the_users_own_that_the_tree_did_not_make_is_not_used_after_a_boot,
         a_key_that_another_object_has_is_refused_beforehand, what_others_have_attached_is_not_overwritten,

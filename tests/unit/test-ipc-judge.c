@@ -34,8 +34,9 @@ static void only_in_the_same_boot_an_id_is_proof(void **state)
 {
 	(void)state;
 	CASE(IPC_THE_SAME, true, false, (void)now);
-	CASE(IPC_ANOTHERS, false, false, (void)now);
-	CASE(IPC_REMADE, false, true, (void)now);
+	CASE(IPC_ANOTHERS, false, false, then.key = now.key = 0);
+	CASE(IPC_REMADE, false, true, then.key = now.key = 0);
+	CASE(IPC_REMADE, false, false, (void)now); /* it has a key */
 	CASE(IPC_REMADE, true, false, now.ctime++);
 	CASE(IPC_REMADE, true, false, now.cpid++);
 	CASE(IPC_REMADE, true, false, then.has_birth = false);

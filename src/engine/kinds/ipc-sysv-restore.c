@@ -265,7 +265,7 @@ static bool tree_writes(const struct restore *rs, uint32_t id)
 
 static int refuse(struct restore *rs, const struct object *o, const char *why)
 {
-	return fail(rs->failure, -EEXIST,
+	return fail(rs->failure, -EBUSY,
 		    "SysV %s %u (key %#x) is not the tree's any more: %s (now of user %u, made by user %u). If "
 		    "nobody needs it, remove it (ipcrm -%c %u), or end the program that made it, and restore again",
 		    o->type->noun, o->desc->id, o->desc->key, why, o->now.uid, o->now.cuid, o->type->ipcrm,
@@ -297,7 +297,7 @@ static int check_key(struct restore *rs, struct object *o)
 	if (id < 0)
 		return 0;
 	return fail(
-		rs->failure, -EEXIST,
+		rs->failure, -EBUSY,
 		"the key %#x of SysV %s %u is in use by another one, %d. If nobody needs that, remove it (ipcrm -%c "
 		"%d), or end the program that made it, and restore again",
 		o->desc->key, o->type->noun, o->desc->id, id, o->type->ipcrm, id);
@@ -356,7 +356,7 @@ static int note_object(struct restore *rs, struct object *o, const struct sysv_t
 	if (desc->id > INT_MAX)
 		return fail(rs->failure, -EBADMSG, "SysV id %u cannot be", desc->id);
 	r = judge(rs, o, &users);
-	if (r == -EEXIST && rs->preflight) {
+	if (r == -EBUSY && rs->preflight) {
 		char name[64];
 
 		(void)snprintf(name, sizeof(name), "SysV %s %u", type->noun, desc->id);
@@ -524,13 +524,14 @@ static int make(struct restore *rs, struct rtask *task, struct object *o, uint64
 	if (r < 0)
 		return r;
 	id = call_get(rs, task, o, flags | IPC_CREAT | IPC_EXCL | MODE_OWNER);
+	/* EEXIST is what a pid that is taken is, and would be tried again in a PID namespace. */
 	if (id < 0)
-		return fail(rs->failure, (int)id, "cannot make SysV %s %u (key %#x)", o->type->noun, o->desc->id,
+		return fail(rs->failure, id == -EEXIST ? -EBUSY : (int)id, "cannot make SysV %s %u (key %#x)", o->type->noun, o->desc->id,
 			    o->desc->key);
 	if (id != o->desc->id) {
 		call_remove(rs, task, o, (uint64_t)id);
 		return fail(
-			rs->failure, -EEXIST,
+			rs->failure, -EBUSY,
 			"the id of SysV %s %u, or its place in the kernel's table, is taken by another one (ipcs -%c)",
 			o->type->noun, o->desc->id, o->type->ipcrm);
 	}
