@@ -37,6 +37,19 @@ static int send_path(struct restore *rs, struct rtask *task, uint32_t id, int fl
 	return fd < 0 ? fd : restore_send_fd(rs, task, fd);
 }
 
+/* The same with the program: a file with a path, or a memfd. */
+static int send_program(struct restore *rs, struct rtask *task)
+{
+	uint32_t id = task->mm->exe_file_id;
+	const struct file *file = files_find(rs, id);
+	int fd;
+
+	if (!file || file->kind != &fd_kind_memfd)
+		return send_path(rs, task, id, O_RDONLY);
+	fd = files_open_mapped(rs, id, O_RDONLY);
+	return fd < 0 ? fd : restore_send_fd(rs, task, fd);
+}
+
 /* PR_SET_MM_MAP: everything that /proc/PID/stat says of the address space, and exe (3.18; exe without CAP_SYS_RESOURCE 5.9). */
 static int set_mm(struct restore *rs, struct rtask *task)
 {
@@ -59,7 +72,7 @@ static int set_mm(struct restore *rs, struct rtask *task)
 
 	if (mm->n_mm_saved_auxv > AUXV_WORDS_MAX)
 		return fail(rs->failure, -EBADMSG, "an auxiliary vector of %zu words", mm->n_mm_saved_auxv);
-	exe = send_path(rs, task, mm->exe_file_id, O_RDONLY);
+	exe = send_program(rs, task);
 	if (exe < 0)
 		return exe;
 	if (mm->n_mm_saved_auxv) {

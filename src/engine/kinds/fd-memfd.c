@@ -9,6 +9,9 @@
  *
  * Seals come last: F_SEAL_FUTURE_WRITE forbids the very mapping that a task may already have had
  * before.
+ *
+ * A memfd may be the program of a task. Then nobody can open it for writing; the only description that may write is the one
+ * that memfd_create(2) made. It is kept as wide_fd of the files that need it.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -336,16 +339,16 @@ static bool is_of(const struct file *file, uint32_t inode_id)
 	return file->kind == &fd_kind_memfd && file->entry->memfd->inode_id == inode_id;
 }
 
-/* Some open description of the inode, or NULL. */
-static const struct file *find_open(const struct restore *rs, uint32_t inode_id)
+/* The description that made the inode, or -EBADF: it is still to be made. */
+static int find_made(const struct restore *rs, uint32_t inode_id)
 {
 	const struct file *file;
 
 	for (size_t i = 0; (file = files_at(rs, i)); i++) {
-		if (is_of(file, inode_id) && file->fd >= 0)
-			return file;
+		if (is_of(file, inode_id) && file->wide_fd >= 0)
+			return file->wide_fd;
 	}
-	return NULL;
+	return -EBADF;
 }
 
 /* Is it there for mappings only? What is in no table may also be on its way in a socket. */
@@ -395,7 +398,7 @@ static struct file *find_first(const struct restore *rs, const MemfdInodeEntry *
 	struct file *file;
 
 	for (size_t i = 0; (file = files_at(rs, i)); i++) {
-		if (is_of(file, (uint32_t)inode->inode_id) && file->n_users > 0 &&
+		if (is_of(file, (uint32_t)inode->inode_id) && (file->n_users > 0 || file->needed) &&
 		    is_read_write(rs, file, inode))
 			return file;
 	}
@@ -413,63 +416,64 @@ static int set_position(struct restore *rs, const struct file *file, const char 
 	return at < 0 ? fail(rs->failure, (int)at, "cannot seek in memfd '%s'", name) : 0;
 }
 
-/* Gives the description of a new memfd to one that was open like it. Takes over @made. */
-static int adopt_take(struct restore *rs, struct file *file, const MemfdInodeEntry *inode, int made)
+/* Gives the description of a new memfd to one that was open like it. */
+static int adopt(struct restore *rs, struct file *file, const MemfdInodeEntry *inode, int made)
 {
 	int r;
 
-	file->fd = made;
+	file->fd = sys_dup(made);
+	if (file->fd < 0)
+		return fail(rs->failure, file->fd, "cannot open memfd '%s'", inode->name);
 	r = files_apply_flags(rs, made, file->entry->memfd->flags);
 	return r < 0 ? r : set_position(rs, file, inode->name);
+}
+
+/* Makes the inode, and whoever is to have its first description. */
+static int begin_inode(struct restore *rs, struct file *file, const MemfdInodeEntry *inode)
+{
+	struct file *first = find_first(rs, inode);
+
+	file->wide_fd = make_inode(rs, inode);
+	if (file->wide_fd < 0)
+		return file->wide_fd;
+	return first ? adopt(rs, first, inode, file->wide_fd) : 0;
 }
 
 static int memfd_open(struct restore *rs, struct file *file)
 {
 	const MemfdFileEntry *record = file->entry->memfd;
 	const MemfdInodeEntry *inode = find_inode(rs, record->inode_id);
-	const struct file *other = find_open(rs, record->inode_id);
-	struct file *first = find_first(rs, inode);
-	_cleanup_close_ int made = -EBADF;
-	int r;
+	int made = find_made(rs, record->inode_id), r;
+	bool mapping = is_mapping(rs, file);
 
-	if (!other) {
-		made = make_inode(rs, inode);
-		if (made < 0)
-			return made;
-		if (!first && is_read_write(rs, file, inode))
-			first = file;
-		if (first) {
-			r = adopt_take(rs, first, inode, TAKE_FD(made));
-			if (r < 0 || first == file)
-				return r;
-			other = first;
-		}
+	if (made < 0) {
+		r = begin_inode(rs, file, inode);
+		if (r < 0 || file->fd >= 0)
+			return r;
+		made = file->wide_fd;
+	} else if (mapping) {
+		file->wide_fd = sys_dup(made);
+		if (file->wide_fd < 0)
+			return fail(rs->failure, file->wide_fd, "cannot open memfd '%s'", inode->name);
 	}
-	if (first && first->fd >= 0 && is_read_write(rs, file, inode) && is_mapping(rs, file))
-		r = sys_dup(first->fd);
-	else
-		r = reopen(rs, other ? other->fd : made, wanted_flags(rs, file, inode),
-			   inode->name);
+	r = mapping && is_read_write(rs, file, inode) ?
+		    sys_dup(made) :
+		    reopen(rs, made, wanted_flags(rs, file, inode), inode->name);
 	if (r < 0)
 		return r;
 	file->fd = r;
-	return is_mapping(rs, file) ? 0 : set_position(rs, file, inode->name);
+	return mapping ? 0 : set_position(rs, file, inode->name);
 }
 
 static int memfd_restore_finish(struct restore *rs)
 {
 	for (size_t i = 0; rs->memfd && i < rs->memfd->n_inodes; i++) {
 		const MemfdInodeEntry *inode = rs->memfd->inodes[i];
-		const struct file *file = find_open(rs, (uint32_t)inode->inode_id);
-		_cleanup_close_ int fd = -EBADF;
-		int r;
+		int made = find_made(rs, (uint32_t)inode->inode_id), r;
 
-		if (!file || inode->seals == 0 || inode->seals == F_SEAL_SEAL)
+		if (made < 0 || inode->seals == 0 || inode->seals == F_SEAL_SEAL)
 			continue;
-		fd = reopen(rs, file->fd, O_RDWR, inode->name);
-		if (fd < 0)
-			return fd;
-		r = SYS_CALL(fcntl(fd, F_ADD_SEALS, (int)inode->seals));
+		r = SYS_CALL(fcntl(made, F_ADD_SEALS, (int)inode->seals));
 		if (r < 0)
 			return fail(rs->failure, r, "cannot seal memfd '%s'", inode->name);
 	}

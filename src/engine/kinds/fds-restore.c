@@ -256,10 +256,12 @@ int files_load(struct restore *rs)
 static int preflight_task(struct restore *rs, const struct rtask *task)
 {
 	const MmEntry *mm = task->mm;
-	int r;
+	const struct file *program = files_find(rs, mm->exe_file_id);
+	int r = 0;
 
 	FAILURE_SCOPE(rs->failure, "task %u", task->entry->pid);
-	r = fd_file_preflight(rs, mm->exe_file_id, task, O_RDONLY);
+	if (!program || program->kind != &fd_kind_memfd)
+		r = fd_file_preflight(rs, mm->exe_file_id, task, O_RDONLY);
 	if (r == 0)
 		r = fd_file_preflight(rs, task->fs->cwd_id, task, O_PATH | O_DIRECTORY);
 	if (r == 0)
