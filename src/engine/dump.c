@@ -375,6 +375,7 @@ static int put_vmas(struct dump *d, struct task *task, MmEntry *mm)
 		e->has_sealed = e->sealed = v->sealed;
 		e->has_may = v->knows_may && (v->flags & MAP_SHARED);
 		e->may = e->has_may ? v->may : 0;
+		e->has_lock_on_fault = e->lock_on_fault = v->lock_on_fault;
 		e->has_madv = v->madv != 0;
 		e->madv = v->madv;
 		e->has_fdflags = v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED);
@@ -406,6 +407,8 @@ static int write_mm(struct dump *d, struct task *task)
 	mm.has_thp_disabled = mm.thp_disabled = task->thp_disabled != 0;
 	mm.has_thp_flags = (task->thp_disabled & ~1) != 0;
 	mm.thp_flags = task->thp_disabled & ~1;
+	mm.has_lock_future = task->lock_future != 0;
+	mm.lock_future = task->lock_future;
 	mm.has_mdwe = task->mdwe != 0;
 	mm.mdwe = task->mdwe;
 	mm.has_merges_pages = mm.merges_pages = task->merges_pages;

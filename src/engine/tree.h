@@ -64,6 +64,7 @@ struct task {
 	uint64_t brk;
 	int dumpable;
 	int thp_disabled;  /* as PR_GET_THP_DISABLE has it: 0, or 1 with flags */
+	uint32_t lock_future; /* MCL_FUTURE and MCL_ONFAULT of mlockall(2) */
 	uint32_t mdwe;	   /* PR_GET_MDWE */
 	bool merges_pages; /* PR_GET_MEMORY_MERGE */
 	uint32_t coredump_filter;

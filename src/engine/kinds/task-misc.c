@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * misc - the small things of threads and processes: name, tid address, robust futex list, restartable sequences,
- * personality, subreaper, membarrier registrations, brk, dumpable
+ * personality, subreaper, membarrier registrations, brk, dumpable, mlockall(2) for memory to come
  */
 #include <inttypes.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 
@@ -28,8 +29,29 @@ enum {
 struct misc_slot {
 	uint64_t *tid_address;
 	int *subreaper;
-	size_t brk_call, dumpable_call, membarrier_call, thp_call; /* indices + 1 */
+	size_t brk_call, dumpable_call, membarrier_call, thp_call, cold_call; /* indices + 1 */
+	uint8_t *in_core;
 };
+
+/*
+ * Nothing tells that mlockall(2) holds for mappings to come; but the data area is one. Only locked memory refuses MADV_COLD (5.4), and
+ * a page of it that nobody touched is there, unless it is locked on fault.
+ */
+static void ask_lock_future(struct thread_query *q, struct misc_slot *s)
+{
+	uint64_t page = q->remote->data + REMOTE_DATA_BYTES - REMOTE_UNTOUCHED_BYTES;
+	uint64_t there = remote_alloc(q->remote, sizeof(*s->in_core), &s->in_core);
+
+	s->cold_call = remote_add(q->remote, NULL, SYS_madvise, page, REMOTE_UNTOUCHED_BYTES, MADV_COLD, 0, 0, 0);
+	remote_add(q->remote, "cannot ask for locked memory", SYS_mincore, page, REMOTE_UNTOUCHED_BYTES, there, 0, 0, 0);
+}
+
+static uint32_t lock_future_of(const struct remote *rm, const struct misc_slot *s)
+{
+	if (rm->calls[s->cold_call].ret != -EINVAL)
+		return 0;
+	return MCL_FUTURE | (*s->in_core & 1 ? 0 : MCL_ONFAULT);
+}
 
 static int misc_ask(struct thread_query *q)
 {
@@ -52,6 +74,7 @@ static int misc_ask(struct thread_query *q)
 				      0, 0, 0);
 	s->membarrier_call = remote_add(rm, NULL, SYS_membarrier, MEMBARRIER_GET_REGISTRATIONS, 0, 0, 0, 0, 0);
 	s->thp_call = remote_add(rm, NULL, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0, 0);
+	ask_lock_future(q, s);
 	return 0;
 }
 
@@ -160,6 +183,7 @@ static int put_process(struct thread_query *q, const struct misc_slot *s)
 	q->task->brk = calls[s->brk_call].ret;
 	q->task->dumpable = calls[s->dumpable_call].ret;
 	q->task->thp_disabled = calls[s->thp_call].ret > 0 ? calls[s->thp_call].ret : 0;
+	q->task->lock_future = lock_future_of(q->remote, s);
 	tc->has_child_subreaper = true;
 	tc->child_subreaper = *s->subreaper != 0;
 	if (calls[s->membarrier_call].ret > 0) {
@@ -195,6 +219,8 @@ static int misc_check(struct restore *rs, const struct rtask *task, const CoreEn
 
 	if (strlen(comm) >= COMM_BYTES)
 		return fail(rs->failure, -EBADMSG, "a name of %zu bytes", strlen(comm));
+	if (leader && task->mm->has_lock_future && (task->mm->lock_future & ~(uint32_t)(MCL_FUTURE | MCL_ONFAULT)))
+		return fail(rs->failure, -EBADMSG, "the image has mlockall flags %#x", task->mm->lock_future);
 	return 0;
 }
 
@@ -239,6 +265,9 @@ static int restore_process(struct thread_restore *tr)
 	if (tr->task->mm->has_thp_disabled && tr->task->mm->thp_disabled)
 		remote_add(rm, "cannot disable huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1,
 			   tr->task->mm->has_thp_flags ? tr->task->mm->thp_flags : 0, 0, 0, 0);
+	if (tr->task->mm->has_lock_future && tr->task->mm->lock_future)
+		remote_add(rm, "cannot have memory to come locked (mlockall)", SYS_mlockall, tr->task->mm->lock_future, 0,
+			   0, 0, 0, 0);
 	if (personality_of(tc))
 		remote_add(rm, "cannot set its personality", SYS_personality, personality_of(tc), 0, 0, 0, 0, 0);
 	for (uint32_t command = 1; command && command <= mask; command <<= 1) {

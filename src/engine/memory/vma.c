@@ -128,6 +128,8 @@ static void apply_vm_flags(struct vma *v, const char *p, const char *end)
 			v->status |= VMA_SHSTK;
 		if (p[0] == 's' && p[1] == 'l')
 			v->sealed = true;
+		if (p[0] == 'l' && p[1] == 'f')
+			v->lock_on_fault = true;
 		if (p[0] == 'u' && p[1] == 'm')
 			v->missing = true;
 		if (p[0] == 'u' && p[1] == 'w')
@@ -786,6 +788,36 @@ static int advise(struct restore *rs, struct rtask *task, const VmaEntry *v)
 	return 0;
 }
 
+/*
+ * The lock itself may fail for want of right or of room. That the pages then do not come in, of a mapping without access or past the
+ * end of a file, is as it was: mlockall(2) locks those too.
+ */
+static int lock(struct restore *rs, struct rtask *task, const VmaEntry *v)
+{
+	struct remote *rm = task->remote;
+	int r;
+
+	if (!(v->flags & MAP_LOCKED) || (v->status & (VMA_VVAR | VMA_VDSO | VMA_VSYSCALL | VMA_UPROBES | VMA_GUARD)))
+		return 0;
+	r = remote_reserve(rm, 2, 0);
+	if (r < 0)
+		return r;
+	remote_add(rm, "cannot lock its memory", SYS_mlock2, v->start, v->end - v->start, MLOCK_ONFAULT, 0, 0, 0);
+	if (!v->has_lock_on_fault || !v->lock_on_fault)
+		remote_add(rm, NULL, SYS_mlock, v->start, v->end - v->start, 0, 0, 0, 0);
+	return 0;
+}
+
+/* Guard pages cannot be installed in memory that is locked: after them. */
+static int lock_all(struct restore *rs, struct rtask *task)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < task->mm->n_vmas; i++)
+		r = lock(rs, task, task->mm->vmas[i]);
+	return r < 0 ? r : remote_run(task->remote);
+}
+
 int vma_protect(struct restore *rs, struct rtask *task)
 {
 	struct remote *rm = task->remote;
@@ -796,7 +828,7 @@ int vma_protect(struct restore *rs, struct rtask *task)
 
 		if (v->status & (VMA_VVAR | VMA_VDSO | VMA_VSYSCALL | VMA_UPROBES))
 			continue;
-		r = remote_reserve(rm, 3, 0);
+		r = remote_reserve(rm, 2, 0);
 		if (r < 0)
 			return r;
 		if (v->status & VMA_GUARD) {
@@ -808,12 +840,9 @@ int vma_protect(struct restore *rs, struct rtask *task)
 		if (vma_is_private(v->status) && (!(v->prot & PROT_WRITE) || share_holds(task, v)))
 			remote_add(rm, "cannot protect", SYS_mprotect, v->start, v->end - v->start,
 				   v->prot, 0, 0, 0);
-		if (v->flags & MAP_LOCKED)
-			remote_add(rm, "cannot lock its memory", SYS_mlock, v->start, v->end - v->start, 0, 0, 0,
-				   0);
 		r = v->has_madv ? advise(rs, task, v) : 0;
 		if (r < 0)
 			return r;
 	}
-	return remote_run(rm);
+	return lock_all(rs, task);
 }
