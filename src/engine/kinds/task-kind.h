@@ -12,7 +12,7 @@
 #include "engine/dump.h"
 #include "engine/restore.h"
 
-enum { N_TASK_KINDS_MAX = 16 };
+enum { N_TASK_KINDS_MAX = 24 };
 
 /* One thread being asked. */
 struct thread_query {
@@ -56,6 +56,7 @@ extern const size_t n_task_kinds;
 extern const struct task_kind task_kind_signals;
 extern const struct task_kind task_kind_timers;
 extern const struct task_kind task_kind_limits;
+extern const struct task_kind task_kind_final_limits;
 extern const struct task_kind task_kind_sched;
 extern const struct task_kind task_kind_misc;
 extern const struct task_kind task_kind_creds;

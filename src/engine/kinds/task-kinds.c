@@ -6,7 +6,7 @@ const struct task_kind *const task_kinds[] = {
 	&task_kind_keys, /* runs lists of its own while that of the others is empty */
 	&task_kind_misc,
 	&task_kind_signals,
-	&task_kind_limits,
+	&task_kind_limits, /* raised only */
 	&task_kind_sched,
 	&task_kind_pending,	/* before timers run, after no more signals of our making can come */
 	&task_kind_sandbox, /* one of its modes takes power that goes next; a filter may restrict speculation further */
@@ -18,6 +18,7 @@ const struct task_kind *const task_kinds[] = {
 	&task_kind_after_creds, /* what a change of credentials resets */
 	&task_kind_seal,	/* the address space changes no more */
 	&task_kind_timers,	/* as late as can be: they tick */
+	&task_kind_final_limits, /* what came before may take more than they allow */
 };
 
 const size_t n_task_kinds = ARRAY_SIZE(task_kinds);

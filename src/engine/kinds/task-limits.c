@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* limits - resource limits, asked in the task: prlimit(2) on another user's needs CAP_SYS_RESOURCE; OOM score */
+/*
+ * limits - resource limits, asked in the task: prlimit(2) on another user's needs CAP_SYS_RESOURCE; OOM score. A task may hold more
+ * than its limits allow by now (queued signals, timers, descriptors), so they are lowered when it has everything.
+ */
 #include <inttypes.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -92,39 +95,61 @@ static int restore_oom_score(struct thread_restore *tr)
 	return r < 0 ? fail(tr->rs->failure, r, "cannot set oom_score_adj to %s", text) : 0;
 }
 
-static int limits_restore(struct thread_restore *tr)
+/* Sets the limits of a process to @limits. */
+static int set_limits(struct thread_restore *tr, const struct rlimit *limits, size_t n)
 {
-	const TaskRlimitsEntry *e;
 	struct remote *rm = tr->remote;
 	size_t first;
 	int r;
 
-	if (!tr->leader)
-		return 0;
-	r = remote_run(rm);
-	e = tr->core->tc->rlimits;
-	if (r < 0 || !e)
-		return r;
-	first = rm->n_calls;
-	for (size_t i = 0; i < e->n_rlimits; i++) {
-		struct rlimit l = { e->rlimits[i]->cur, e->rlimits[i]->max };
-
-		remote_add(rm, NULL, SYS_prlimit64, 0, i, remote_push(rm, &l, sizeof(l)), 0, 0, 0);
-	}
 	r = remote_run(rm);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < e->n_rlimits; i++) {
+	first = rm->n_calls;
+	for (size_t i = 0; i < n; i++)
+		remote_add(rm, NULL, SYS_prlimit64, 0, i, remote_push(rm, &limits[i], sizeof(limits[i])), 0, 0, 0);
+	r = remote_run(rm);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
 		int64_t ret = rm->calls[first + i].ret;
 
 		if (ret == -EPERM) /* a higher hard limit takes CAP_SYS_RESOURCE */
-			return fail(tr->rs->failure, -EPERM,
-				    "limit %zu was %" PRIu64 ", more than is allowed here", i,
-				    e->rlimits[i]->max);
+			return fail(tr->rs->failure, -EPERM, "limit %zu was %" PRIu64 ", more than is allowed here", i,
+				    (uint64_t)limits[i].rlim_max);
 		if (ret < 0)
 			return fail(tr->rs->failure, ret, "cannot set limit %zu", i);
 	}
-	return restore_oom_score(tr);
+	return 0;
+}
+
+/* While there is the power for it, limits are raised. What the task still has to do may need more than it may have later. */
+static int limits_restore(struct thread_restore *tr)
+{
+	const TaskRlimitsEntry *e = tr->leader ? tr->core->tc->rlimits : NULL;
+	struct rlimit limits[N_LIMITS];
+	int r;
+
+	for (size_t i = 0; e && i < e->n_rlimits; i++) {
+		r = SYS_CALL(getrlimit(i, &limits[i])); /* ours, which it inherited */
+		if (r < 0)
+			return fail(tr->rs->failure, r, "cannot read limit %zu", i);
+		limits[i].rlim_cur = MAX(limits[i].rlim_cur, e->rlimits[i]->cur);
+		limits[i].rlim_max = MAX(limits[i].rlim_max, e->rlimits[i]->max);
+	}
+	r = e ? set_limits(tr, limits, e->n_rlimits) : 0;
+	return r < 0 || !tr->leader ? r : restore_oom_score(tr);
+}
+
+/* Lowering them takes no power. */
+static int final_limits_restore(struct thread_restore *tr)
+{
+	const TaskRlimitsEntry *e = tr->leader ? tr->core->tc->rlimits : NULL;
+	struct rlimit limits[N_LIMITS];
+
+	for (size_t i = 0; e && i < e->n_rlimits; i++)
+		limits[i] = (struct rlimit){ e->rlimits[i]->cur, e->rlimits[i]->max };
+	return e ? set_limits(tr, limits, e->n_rlimits) : 0;
 }
 
 const struct task_kind task_kind_limits = {
@@ -133,4 +158,9 @@ const struct task_kind task_kind_limits = {
 	.put = limits_put,
 	.check = limits_check,
 	.restore = limits_restore,
+};
+
+const struct task_kind task_kind_final_limits = {
+	.name = "limits",
+	.restore = final_limits_restore,
 };

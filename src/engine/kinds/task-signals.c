@@ -273,7 +273,16 @@ static int drain(struct thread_restore *tr)
 	return 0;
 }
 
-/* The stub's own signal must not be one of those that are put back. */
+/* Stops and SIGCONT do more than to be pending. */
+static bool may_stop_the_stub(int sig)
+{
+	return has_action(sig) && sig != SIGCONT && sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU;
+}
+
+/*
+ * The stub's own signal must not be one of those that are put back. Sending a real-time signal fails where RLIMIT_SIGPENDING is met;
+ * those come last.
+ */
 static int choose_stub_signal(struct thread_restore *tr, const SignalQueueEntry *const queues[2])
 {
 	uint64_t used = 0;
@@ -286,8 +295,8 @@ static int choose_stub_signal(struct thread_restore *tr, const SignalQueueEntry 
 			used |= 1ull << (sig - 1);
 		}
 	}
-	for (int sig = N_SIGNALS; sig > 0; sig--) {
-		if (has_action(sig) && !(used & (1ull << (sig - 1))))
+	for (int sig = 1; sig <= N_SIGNALS; sig++) {
+		if (may_stop_the_stub(sig) && !(used & (1ull << (sig - 1))))
 			return remote_use_signal(tr->remote, sig);
 	}
 	return fail(tr->rs->failure, -EOPNOTSUPP, "every signal is pending");
