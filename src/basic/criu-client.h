@@ -98,7 +98,7 @@ struct criu_request {
 	bool track_mem;
 	bool restore_sibling;	    /* RESTORE: the tree becomes our child, not the engine's */
 	bool new_session;	    /* of the engine: signals of our terminal do not reach it */
-	bool new_pid_ns;	    /* RESTORE: in a PID namespace of its own; our engine only */
+	bool new_pid_ns;	    /* RESTORE: in a PID namespace of its own; DUMP: it may be; our engine only */
 	unsigned timeout_sec;	    /* DUMP: for stopping the tree; 0: the engine's default */
 	uint32_t ghost_limit_bytes; /* DUMP: 0: the engine's default */
 

@@ -39,6 +39,7 @@
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
 #include "engine/memory/vma.h"
+#include "engine/outsiders.h"
 
 #include "fs.pb-c.h"
 #include "inventory.pb-c.h"
@@ -126,6 +127,17 @@ static int remove_stale(struct dump *d)
 	return 0;
 }
 
+/* Does the tree go on? */
+static bool is_left(const struct dump *d)
+{
+	return d->run->memory_only || d->run->looks_only || d->options->leave_running;
+}
+
+static bool ends_tree(const struct dump *d)
+{
+	return !is_left(d) && !d->options->leave_stopped;
+}
+
 /* ---- scope ---- */
 
 static const char *const ns_names[N_NS_KINDS] = {
@@ -133,17 +145,22 @@ static const char *const ns_names[N_NS_KINDS] = {
 	[NS_MNT] = "mnt",   [NS_USER] = "user", [NS_CGROUP] = "cgroup", [NS_TIME] = "time",
 };
 
-static int ns_inode(int proc_fd, const char *name, ino_t *ret)
+static int inode_at(int proc_fd, const char *path, ino_t *ret)
 {
-	char path[32];
 	struct stat st;
-	int r;
+	int r = sys_fstatat(proc_fd, path, &st, 0);
 
-	(void)snprintf(path, sizeof(path), "ns/%s", name);
-	r = sys_fstatat(proc_fd, path, &st, 0);
 	if (r == 0)
 		*ret = st.st_ino;
 	return r;
+}
+
+static int ns_inode(int proc_fd, const char *name, ino_t *ret)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "ns/%s", name);
+	return inode_at(proc_fd, path, ret);
 }
 
 static int check_namespaces(struct dump *d)
@@ -185,21 +202,45 @@ static int check_namespaces(struct dump *d)
 	return 0;
 }
 
-/* A task may have prepared another time namespace for its children. */
-static int check_time_for_children(struct dump *d)
+/* A thread may have prepared another namespace for its children. */
+static int check_for_children(struct dump *d, const struct task *task, pid_t tid, enum ns_kind kind)
 {
-	for (size_t i = 0; i < d->tree.n_tasks; i++) {
-		const struct task *task = d->tree.tasks[i];
-		ino_t own = 0, children = 0;
+	char path[64];
+	ino_t own = 0, children = 0;
+	int r;
 
-		if (task->state == TASK_DEAD || ns_inode(task->proc_fd, "time", &own) < 0 ||
-		    ns_inode(task->proc_fd, "time_for_children", &children) < 0)
+	(void)snprintf(path, sizeof(path), "task/%d/ns/%s", tid, ns_names[kind]);
+	r = inode_at(task->proc_fd, path, &own);
+	(void)snprintf(path, sizeof(path), "task/%d/ns/%s_for_children", tid, ns_names[kind]);
+	if (r == 0)
+		r = inode_at(task->proc_fd, path, &children);
+	/* Not in this kernel; or a PID namespace that was prepared and has no process yet. */
+	if (r == -ENOENT && (own == 0 || kind != NS_PID))
+		return 0;
+	if (r == -ENOENT || (r == 0 && own != children))
+		return fail(d->failure, -EOPNOTSUPP,
+			    "task %d: thread %d has called unshare(2) or setns(2) for a %s namespace of its children, which "
+			    "cannot be saved", task->pid, tid, ns_names[kind]);
+	return r < 0 ? fail(d->failure, r, "task %d: cannot look at the namespaces of its children", task->pid) : 0;
+}
+
+static int check_namespaces_for_children(struct dump *d)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++) {
+		const struct task *task = d->tree.tasks[i];
+
+		if (task->state == TASK_DEAD)
 			continue;
-		if (own != children)
-			return fail(d->failure, -EOPNOTSUPP,
-				    "task %d: a time namespace for its children cannot be saved", task->pid);
+		/* Of every thread where nobody waits: it takes as long as all else that is asked of a thread. */
+		for (size_t k = 0; r == 0 && k < (ends_tree(d) ? task->n_threads : MIN(task->n_threads, (size_t)1)); k++) {
+			r = check_for_children(d, task, task->threads[k].tid, NS_TIME);
+			if (r == 0)
+				r = check_for_children(d, task, task->threads[k].tid, NS_PID);
+		}
 	}
-	return 0;
+	return r;
 }
 
 static int check_sessions(struct dump *d)
@@ -213,6 +254,23 @@ static int check_sessions(struct dump *d)
 		    root->vsid);
 }
 
+/* unshare(2) in a thread: threads come back with one table and one working directory for all. */
+static int check_threads_share(struct dump *d, const struct task *task)
+{
+	for (size_t k = 1; k < task->n_threads; k++) {
+		pid_t tid = task->threads[k].tid;
+		int fs = sys_kcmp(task->pid, tid, KCMP_FS, 0, 0), files = sys_kcmp(task->pid, tid, KCMP_FILES, 0, 0);
+
+		if (fs < 0 || files < 0)
+			return fail(d->failure, MIN(fs, files), "task %d: cannot compare its thread %d with it", task->pid, tid);
+		if (fs > 0 || files > 0)
+			return fail(d->failure, -EOPNOTSUPP,
+				    "task %d: thread %d has called unshare(2) and has its own %s, which cannot be saved", task->pid,
+				    tid, fs > 0 ? "working directory" : "descriptor table");
+	}
+	return 0;
+}
+
 /* Only a descriptor table may be shared, and that with the parent. */
 static int check_sharing(struct dump *d)
 {
@@ -223,13 +281,15 @@ static int check_sharing(struct dump *d)
 
 	for (size_t i = 0; i < d->tree.n_tasks; i++) {
 		struct task *task = d->tree.tasks[i], *parent = task->parent;
+		int r = check_threads_share(d, task);
 
+		if (r < 0)
+			return r;
 		task->vm_id = task->fs_id = task->sighand_id = ROOT_OBJECT_ID + 1 + i;
 		if (task->state == TASK_DEAD || !parent || parent->state == TASK_DEAD)
 			continue;
 		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
-			int r = sys_kcmp(task->pid, parent->pid, kinds[k].type, 0, 0);
-
+			r = sys_kcmp(task->pid, parent->pid, kinds[k].type, 0, 0);
 			if (r < 0)
 				return fail(d->failure, r, "task %d: cannot compare its %s with that of task %d",
 					    task->pid, kinds[k].what, parent->pid);
@@ -530,12 +590,6 @@ static int write_seccomp(struct dump *d)
 	return image_write_one(d->dir_fd, IMAGE_SECCOMP, 0, &d->seccomp->base, d->failure);
 }
 
-/* Does the tree go on? */
-static bool is_left(const struct dump *d)
-{
-	return d->run->memory_only || d->run->looks_only || d->options->leave_running;
-}
-
 static int write_inventory(struct dump *d)
 {
 	InventoryEntry e = INVENTORY_ENTRY__INIT;
@@ -570,7 +624,7 @@ static int write_inventory(struct dump *d)
 	e.has_snapmgr_frozen_realtime_nsec = true;
 	e.snapmgr_frozen_realtime_nsec = d->frozen_realtime_nsec;
 	e.has_snapmgr_tree_ended = true;
-	e.snapmgr_tree_ended = !is_left(d) && !d->options->leave_stopped;
+	e.snapmgr_tree_ended = ends_tree(d);
 	return image_commit_one(d->dir_fd, IMAGE_INVENTORY, &e.base, d->failure);
 }
 
@@ -746,9 +800,11 @@ static int stop_and_save(struct dump *d)
 	if (r == 0)
 		r = check_namespaces(d);
 	if (r == 0)
-		r = check_time_for_children(d);
+		r = check_namespaces_for_children(d);
 	if (r == 0)
 		r = check_sessions(d);
+	if (r == 0 && ends_tree(d) && !d->own_ns[NS_PID] && !d->options->new_pid_ns)
+		r = outsiders_refuse(d);
 	if (r == 0)
 		r = check_sharing(d);
 	if (r == 0)
@@ -783,7 +839,7 @@ static int finish(struct dump *d)
 
 static void release(struct dump *d, int result)
 {
-	bool ended = result == 0 && !is_left(d) && !d->options->leave_stopped;
+	bool ended = result == 0 && ends_tree(d);
 
 	domain_done(d);
 	if (ended)

@@ -115,7 +115,7 @@ struct engine_options {
 	/* Restore. */
 	bool restore_detached;
 	bool restore_sibling;
-	bool new_pid_ns; /* in a PID namespace of its own, where its pids are free; ours, not CRIU's */
+	bool new_pid_ns; /* in a PID namespace of its own, where its pids are free; a dump: will be so. Ours, not CRIU's */
 	struct inherit_fd *inherit_fds;
 	size_t n_inherit_fds;
 	struct strv exec_cmd;

@@ -357,6 +357,8 @@ static void dump_take(struct job *j)
 	q.leave_running = !j->q.stop;
 	/* A tree below somebody else's session cannot have that session back; CRIU wants to be told so. */
 	q.shell_job = j->q.root.sid != j->q.root.pid;
+	/* Pids that are taken are no hindrance: wants_new_pid_ns() in job-restore.c. */
+	q.new_pid_ns = j->q.policy->engine.backend == POLICY_BACKEND_NATIVE;
 	q.log_file = "dump.log";
 	q.notify = j->q.stop;
 	q.ghost_limit_bytes = GHOST_LIMIT_BYTES;

@@ -8,6 +8,7 @@
 #include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -63,6 +64,19 @@ static void *landlock_thread(void *arg)
 	while (!check_now)
 		(void)usleep(2000);
 	live_same("whether a thread may execute", can_execute(), !kept());
+	return NULL;
+}
+
+static int unshared; /* CLONE_* */
+
+/* Has something of its own beside the other threads. */
+static void *unshared_thread(void *arg)
+{
+	(void)arg;
+	live_need(unshare(unshared) == 0, "unshare");
+	ready = true;
+	while (!check_now)
+		(void)usleep(2000);
 	return NULL;
 }
 
@@ -183,6 +197,23 @@ static void start_thread(pthread_t *ret, void *(*body)(void *))
 		(void)usleep(1000);
 }
 
+/* Namespaces of children to come, and what only a thread has. Return: is it one of those? */
+static bool unshare_as(const char *how, pthread_t *ret_thread)
+{
+	if (strcmp(how, "children-pid") == 0) {
+		live_need(unshare(CLONE_NEWPID) == 0, "CLONE_NEWPID");
+		return true;
+	}
+	if (strcmp(how, "children-time") == 0) {
+		live_need(unshare(CLONE_NEWTIME) == 0, "CLONE_NEWTIME");
+		return true;
+	}
+	unshared = strcmp(how, "thread-fs") == 0 ? CLONE_FS : strcmp(how, "thread-files") == 0 ? CLONE_FILES : 0;
+	if (unshared)
+		start_thread(ret_thread, unshared_thread);
+	return unshared;
+}
+
 int main(int argc, char *argv[])
 {
 	const char *how = argc > 1 ? argv[1] : "";
@@ -190,7 +221,9 @@ int main(int argc, char *argv[])
 	pid_t child = 0;
 
 	live_start();
-	if (strcmp(how, "landlock") == 0) {
+	if (unshare_as(how, &thread)) {
+		; /* set up */
+	} else if (strcmp(how, "landlock") == 0) {
 		enter_landlock();
 	} else if (strcmp(how, "landlock-thread") == 0) {
 		start_thread(&thread, landlock_thread);

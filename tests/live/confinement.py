@@ -72,6 +72,20 @@ def not_confined(stage):
     stage.content()
 
 
+def unshared_is_refused(stage):
+    """what unshare(2) gave one thread, or children to come, is refused by name, and the tree goes on with it"""
+    refused(stage, *UNSHARED[open(f'/proc/{stage.pid}/cmdline', encoding='ascii').read().split('\0')[1]])
+    stage.content()
+
+
+UNSHARED = {
+    'children-pid': ('pid namespace', 'children'),
+    'children-time': ('time namespace', 'children'),
+    'thread-fs': ('thread', 'unshare', 'working directory'),
+    'thread-files': ('thread', 'unshare', 'descriptor table'),
+}
+
+
 def keys_are_refused(stage):
     """a key that is not systemd's invocation id is refused by name, and stays"""
     refused(stage, "'secret'", 'keyring')
@@ -182,6 +196,7 @@ SCENARIOS = [
     (landlock_is_refused, 'confined landlock', ('unshare', '-p', '-f', 'setsid')),
     (landlock_is_lost_knowingly, 'confined landlock', ()),
     (landlock_is_lost_knowingly, 'confined landlock-thread', ()),
+    *((unshared_is_refused, f'confined {how}', ()) for how in UNSHARED),
     (keys_are_refused, 'confined keys-session', ()),
     (keys_are_refused, 'confined keys-thread', ()),
     (keys_are_refused, 'confined keys-process', ()),

@@ -175,8 +175,58 @@ def a_dump_that_fails_leaves_no_names(stage):
     program.end()
 
 
+# An orphan in a process group, or in the session, of the tree: its pid goes to the file "orphan".
+ORPHAN = '''
+import os, sys, time
+child = os.fork()
+if child == 0:
+    if sys.argv[1] == 'group':
+        os.setpgid(0, 0)
+    if os.fork() == 0:
+        os.close(os.open('orphan.part', os.O_CREAT))
+        with open('orphan.part', 'w') as out:
+            out.write(str(os.getpid()))
+        os.rename('orphan.part', 'orphan')
+        time.sleep(1000)
+    os._exit(0)
+time.sleep(1000)
+'''
+
+
+def orphan_holds(stage, what):
+    top, engine = stage
+    program = Program(top, engine, 'p', [sys.executable, '-c', ORPHAN, what])
+    orphan_file = os.path.join(program.home, 'orphan')
+    wait_until('there is an orphan', lambda: os.path.exists(orphan_file))
+    with open(orphan_file, encoding='ascii') as file:
+        orphan = int(file.read())
+    code, said = program.run('dump', '-t', str(program.pid))
+    check(code != 0 and f'process {orphan} ' in said and 'End it first' in said, f'not refused by name: {code} {said}')
+    check(program.alive(), 'it is gone')
+    program.run_well('dump', '-t', str(program.pid), '--leave-running')
+    check(program.alive(), 'it is gone')
+    program.run_well('dump', '-t', str(program.pid), '--new-pid-namespace')
+    program.run_well('restore', '-d', '--new-pid-namespace', '--pidfile', os.path.join(program.home, 'pid'))
+    with open(os.path.join(program.home, 'pid'), encoding='ascii') as file:
+        os.kill(int(file.read()), signal.SIGKILL)
+    os.kill(orphan, signal.SIGKILL)
+    wait_until('the orphan is gone', lambda: frame.reap() is not None and not os.path.exists(f'/proc/{orphan}'))
+    program.run_well('restore', '-d')
+    check(program.alive(), 'it is not there')
+    program.end()
+
+
+def an_orphan_in_a_process_group_is_named(stage):
+    orphan_holds(stage, 'group')
+
+
+def an_orphan_in_the_session_is_named(stage):
+    orphan_holds(stage, 'session')
+
+
 SCENARIOS = (an_executable_that_was_replaced, an_executable_that_was_deleted, an_executable_that_was_moved_by_its_other_name,
-             an_executable_without_its_x_bit_is_refused, names_of_two_programs_do_not_meet, a_dump_that_fails_leaves_no_names)
+             an_executable_without_its_x_bit_is_refused, names_of_two_programs_do_not_meet, a_dump_that_fails_leaves_no_names,
+             an_orphan_in_a_process_group_is_named, an_orphan_in_the_session_is_named)
 
 
 if __name__ == '__main__':
