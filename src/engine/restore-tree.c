@@ -3,6 +3,8 @@
  * Making the tasks. The root is cloned by us and emptied; every other is cloned by its parent in a remote call, so that
  * parents come out right by themselves.
  *
+ * A root that asks for a signal when its parent dies must not get it when we end: clone_orphan().
+ *
  * Sessions. A task is born into the session its parent has at that moment. A leader's children that
  * belong to an older session are therefore made before its setsid(2), the others after it. A task whose session leader is
  * neither its parent nor an ancestor (the usual end of a daemon's double fork) is made by a sibling of that
@@ -94,58 +96,115 @@ static bool pid_is_alive(pid_t pid)
 	return fd >= 0 && proc_stat_read(fd, &st) == 0 && st.state != 'Z' && st.state != 'X';
 }
 
-/* The root's pid is free there, and all others'. */
-static int enter_new_pid_ns(struct restore *rs)
+/* How the root is made. */
+struct birth {
+	struct clone_args args;
+	pid_t want;
+	bool enters; /* the PID namespace rs->pidns, where its pid is free, and all others' */
+	const int *leash;
+};
+
+static long clone_root(struct restore *rs, struct birth *b)
 {
+	for (int tries = 0;; tries++) {
+		long pid = SYS_CALL(syscall(SYS_clone3, &b->args, sizeof(b->args)));
+
+		if (pid == 0)
+			wait_for_tracer(rs, b->leash);
+		if (pid != -EEXIST || tries == PID_TRIES || pid_is_alive(b->want))
+			return pid;
+		(void)nanosleep(&(struct timespec){ .tv_nsec = PID_PAUSE_NSEC }, NULL);
+	}
+}
+
+static long clone_in_namespace(struct restore *rs, struct birth *b)
+{
+	long pid = b->enters ? pidns_enter(&rs->pidns) : 0;
 	int r;
 
-	r = pidns_new(rs->options->restore_sibling, &rs->pidns);
+	if (pid == 0)
+		pid = clone_root(rs, b);
+	r = b->enters ? pidns_leave() : 0;
+	return pid < 0 || r == 0 ? pid : r;
+}
+
+/* Does a thread of the root ask for a signal when its parent dies, which would be us, who are about to end? */
+static bool outlives_us(const struct restore *rs, const struct rtask *root)
+{
+	for (size_t i = 0; i < root->n_threads; i++) {
+		const ThreadCoreEntry *th = root->threads[i].core->thread_core;
+
+		if (th->has_pdeath_sig && th->pdeath_sig)
+			return rs->options->restore_detached && !rs->options->restore_sibling;
+	}
+	return false;
+}
+
+/* The same by a child that is gone before the root can ask for that signal: whoever takes in orphans is the parent. */
+static long clone_orphan(struct restore *rs, struct birth *b)
+{
+	long pid = -EIO;
+	int ends[2], status, r;
+	pid_t child;
+
+	r = sys_pipe2(ends, O_CLOEXEC);
+	if (r < 0)
+		return r;
+	child = SYS_CALL(fork());
+	if (child == 0) {
+		pid = clone_in_namespace(rs, b);
+		_exit(sys_write_full(ends[1], &pid, sizeof(pid)) < 0);
+	}
+	close_fd(ends[1]);
+	r = child < 0 ? child : (int)sys_read(ends[0], &pid, sizeof(pid));
+	close_fd(ends[0]);
+	if (child > 0)
+		(void)SYS_CALL(waitpid(child, &status, __WALL));
+	if (r == (int)sizeof(pid))
+		return pid;
+	return r < 0 ? r : -EIO;
+}
+
+static int make_namespace(struct restore *rs)
+{
+	int r = pidns_new(rs->options->restore_sibling, &rs->pidns);
+
 	if (r < 0)
 		return fail(rs->failure, r, "cannot make a PID namespace");
 	guard_note(rs->guard, rs->pidns.keeper);
-	r = pidns_enter(&rs->pidns);
-	return r < 0 ? fail(rs->failure, r, "cannot enter its PID namespace") : 0;
+	return 0;
 }
 
-static int clone_root(struct restore *rs, struct rtask *root, const int leash[2])
+static int bear_root(struct restore *rs, struct rtask *root, const int leash[2])
 {
 	bool sibling = rs->options->restore_sibling;
-	pid_t want = root->entry->pid;
-	struct clone_args args = {
-		.flags = CLONE_CLEAR_SIGHAND | (sibling ? CLONE_PARENT : 0),
-		.exit_signal = sibling ? 0 : SIGCHLD,
-		.set_tid = (uintptr_t)&want,
-		.set_tid_size = 1,
-	};
-	bool enter = false;
+	struct birth b = { .want = root->entry->pid, .leash = leash };
 	long pid;
 	int r;
 
+	b.args = (struct clone_args){
+		.flags = CLONE_CLEAR_SIGHAND | (sibling ? CLONE_PARENT : 0),
+		.exit_signal = sibling ? 0 : SIGCHLD,
+		.set_tid = (uintptr_t)&b.want,
+		.set_tid_size = 1,
+	};
 	if (wants_own(root->ids, rs->inventory->root_ids))
-		args.flags |= CLONE_NEWPID; /* it was process 1, and will be */
+		b.args.flags |= CLONE_NEWPID; /* it was process 1, and will be */
 	else
-		enter = rs->options->new_pid_ns;
-	r = enter ? enter_new_pid_ns(rs) : 0;
+		b.enters = rs->options->new_pid_ns;
+	r = b.enters ? make_namespace(rs) : 0;
 	if (r == 0)
 		r = ns_time_prepare(rs, root);
 	if (r < 0)
 		return r;
-	for (int tries = 0;; tries++) {
-		pid = SYS_CALL(syscall(SYS_clone3, &args, sizeof(args)));
-		if (pid == 0)
-			wait_for_tracer(rs, leash);
-		if (pid != -EEXIST || tries == PID_TRIES || pid_is_alive(want))
-			break;
-		(void)nanosleep(&(struct timespec){ .tv_nsec = PID_PAUSE_NSEC }, NULL);
-	}
+	pid = outlives_us(rs, root) ? clone_orphan(rs, &b) : clone_in_namespace(rs, &b);
 	if (pid == -EEXIST)
-		return fail(rs->failure, -EEXIST, "pid %d is in use", want);
+		return fail(rs->failure, -EEXIST, "pid %d is in use", b.want);
 	if (pid < 0)
 		return fail(rs->failure, pid, "cannot make the task");
 	root->pid = pid;
 	guard_note(rs->guard, pid);
-	r = enter ? pidns_leave() : 0;
-	return r < 0 ? fail(rs->failure, r, "cannot leave its PID namespace") : 0;
+	return 0;
 }
 
 static int open_mem(struct restore *rs, struct rtask *task)
@@ -203,7 +262,7 @@ static int make_root(struct restore *rs, struct rtask *root)
 	r = sys_pipe2(leash, O_CLOEXEC);
 	if (r < 0)
 		return fail(rs->failure, r, "cannot make a pipe");
-	r = clone_root(rs, root, leash);
+	r = bear_root(rs, root, leash);
 	if (r == 0)
 		r = seize_root(rs, root);
 	close_fd(leash[0]);

@@ -216,6 +216,50 @@ def orphan_holds(stage, what):
     program.end()
 
 
+# Says what it asked for when its parent dies, to the file of a name that it reads from "ask".
+DEPENDENT = '''
+import ctypes, os, signal, time
+libc = ctypes.CDLL(None)
+libc.prctl(1, signal.SIGTERM, 0, 0, 0)
+while True:
+    time.sleep(0.01)
+    if os.path.exists('ask'):
+        value = ctypes.c_int()
+        libc.prctl(2, ctypes.byref(value), 0, 0, 0)
+        with open('answer.part', 'w') as out:
+            out.write(str(value.value))
+        os.unlink('ask')
+        os.rename('answer.part', 'answer')
+'''
+
+
+def ask(program):
+    answer = os.path.join(program.home, 'answer')
+    with open(os.path.join(program.home, 'ask'), 'w', encoding='ascii'):
+        pass
+    wait_until('it answers', lambda: os.path.exists(answer))
+    with open(answer, encoding='ascii') as file:
+        value = int(file.read())
+    os.unlink(answer)
+    return value
+
+
+def a_root_that_is_to_die_with_its_parent_outlives_the_engine(stage):
+    top, engine = stage
+    program = Program(top, engine, 'p', [sys.executable, '-c', DEPENDENT])
+    check(ask(program) == signal.SIGTERM, 'it has no parent death signal')
+    program.run_well('dump', '-t', str(program.pid))
+    pidfile = os.path.join(program.home, 'pid')
+    for options in ((), ('--new-pid-namespace', '--pidfile', pidfile), ()):
+        program.run_well('restore', '-d', *options)
+        check(ask(program) == signal.SIGTERM, 'its parent death signal is lost')
+        if options:
+            with open(pidfile, encoding='ascii') as file:
+                os.kill(int(file.read()), signal.SIGKILL)
+        else:
+            program.end()
+
+
 def an_orphan_in_a_process_group_is_named(stage):
     orphan_holds(stage, 'group')
 
@@ -226,7 +270,8 @@ def an_orphan_in_the_session_is_named(stage):
 
 SCENARIOS = (an_executable_that_was_replaced, an_executable_that_was_deleted, an_executable_that_was_moved_by_its_other_name,
              an_executable_without_its_x_bit_is_refused, names_of_two_programs_do_not_meet, a_dump_that_fails_leaves_no_names,
-             an_orphan_in_a_process_group_is_named, an_orphan_in_the_session_is_named)
+             an_orphan_in_a_process_group_is_named, an_orphan_in_the_session_is_named,
+             a_root_that_is_to_die_with_its_parent_outlives_the_engine)
 
 
 if __name__ == '__main__':
