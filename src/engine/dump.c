@@ -32,6 +32,7 @@
 #include "engine/kinds/ns-time.h"
 #include "engine/kinds/task-domain.h"
 #include "engine/kinds/task-kind.h"
+#include "engine/kinds/task-pkeys.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/page-plan.h"
 #include "engine/memory/shmem.h"
@@ -479,6 +480,8 @@ static int write_mm(struct dump *d, struct task *task)
 		r = put_auxv(d, task, &mm);
 	if (r == 0)
 		r = put_vmas(d, task, &mm);
+	if (r == 0)
+		pkeys_put(task, &mm);
 	if (r == 0)
 		r = aio_put(d, task, &mm);
 	return r < 0 ? r : image_write_one(d->dir_fd, IMAGE_MM, task->vpid, &mm.base, d->failure);

@@ -65,6 +65,7 @@ struct task {
 	int dumpable;
 	int thp_disabled;  /* as PR_GET_THP_DISABLE has it: 0, or 1 with flags */
 	uint32_t lock_future; /* MCL_FUTURE and MCL_ONFAULT of mlockall(2) */
+	uint32_t pkeys;	   /* bit n: protection key n is allocated */
 	uint32_t mdwe;	   /* PR_GET_MDWE */
 	bool merges_pages; /* PR_GET_MEMORY_MERGE */
 	uint32_t coredump_filter;

@@ -14,6 +14,7 @@
 #include "engine/far.h"
 #include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/task-pkeys.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/share.h"
 #include "engine/memory/shmem.h"
@@ -144,7 +145,7 @@ static bool is_map_line(const char *p)
 	return (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'f');
 }
 
-/* The number of a line "Key:   number kB". Anything else is 0. */
+/* The number of a line "Key:   number kB" or "Key:   number". Anything else is 0. */
 static uint64_t parse_kb(const char *p)
 {
 	uint64_t kb = 0;
@@ -162,6 +163,8 @@ static void parse_attribute(struct vma *v, const char *p, const char *end)
 
 		if (kb > 4 && kb <= UINT32_MAX)
 			v->fdflags = __builtin_ctzll(kb * 1024); /* until resolved: log2 of the page size */
+	} else if (strncmp(p, "ProtectionKey:", 14) == 0) {
+		v->pkey = (uint8_t)parse_kb(p + 14);
 	} else if (strncmp(p, "Shared_Clean:", 13) == 0) {
 		v->shared_clean = parse_kb(p + 13) > 0;
 	} else if (strncmp(p, "Shared_Dirty:", 13) == 0) {
@@ -614,6 +617,7 @@ int vma_check(struct restore *rs, const struct rtask *task)
 {
 	uint64_t last = 0;
 	bool guards = false;
+	int r;
 
 	for (size_t i = 0; i < task->mm->n_vmas; i++) {
 		const VmaEntry *v = task->mm->vmas[i];
@@ -633,7 +637,8 @@ int vma_check(struct restore *rs, const struct rtask *task)
 			return fail(rs->failure, -EOPNOTSUPP, "mappings of status %#x cannot be restored",
 				    v->status);
 	}
-	return aio_check_restore(rs, task);
+	r = pkeys_check(rs, task->mm);
+	return r < 0 ? r : aio_check_restore(rs, task);
 }
 
 /* Descriptors of mapped files that a task has got already. */
@@ -711,7 +716,7 @@ static int mapped_fd(struct restore *rs, struct rtask *task, struct mapped_files
 
 static int map_one(struct restore *rs, struct rtask *task, struct mapped_files *have, const VmaEntry *v)
 {
-	uint32_t prot = v->prot, flags = v->flags & ~(uint32_t)(MAP_FIXED | MAP_LOCKED | MAP_POPULATE);
+	uint32_t prot = pkeys_early_prot(v), flags = v->flags & ~(uint32_t)(MAP_FIXED | MAP_LOCKED | MAP_POPULATE);
 	bool anonymous = v->status & (VMA_ANON_PRIVATE | VMA_AIORING);
 	int fd = -1, r;
 
@@ -839,10 +844,11 @@ int vma_protect(struct restore *rs, struct rtask *task)
 		/* What is held was another's, and may have its protection. */
 		if (vma_is_private(v->status) && (!(v->prot & PROT_WRITE) || share_holds(task, v)))
 			remote_add(rm, "cannot protect", SYS_mprotect, v->start, v->end - v->start,
-				   v->prot, 0, 0, 0);
+				   pkeys_early_prot(v), 0, 0, 0);
 		r = v->has_madv ? advise(rs, task, v) : 0;
 		if (r < 0)
 			return r;
 	}
-	return lock_all(rs, task);
+	r = pkeys_restore(rs, task);
+	return r < 0 ? r : lock_all(rs, task);
 }

@@ -46,6 +46,7 @@ struct vma {
 	bool sealed;		    /* mseal(2) */
 	bool knows_may;		    /* VmFlags were read, so this is known: */
 	uint32_t may;		    /* PROT_* that mprotect(2) would allow */
+	uint8_t pkey;		    /* protection key */
 	bool lock_on_fault;	    /* MLOCK_ONFAULT */
 	bool armed;		    /* for the next set already, by the walk that looked at it */
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
