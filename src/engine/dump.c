@@ -32,6 +32,7 @@
 #include "engine/kinds/ns-time.h"
 #include "engine/kinds/task-domain.h"
 #include "engine/kinds/task-kind.h"
+#include "engine/kinds/task-numa.h"
 #include "engine/kinds/task-pkeys.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/page-plan.h"
@@ -437,6 +438,11 @@ static int put_vmas(struct dump *d, struct task *task, MmEntry *mm)
 		e->has_may = v->knows_may && (v->flags & MAP_SHARED);
 		e->may = e->has_may ? v->may : 0;
 		e->has_lock_on_fault = e->lock_on_fault = v->lock_on_fault;
+		if (v->policy) {
+			e->has_mempolicy = e->has_mempolicy_nodes = true;
+			e->mempolicy = v->policy->mode;
+			e->mempolicy_nodes = (ProtobufCBinaryData){ NUMA_NODE_BYTES, v->policy->nodes };
+		}
 		e->has_madv = v->madv != 0;
 		e->madv = v->madv;
 		e->has_fdflags = v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED);

@@ -15,6 +15,7 @@
 #include "engine/control/regs-x86_64.h"
 #include "engine/control/remote.h"
 #include "engine/kinds/task-kind.h"
+#include "engine/kinds/task-numa.h"
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
 #include "engine/memory/vma.h"
@@ -253,6 +254,8 @@ static int ask_thread(struct thread_query *q)
 	r = ask_kinds(q, slots);
 	if (r == 0)
 		r = put_kinds(q, slots);
+	if (r == 0 && q->leader)
+		r = numa_ask_mappings(d, q->task, q->remote);
 	if (r == 0 && q->leader)
 		r = ask_memory(d, q->task, q->remote);
 	e = remote_end_guest(q->remote);

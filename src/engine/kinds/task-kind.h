@@ -60,6 +60,7 @@ extern const struct task_kind task_kind_final_limits;
 extern const struct task_kind task_kind_sched;
 extern const struct task_kind task_kind_misc;
 extern const struct task_kind task_kind_pkeys;
+extern const struct task_kind task_kind_numa;
 extern const struct task_kind task_kind_creds;
 extern const struct task_kind task_kind_after_creds;
 extern const struct task_kind task_kind_pending;

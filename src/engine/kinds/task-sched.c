@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * sched - scheduling policy, priority, nice value and processor affinity of a thread, from outside
+ * sched - scheduling policy, priority, nice value, processor affinity and I/O priority of a thread, from outside
  *
  * A real-time task has a nice value too, for later; sched_getattr(2) does not show it and sched_setattr(2) does not
  * take it. Affinity is not in CRIU's format, but in a field of ours; without it the restorer's is inherited.
@@ -27,6 +27,8 @@ enum {
 	AFFINITY_BYTES_MAX = 1024,  /* 8192 processors */
 	RESET_ON_FORK = 0x40000000, /* in a policy number */
 	FLAG_RESET_ON_FORK = 1,	    /* in struct sched_attr */
+	IO_CLASS_SHIFT = 13,	    /* linux/ioprio.h */
+	IO_WHO_PROCESS = 1,
 };
 
 static int affinity_put(struct thread_query *q)
@@ -52,6 +54,18 @@ static int affinity_put(struct thread_query *q)
 	return 0;
 }
 
+static int io_put(struct thread_query *q)
+{
+	int prio = SYS_CALL(syscall(SYS_ioprio_get, IO_WHO_PROCESS, q->thread->tid));
+
+	if (prio < 0)
+		return prio == -ENOSYS ? 0 : fail(q->dump->failure, prio, "cannot read the I/O priority");
+	q->core->thread_core->has_ioprio = true;
+	/* Of no class the level is the nice value's: older kernels show it. */
+	q->core->thread_core->ioprio = prio >> IO_CLASS_SHIFT ? prio : 0;
+	return 0;
+}
+
 static int sched_put(struct thread_query *q)
 {
 	ThreadCoreEntry *e = q->core->thread_core;
@@ -73,7 +87,8 @@ static int sched_put(struct thread_query *q)
 		e->has_sched_prio = true;
 		e->sched_prio = a.priority;
 	}
-	return affinity_put(q);
+	r = io_put(q);
+	return r < 0 ? r : affinity_put(q);
 }
 
 static int affinity_restore(struct thread_restore *tr)
@@ -90,6 +105,20 @@ static int affinity_restore(struct thread_restore *tr)
 	return r < 0 && r != -EINVAL ? fail(tr->rs->failure, r, "cannot set the processor affinity") : 0;
 }
 
+/* Without a value in the image it is the restorer's, as a child has it. */
+static int io_restore(struct thread_restore *tr)
+{
+	const ThreadCoreEntry *e = tr->core->thread_core;
+	int r;
+
+	if (!e->has_ioprio)
+		return 0;
+	r = SYS_CALL(syscall(SYS_ioprio_set, IO_WHO_PROCESS, tr->thread->tid, e->ioprio));
+	return r < 0 && (r != -ENOSYS || e->ioprio) ?
+		       fail(tr->rs->failure, r, "cannot set I/O priority %#x", e->ioprio) :
+		       0;
+}
+
 static int sched_restore(struct thread_restore *tr)
 {
 	const ThreadCoreEntry *e = tr->core->thread_core;
@@ -97,6 +126,8 @@ static int sched_restore(struct thread_restore *tr)
 	int r;
 
 	r = affinity_restore(tr);
+	if (r == 0)
+		r = io_restore(tr);
 	if (r < 0 || !e->has_sched_policy)
 		return r;
 	a.policy = e->sched_policy & ~(uint32_t)RESET_ON_FORK;

@@ -14,6 +14,7 @@
 #include "engine/far.h"
 #include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/task-numa.h"
 #include "engine/kinds/task-pkeys.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/share.h"
@@ -774,7 +775,8 @@ int vma_map(struct restore *rs, struct rtask *task)
 		if (r < 0)
 			return r;
 	}
-	return remote_run(task->remote);
+	r = remote_run(task->remote);
+	return r < 0 ? r : numa_restore_mappings(rs, task);
 }
 
 static int advise(struct restore *rs, struct rtask *task, const VmaEntry *v)

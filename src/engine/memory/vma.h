@@ -31,6 +31,8 @@ enum vma_status {
 	VMA_UPROBES = 0x20000,
 };
 
+struct numa_policy;
+
 struct vma {
 	uint64_t start, end, pgoff; /* bytes */
 	uint64_t shmid;		    /* file id or shared memory id, by status */
@@ -47,6 +49,7 @@ struct vma {
 	bool knows_may;		    /* VmFlags were read, so this is known: */
 	uint32_t may;		    /* PROT_* that mprotect(2) would allow */
 	uint8_t pkey;		    /* protection key */
+	const struct numa_policy *policy; /* kinds/task-numa.h; NULL: none */
 	bool lock_on_fault;	    /* MLOCK_ONFAULT */
 	bool armed;		    /* for the next set already, by the walk that looked at it */
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
