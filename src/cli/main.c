@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* snapmgr: the command line. One verb per file; this one finds the verb and the global options. */
+#include <locale.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,6 +176,9 @@ int main(int argc, char *argv[])
 	struct cli cli = { .color = isatty(STDOUT_FILENO) };
 	const struct verb *verb;
 	int option;
+
+	/* All text is safe and UTF-8, wherever it goes; the library of tables must know that to measure it, and not escape it. */
+	(void)setlocale(LC_CTYPE, "C.UTF-8");
 
 	if (getenv("NO_COLOR"))
 		cli.color = false;

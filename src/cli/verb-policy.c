@@ -138,8 +138,12 @@ int verb_policy(struct cli *cli, int argc, char *argv[])
 
 	while ((option = cli_getopt(cli, argc, argv, "", NULL)) != -1)
 		return cli_usage(cli, option);
-	if (argc - optind == 1 && strcmp(argv[optind], "list") == 0)
+	if (argc - optind == 1 && strcmp(argv[optind], "list") == 0) {
+		if (cli->config)
+			return cli_complain(cli, EXIT_USAGE, "list asks the daemon, which knows its own directory: "
+					    "'snapmgr policy check --config DIR' reads another one");
 		return policy_list(cli);
+	}
 	if (argc - optind >= 1 && strcmp(argv[optind], "check") == 0)
 		return policy_check(cli, argc - optind - 1, argv + optind + 1);
 	return cli_usage(cli, '?');

@@ -57,7 +57,7 @@ int bus_put_texts(sd_bus_message *m, const char *key, char **value)
 	return r >= 0 ? sd_bus_message_close_container(m) : r;
 }
 
-int bus_put_words(sd_bus_message *m, const char *key, const char *words)
+static int put_split(sd_bus_message *m, const char *key, const char *words, const char *separators)
 {
 	_cleanup_free_ char *copy = strdup(words ? words : "");
 	char *list[GENERATION_N_TAGS_MAX + 1], *rest = NULL;
@@ -65,11 +65,15 @@ int bus_put_words(sd_bus_message *m, const char *key, const char *words)
 
 	if (!copy)
 		return -ENOMEM;
-	for (char *w = strtok_r(copy, " ,", &rest); w && n < ARRAY_SIZE(list) - 1;
-	     w = strtok_r(NULL, " ,", &rest))
-		list[n++] = w;
+	for (char *w = strtok_r(copy, separators, &rest); w && n < ARRAY_SIZE(list) - 1; w = strtok_r(NULL, separators, &rest))
+		list[n++] = w + strspn(w, " ");
 	list[n] = NULL;
 	return bus_put_texts(m, key, list);
+}
+
+int bus_put_words(sd_bus_message *m, const char *key, const char *words)
+{
+	return put_split(m, key, words, " ,");
 }
 
 static int put_identity(sd_bus_message *m, const struct generation *g,
@@ -173,7 +177,7 @@ static int put_state(sd_bus_message *m, const struct generation *g,
 	if (r >= 0)
 		r = bus_put_text(m, "comment", g->comment);
 	if (r >= 0)
-		r = bus_put_words(m, "kept_by", extra->kept_by);
+		r = put_split(m, "kept_by", extra->kept_by, ",");
 	if (r >= 0)
 		r = bus_put_text(m, "verified.level", g->verified_level);
 	return r >= 0 ? bus_put_moment(m, "verified.at", g->verified_usec) : r;

@@ -28,7 +28,7 @@ int bus_put_words(sd_bus_message *m, const char *key, const char *words);
 struct bus_generation_extra {
 	bool running_from;
 	unsigned full_every; /* of the policy in force; 0: unknown */
-	const char *kept_by; /* words separated by ", " */
+	const char *kept_by; /* reasons separated by ", "; they may hold blanks */
 };
 int bus_put_generation(sd_bus_message *m, const struct generation *g,
 		       const struct bus_generation_extra *extra);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "basic/sys.h"
+#include "catalog/policies.h"
 #include "config.h"
 #include "daemon/genspec.h"
 #include "daemon/orphans.h"
@@ -319,6 +320,15 @@ static int runs_filter(struct manager *m, const char *what, struct failure *f,
 	return 0;
 }
 
+/* A policy that is gone for good: only its runs may be left, and not those that were asked for. */
+static bool is_known(struct manager *m, const char *policy)
+{
+	_cleanup_(policies_row_done) struct policies_row row = {};
+	struct failure none = {};
+
+	return policies_get(m->context.catalog, policy, &none, &row) == 0;
+}
+
 int bus_method_runs(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -342,6 +352,9 @@ int bus_method_runs(sd_bus_message *msg, void *userdata, sd_bus_error *error)
 		r = runs_list(m->context.catalog, &filter, &failure, &runs);
 	if (r < 0)
 		return bus_fail(error, &failure);
+	/* A name that nobody ever used is more likely a slip than a question. */
+	if (runs.n == 0 && filter.policy && !manager_find_keeper(m, what) && !orphans_has(m, what) && !is_known(m, what))
+		return bus_error(error, BUS_ERROR_NO_POLICY, "no policy '%s'", what);
 
 	r = sd_bus_message_new_method_return(msg, &reply);
 	if (r >= 0)

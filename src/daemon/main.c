@@ -11,6 +11,7 @@
 #include "basic/text.h"
 #include "config.h"
 #include "daemon/manager.h"
+#include "scheduler/policy-remarks.h"
 
 enum {
 	STATUS_FAILED = 1,
@@ -75,30 +76,45 @@ static int print_messages(const struct policy_messages *messages)
 	return messages->n > 0 ? STATUS_POLICY : 0;
 }
 
+static void print_remarks(const struct policy_messages *remarks)
+{
+	for (size_t i = 0; i < remarks->n; i++) {
+		_cleanup_free_ char *text = policy_message_to_string(&remarks->list[i]);
+
+		text_print_line(stdout, "warning: %s", text ? text : "out of memory");
+	}
+}
+
 static int check(const char *config_dir, char *const *files)
 {
-	struct policy_messages messages = {};
+	struct policy_messages messages = {}, remarks = {};
 	int r = 0, status;
 
 	if (!*files) {
 		struct policy_set *set = NULL;
 
 		r = policy_set_load(config_dir, &messages, &set);
-		if (r == 0)
+		if (r == 0) {
+			policy_set_remarks(set, &remarks);
 			text_print_line(stdout, "%s: %zu policies, all well", config_dir, set->n);
+		}
 		policy_set_free(set);
 	}
 	for (; *files; files++) {
 		struct policy *policy = NULL;
 		int result = policy_load(*files, &messages, &policy);
 
-		if (result == 0)
+		if (result == 0) {
+			policy_remarks(policy, &remarks);
 			text_print_line(stdout, "%s: policy '%s' is well", *files, policy->name);
+		}
 		policy_free(policy);
 		r = result < 0 ? result : r;
 	}
 	status = print_messages(&messages);
+	print_remarks(&remarks);
 	policy_messages_done(&messages);
+	policy_messages_done(&remarks);
 	return r < 0 ? STATUS_POLICY : status;
 }
 

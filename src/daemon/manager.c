@@ -16,6 +16,7 @@
 #include "catalog/runs.h"
 #include "daemon/bus.h"
 #include "daemon/orphans.h"
+#include "scheduler/policy-remarks.h"
 #include "scheduler/queue.h"
 
 enum { QUIT_TIMEOUT_USEC = 10000000 };
@@ -186,12 +187,12 @@ static int put_in_force(struct manager *m, struct policy_set *set_take, struct f
 	return 0;
 }
 
-static void log_messages(struct manager *m)
+static void log_messages(struct manager *m, int priority, const struct policy_messages *messages)
 {
-	for (size_t i = 0; i < m->messages.n; i++) {
-		_cleanup_free_ char *text = policy_message_to_string(&m->messages.list[i]);
+	for (size_t i = 0; i < messages->n; i++) {
+		_cleanup_free_ char *text = policy_message_to_string(&messages->list[i]);
 
-		manager_log(m, LOG_ERR, "%s", text ? text : "out of memory");
+		manager_log(m, priority, "%s", text ? text : "out of memory");
 	}
 }
 
@@ -219,6 +220,7 @@ static int read_policies(struct manager *m, int *ret_mistake, struct policy_set 
 
 int manager_reload(struct manager *m)
 {
+	struct policy_messages remarks = {};
 	struct policy_set *set = NULL;
 	struct failure failure = {};
 	const char *left_out;
@@ -226,12 +228,15 @@ int manager_reload(struct manager *m)
 
 	r = read_policies(m, &mistake, &set);
 	m->reload_refused = r < 0 && m->policies;
-	log_messages(m);
+	log_messages(m, LOG_ERR, &m->messages);
 	if (r < 0) {
 		manager_log(m, LOG_ERR, "%s: policies not loaded%s", m->options->config_dir,
 			    m->policies ? ", the ones before stay in force" : "");
 		return r;
 	}
+	policy_set_remarks(set, &remarks);
+	log_messages(m, LOG_WARNING, &remarks);
+	policy_messages_done(&remarks);
 	r = put_in_force(m, set, &failure);
 	if (r < 0) {
 		manager_log(m, LOG_ERR, "%s", failure.text);

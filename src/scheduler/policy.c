@@ -205,6 +205,23 @@ static bool same_text(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+/* NULL is the empty list. */
+static bool same_texts(char *const *a, char *const *b)
+{
+	for (; a && b && *a && *b; a++, b++)
+		if (strcmp(*a, *b) != 0)
+			return false;
+	return (!a || !*a) && (!b || !*b);
+}
+
+bool policy_command_equal(const struct policy_command *a, const struct policy_command *b)
+{
+	return same_texts(a->exec, b->exec) && same_text(a->user, b->user) && same_text(a->group, b->group) &&
+	       same_texts(a->supplementary_groups, b->supplementary_groups) &&
+	       same_text(a->working_directory, b->working_directory) && same_texts(a->environment, b->environment) &&
+	       a->isolate == b->isolate;
+}
+
 bool policy_match_equal(const struct policy_match *a, const struct policy_match *b)
 {
 	return same_text(a->unit, b->unit) && same_text(a->exe, b->exe) &&

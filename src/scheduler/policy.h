@@ -296,5 +296,8 @@ bool policy_name_is_valid(const char *name);
 	"systemd starts and stops this unit and would not know of a restored tree: it would call the unit failed, or start a " \
 	"second copy"
 
+/* Would the two run the same program in the same way? Where its output goes does not count. */
+bool policy_command_equal(const struct policy_command *a, const struct policy_command *b);
+
 /* Is @a the same item as @b, key for key? Where it stands does not count. */
 bool policy_match_equal(const struct policy_match *a, const struct policy_match *b);

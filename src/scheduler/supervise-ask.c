@@ -272,10 +272,9 @@ void keeper_foreground_end(struct keeper *k, const void *owner, int status)
 	k->foreground = NULL;
 	if (!k->job)
 		chores_hold(k->chores, false);
-	if (k->tree)
-		keeper_decide(k);
-	else
-		k->last_end.stopped_on_request = true;
+	if (!k->tree)
+		k->last_end.in_foreground = true;
+	keeper_decide(k);
 }
 
 /* ---- status ---- */
@@ -304,6 +303,7 @@ static uint64_t wall_usec(nsec_t at)
 static bool is_down(const struct keeper *k)
 {
 	return k->state == KEEPER_IDLE && !k->foreground && !k->doubt[0] && !k->last_end.stopped_on_request &&
+	       !k->last_end.in_foreground &&
 	       supervise_is_crash(POLICY_ON_CRASH_ON_FAILURE, policy_has_command(k->p), &k->last_end);
 }
 

@@ -526,6 +526,13 @@ void supervise_decide(const struct policy *p, const struct supervise_input *in, 
 		decide(ret, SUPERVISE_NONE, "it was stopped on request");
 		return;
 	}
+	if (in->tree.in_foreground) {
+		(void)snprintf(what, sizeof(what), "nothing runs");
+		if (in->tree.state != SUPERVISE_TREE_NOT_SEEN)
+			describe_end(&in->tree, what, sizeof(what));
+		decide(ret, SUPERVISE_NONE, "%s; snapmgr run kept it in the foreground, and it is left so", what);
+		return;
+	}
 
 	ladder_init(&l);
 	if (l.booting && !l.last) {

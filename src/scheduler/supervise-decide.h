@@ -35,6 +35,7 @@ struct supervise_tree {
 	int code;
 	nsec_t ended_at; /* when it was seen to have ended; with EXITED, SIGNALED and GONE */
 	bool stopped_on_request; /* a person or a checkpoint with --stop ended it: it stays down */
+	bool in_foreground; /* `snapmgr run` kept it, and its end is the end of that: it stays down, too */
 };
 
 enum supervise_outcome {

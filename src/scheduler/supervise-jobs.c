@@ -199,7 +199,7 @@ static void note_lost_tree(struct keeper *k)
 	k->lost = true;
 	/* Since then: the attempts that came to nothing are later. */
 	k->last_end.state = SUPERVISE_TREE_GONE;
-	k->last_end.stopped_on_request = false;
+	k->last_end.stopped_on_request = k->last_end.in_foreground = false;
 	if (history_note_end(k->c, k->name, k->old_root.pid, k->restored_from, &k->last_end, /* why= */ NULL, &failure) < 0)
 		keeper_trouble(k, "cannot note that nothing runs", &failure);
 }

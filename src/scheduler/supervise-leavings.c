@@ -57,7 +57,7 @@ static bool may_follow(const struct keeper *k)
 {
 	const struct supervise_tree *end = &k->last_end;
 
-	if (end->stopped_on_request)
+	if (end->stopped_on_request || end->in_foreground)
 		return false;
 	if (end->state == SUPERVISE_TREE_NOT_SEEN)
 		return true;

@@ -123,7 +123,7 @@ void keeper_record_end(struct keeper *k, uint64_t ended_ticks, const struct supe
 	r->ended_ticks = ended_ticks;
 	r->end_kind = TREE_END_UNKNOWN;
 	r->end_code = 0;
-	if (end && end->stopped_on_request)
+	if (end && (end->stopped_on_request || end->in_foreground))
 		r->end_kind = TREE_END_STOPPED;
 	else if (end && end->state == SUPERVISE_TREE_GONE)
 		r->end_kind = TREE_END_GONE;

@@ -99,6 +99,7 @@ void keeper_tree_ended(void *userdata, const struct supervise_tree *end)
 	uint64_t ended_ticks = tree_watch_ended_ticks(k->tree);
 
 	noted.stopped_on_request = k->stop_requested;
+	noted.in_foreground = k->foreground != NULL;
 	keeper_detach(k);
 	note_end(k, pid, &noted, ended_ticks ? ended_ticks : clock_boot_ticks());
 	if (k->state == KEEPER_RUNNING)
