@@ -644,10 +644,19 @@ static int attach_ours(struct restore *rs, const struct rtask *task, struct segm
 	return r < 0 ? r : ds.shm_nattch > 1;
 }
 
+/* What an attachment of it takes up: whole pages, huge ones too. */
+static uint64_t attached_bytes(const IpcShmEntry *e)
+{
+	unsigned shift = e->has_hugetlb_flag ? e->hugetlb_flag >> MAP_HUGE_SHIFT & MAP_HUGE_MASK : 0;
+	uint64_t page = shift > 0 ? 1ull << shift : PAGE;
+
+	return (e->size + page - 1) / page * page;
+}
+
 /* What it held before goes. */
 static int fill_segment(struct restore *rs, const struct segment *s)
 {
-	uint64_t size = (s->entry->size + PAGE - 1) / PAGE * PAGE;
+	uint64_t size = attached_bytes(s->entry);
 	_cleanup_close_ int fd = -EBADF;
 	char path[96];
 
@@ -753,7 +762,7 @@ int sysv_attach(struct restore *rs, struct rtask *task, const VmaEntry *v)
 	if (r < 0)
 		return (int)r;
 
-	size = (s->entry->size + PAGE - 1) / PAGE * PAGE;
+	size = attached_bytes(s->entry);
 	if (v->pgoff > 0 || v->end - v->start != size)
 		return attach_part(rs, task, v, size, flags);
 	r = call(rs, task, "cannot attach a SysV segment", SYS_shmat, (uint64_t[5]){ v->shmid, v->start, flags });
