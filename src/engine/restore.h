@@ -181,6 +181,9 @@ struct rtask *restore_find_task(const struct restore *rs, pid_t vpid);
  */
 int restore_send_fd(struct restore *rs, struct rtask *task, int fd) _must_check_;
 
+/* The way back: takes a descriptor out of a task that is driven. Return: ours, the caller's, or -errno after fail(). */
+int restore_take_fd(struct restore *rs, struct rtask *task, int number) _must_check_;
+
 /* Runs a single call in a task. Return: its result, or -errno after fail(@what). */
 int64_t restore_call(struct restore *rs, struct rtask *task, const char *what, uint64_t nr,
 		     uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);

@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Cgroups: a task, its child and one of its threads in places of their own, in a hierarchy of version 1 without controllers
- * and in version 2; owner and properties of the directories, also of an empty one. For operations.py, which
+ * and in version 2, with a socket each; owner and properties of the directories, also of an empty one. For operations.py, which
  * finds the mounts in the scratch directory and the name in `place`, and removes what is there. Arguments: `ns`, the
  * task makes a cgroup namespace, which begins at its place; `scope`, the place is named like a unit of systemd's.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -78,18 +84,95 @@ static void *thread_body(void *arg)
 	return NULL;
 }
 
+/* ---- the cgroup of a socket is that of the task that made it ---- */
+
+enum { DIAG_CGROUP_ID = 21 }; /* INET_DIAG_CGROUP_ID, Linux 5.7 */
+
+static int listening_socket(void)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	live_need(fd >= 0 && bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0 && listen(fd, 1) == 0, "listen");
+	return fd;
+}
+
+/* 0: this message is not about the inode. */
+static uint64_t cgroup_in(const struct nlmsghdr *head, ino_t ino)
+{
+	const struct inet_diag_msg *msg = (const struct inet_diag_msg *)(head + 1);
+	const struct nlattr *at = (const struct nlattr *)(msg + 1);
+	const char *end = (const char *)head + head->nlmsg_len;
+	uint64_t id;
+
+	if (msg->idiag_inode != ino)
+		return 0;
+	for (; (const char *)(at + 1) <= end; at = (const struct nlattr *)((const char *)at + NLA_ALIGN(at->nla_len))) {
+		if (at->nla_type == DIAG_CGROUP_ID) {
+			memcpy(&id, at + 1, sizeof(id));
+			return id;
+		}
+	}
+	return 0;
+}
+
+/* By sock_diag(7). 0: it does not tell. */
+static uint64_t cgroup_of(int fd)
+{
+	struct {
+		struct nlmsghdr head;
+		struct inet_diag_req_v2 req;
+	} ask = {
+		.head = { .nlmsg_len = sizeof(ask), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		.req = { .sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP, .idiag_states = 1 << TCP_LISTEN },
+	};
+	static char buffer[1 << 16] __attribute__((aligned(8)));
+	int diag = socket(AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG);
+	uint64_t id = 0;
+	bool done = false;
+	struct stat st;
+
+	live_need(diag >= 0 && fstat(fd, &st) == 0 && send(diag, &ask, sizeof(ask), 0) == sizeof(ask), "sock_diag");
+	while (!done) {
+		ssize_t n = recv(diag, buffer, sizeof(buffer), 0);
+
+		live_need(n > 0, "sock_diag");
+		for (struct nlmsghdr *h = (struct nlmsghdr *)buffer; NLMSG_OK(h, n); h = NLMSG_NEXT(h, n)) {
+			done = done || h->nlmsg_type == NLMSG_DONE || h->nlmsg_type == NLMSG_ERROR;
+			if (!done && id == 0)
+				id = cgroup_in(h, st.st_ino);
+		}
+	}
+	(void)close(diag);
+	return id;
+}
+
+static void check_socket(const char *who, int fd, const char *rest)
+{
+	uint64_t id = cgroup_of(fd);
+	struct stat st;
+
+	live_need(stat(path_of("v2", rest), &st) == 0, "stat of a cgroup");
+	live_check(id == 0 || id == st.st_ino, "%s: its socket is of cgroup %llu, should be %llu", who,
+		   (unsigned long long)id, (unsigned long long)st.st_ino);
+}
+
 static void child_body(void *arg)
 {
 	const bool *has_v2 = arg;
+	int sock;
 
 	live_need(write_text(path_of("v1", "/child/cgroup.procs"), "0"), "cgroup.procs of a child");
 	if (*has_v2)
 		live_need(write_text(path_of("v2", "/child/cgroup.procs"), "0"), "cgroup.procs of a child");
+	sock = listening_socket();
 	live_child_ready();
 	live_wait_term();
 	check_place("the child", "name=" HIERARCHY, "/child");
-	if (*has_v2)
+	if (*has_v2) {
 		check_place("the child", "", "/child");
+		check_socket("the child", sock, "/child");
+	}
 }
 
 static void check_directories(bool has_v2)
@@ -115,7 +198,7 @@ int main(int argc, char *argv[])
 	bool has_v2;
 	pid_t child;
 	uint64_t random;
-	int fd;
+	int fd, sock;
 
 	live_start();
 	live_need(getrandom(&random, sizeof(random), 0) == sizeof(random), "getrandom");
@@ -146,13 +229,16 @@ int main(int argc, char *argv[])
 	live_need(pthread_create(&thread, NULL, thread_body, NULL) == 0, "pthread_create");
 	while (!in_place)
 		(void)usleep(1000);
+	sock = listening_socket();
 	child = live_fork(child_body, &has_v2);
 
 	live_wait();
 
 	check_place("the task", "name=" HIERARCHY, "");
-	if (has_v2)
+	if (has_v2) {
 		check_place("the task", "", "");
+		check_socket("the task", sock, "");
+	}
 	check_directories(has_v2);
 	stop = true;
 	(void)pthread_join(thread, NULL);

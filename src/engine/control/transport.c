@@ -61,6 +61,18 @@ int transport_send(struct restore *rs, struct rtask *task, const int *fds, size_
 	return 0;
 }
 
+int restore_take_fd(struct restore *rs, struct rtask *task, int number)
+{
+	_cleanup_close_ int pidfd = sys_pidfd_open(task->pid, 0);
+	_cleanup_close_ int fd = pidfd < 0 ? pidfd : sys_pidfd_getfd(pidfd, number);
+	int64_t r;
+
+	if (fd < 0)
+		return fail(rs->failure, fd, "cannot take a descriptor from a task");
+	r = restore_call(rs, task, "cannot close a descriptor", SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
+	return r < 0 ? (int)r : TAKE_FD(fd);
+}
+
 int restore_send_fd(struct restore *rs, struct rtask *task, int fd)
 {
 	int number, r;

@@ -740,7 +740,7 @@ static int inet_open(struct restore *rs, struct file *file)
 	}
 	if (fd != -ENOENT)
 		return fd;
-	fd = sk_new(rs, (int)e->family, (int)e->type, (int)e->proto);
+	fd = sk_new_for(rs, file, (int)e->family, (int)e->type, (int)e->proto);
 	if (fd < 0)
 		return fd;
 	if (e->family == AF_INET6 && e->has_v6only) {

@@ -110,7 +110,7 @@ static int netlink_open(struct restore *rs, struct file *file)
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	fd = sk_new(rs, AF_NETLINK, SOCK_RAW, (int)e->protocol);
+	fd = sk_new_for(rs, file, AF_NETLINK, SOCK_RAW, (int)e->protocol);
 	if (fd < 0)
 		return fd;
 	if (e->portid != 0 || e->n_groups > 0) {

@@ -244,7 +244,7 @@ static int packet_open(struct restore *rs, struct file *file)
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	fd = sk_new(rs, AF_PACKET, (int)e->type, (int)e->protocol);
+	fd = sk_new_for(rs, file, AF_PACKET, (int)e->type, (int)e->protocol);
 	if (fd < 0)
 		return fd;
 	r = numbers_restore(rs, fd, e);

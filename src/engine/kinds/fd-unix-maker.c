@@ -130,27 +130,10 @@ struct deed {
 
 /* ---- ... by a task of the tree ---- */
 
-static int take_pair(struct restore *rs, struct rtask *task, const int there[2], int fds[2])
-{
-	_cleanup_close_ int pidfd = sys_pidfd_open(task->pid, 0);
-	int r = MIN(pidfd, 0);
-
-	for (int i = 0; r == 0 && i < 2; i++) {
-		fds[i] = sys_pidfd_getfd(pidfd, there[i]);
-		r = MIN(fds[i], 0);
-		remote_add(task->remote, "cannot close a descriptor", SYS_close, there[i], 0, 0, 0, 0, 0);
-	}
-	if (r == 0)
-		r = remote_run(task->remote);
-	if (r < 0)
-		fds[0] = close_fd(fds[0]);
-	return r < 0 ? fail(rs->failure, r, "cannot take a pair of sockets from its maker") : 0;
-}
-
 static int pair_by_task(struct restore *rs, struct rtask *task, const struct restore_as *as, struct deed *d)
 {
 	struct remote *rm = task->remote;
-	int *there, r;
+	int *there, numbers[2], r;
 	uint64_t at;
 
 	r = restore_as_begin(rs, task, as);
@@ -160,7 +143,15 @@ static int pair_by_task(struct restore *rs, struct rtask *task, const struct res
 	remote_add(rm, "cannot create a pair of sockets", d->nr, AF_UNIX, d->number | SOCK_CLOEXEC, 0, at, 0, 0);
 	restore_as_end(task, as);
 	r = remote_run(rm);
-	return r < 0 ? r : take_pair(rs, task, (int[2]){ there[0], there[1] }, d->fds);
+	numbers[0] = there[0]; /* the next call may use that room */
+	numbers[1] = there[1];
+	for (int i = 0; r == 0 && i < 2; i++) {
+		d->fds[i] = restore_take_fd(rs, task, numbers[i]);
+		r = MIN(d->fds[i], 0);
+	}
+	if (r < 0)
+		d->fds[0] = close_fd(d->fds[0]);
+	return r;
 }
 
 static int call_by_task(struct restore *rs, struct rtask *task, const struct restore_as *as, struct deed *d)

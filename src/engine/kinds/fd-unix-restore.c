@@ -189,7 +189,7 @@ static int make_listener(struct restore *rs, const struct unix_sock *s, const Sn
 	_cleanup_close_ int fd = -EBADF;
 	int r;
 
-	fd = sk_new(rs, AF_UNIX, (int)s->e->type, 0);
+	fd = sk_new_for(rs, s->file, AF_UNIX, (int)s->e->type, 0);
 	if (fd < 0)
 		return fd;
 	r = unix_name_restore(rs, fd, s->e, how);
@@ -316,7 +316,7 @@ static int accept_pair(struct restore *rs, struct unix_restore *u, struct unix_s
 	r = l ? unix_open_sock(rs, u, l) : (own = make_listener(rs, server, maker, UNIX_BIND_HIDDEN));
 	if (r < 0)
 		return r;
-	fd = sk_new(rs, AF_UNIX, (int)server->e->type, 0);
+	fd = sk_new_for(rs, (client ?: server)->file, AF_UNIX, (int)server->e->type, 0);
 	if (fd < 0)
 		return fd;
 	r = client ? unix_name_restore(rs, fd, client->e, UNIX_BIND_REAL) : 0;
@@ -404,7 +404,7 @@ static int open_dgram(struct restore *rs, struct unix_restore *u, struct unix_so
 		partner->connected = partner->peer == s;
 		r = unix_name_restore(rs, partner->file->fd, partner->e, UNIX_BIND_REAL);
 	} else {
-		r = sk_new(rs, AF_UNIX, SOCK_DGRAM, 0);
+		r = sk_new_for(rs, s->file, AF_UNIX, SOCK_DGRAM, 0);
 		if (r < 0)
 			return r;
 		s->file->fd = r;
@@ -436,7 +436,7 @@ static int unix_open_sock(struct restore *rs, struct unix_restore *u, struct uni
 
 	if (sock_is_external(s)) {
 		/* It stands for somebody else's; nobody gets it. */
-		r = sk_new(rs, AF_UNIX, (int)s->e->type, 0);
+		r = sk_new_for(rs, s->file, AF_UNIX, (int)s->e->type, 0);
 		if (r < 0)
 			return r;
 		s->file->fd = r;
@@ -456,7 +456,7 @@ static int unix_open_sock(struct restore *rs, struct unix_restore *u, struct uni
 		return open_connected(rs, u, s);
 
 	/* Not connected, or not accepted yet. */
-	r = sk_new(rs, AF_UNIX, (int)s->e->type, 0);
+	r = sk_new_for(rs, s->file, AF_UNIX, (int)s->e->type, 0);
 	if (r < 0)
 		return r;
 	s->file->fd = r;

@@ -12,7 +12,9 @@
 #include <sys/time.h>
 
 #include "basic/sys.h"
+#include "engine/control/transport.h"
 #include "engine/kinds/sk-extra.h"
+#include "engine/restore-as.h"
 
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
@@ -235,6 +237,19 @@ static int linger_dump(struct dump *d, int fd, SkOptsEntry *e)
 	return 0;
 }
 
+static int owner_dump(struct dump *d, int fd, SkOptsEntry *e)
+{
+	struct stat st;
+	int r = sys_fstat(fd, &st);
+
+	if (r < 0)
+		return fail(d->failure, r, "cannot read its owner");
+	e->has_snapmgr_uid = e->has_snapmgr_gid = 1;
+	e->snapmgr_uid = st.st_uid;
+	e->snapmgr_gid = st.st_gid;
+	return 0;
+}
+
 int sk_opts_dump(struct dump *d, int fd, int family, SkOptsEntry *ret)
 {
 	SkOptsEntry e = SK_OPTS_ENTRY__INIT;
@@ -255,7 +270,9 @@ int sk_opts_dump(struct dump *d, int fd, int family, SkOptsEntry *ret)
 		if (value != 0 || !n->only_set)
 			number_put(&e, n, value);
 	}
-	r = buffers_dump(d, fd, &e);
+	r = owner_dump(d, fd, &e);
+	if (r == 0)
+		r = buffers_dump(d, fd, &e);
 	if (r == 0)
 		r = linger_dump(d, fd, &e);
 	if (r == 0)
@@ -294,10 +311,34 @@ static int device_restore(struct restore *rs, int fd, const char *name)
 	return 0;
 }
 
+/* A socket belongs to the user that made it. Sockets of one user alone may share a port (SO_REUSEPORT). */
+static int owner_restore(struct restore *rs, int fd, const SkOptsEntry *e)
+{
+	const CredsEntry *root = rs->tasks[0]->core->thread_core->creds;
+	struct restore_as as = { .uid = AS_KEEP, .euid = e->snapmgr_uid, .egid = AS_KEEP };
+	uint32_t uid = e->snapmgr_uid, gid = e->snapmgr_gid;
+	int r;
+
+	if (!e->has_snapmgr_uid || !e->has_snapmgr_gid)
+		return 0;
+	if (uid == UINT32_MAX || gid == UINT32_MAX)
+		return fail(rs->failure, -EBADMSG, "it belongs to user %u, group %u", uid, gid);
+	if (!restore_as_is_due(rs, &as)) {
+		restore_note(rs, "no task of the tree has the user %u of a socket; user %u gets it", uid, root->fsuid);
+		uid = root->fsuid;
+		gid = root->fsgid;
+	}
+	r = (int)SYS_CALL(fchown(fd, uid, gid));
+	return r < 0 ? fail(rs->failure, r, "cannot give it to user %u", uid) : 0;
+}
+
 int sk_opts_restore_early(struct restore *rs, int fd, const SkOptsEntry *e)
 {
 	int r;
 
+	r = owner_restore(rs, fd, e);
+	if (r < 0)
+		return r;
 	/*
 	 * Sockets that share an address were bound when they, or those before them, allowed it. Some have withdrawn
 	 * that since, and we cannot know the order.
@@ -393,6 +434,9 @@ int sk_opts_restore(struct restore *rs, int fd, const SkOptsEntry *e)
 {
 	int r;
 
+	r = owner_restore(rs, fd, e);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
 		int value;
 
@@ -447,6 +491,24 @@ int sk_new(struct restore *rs, int family, int type, int protocol)
 		return fail(rs->failure, fd, "cannot create a socket of family %d, type %d, protocol %d",
 			    family, type, protocol);
 	return fd;
+}
+
+int sk_new_for(struct restore *rs, const struct file *file, int family, int type, int protocol)
+{
+	struct rtask *task = files_holder(rs, file);
+	int64_t there;
+	int r;
+
+	if (files_phase(rs) == FILES_ALONE)
+		return -EAGAIN;
+	if (!task->cgroup_set) /* it is in ours */
+		return sk_new(rs, family, type, protocol);
+	r = restore_drive(rs, task, task->pid);
+	if (r < 0)
+		return r;
+	there = restore_call(rs, task, "cannot create a socket", SYS_socket, (uint64_t)family,
+			     (uint64_t)(type | SOCK_CLOEXEC), (uint64_t)protocol, 0, 0, 0);
+	return there < 0 ? (int)there : restore_take_fd(rs, task, (int)there);
 }
 
 int sk_inherited(struct restore *rs, uint32_t ino)

@@ -29,7 +29,7 @@ int sk_make_int(int fd, int level, int name, int value) _must_check_;
 /* Fills @ret from the socket; what it points to is in d->arena. */
 int sk_opts_dump(struct dump *d, int fd, int family, SkOptsEntry *ret) _must_check_;
 
-/* What bind(2) and connect(2) depend on: reuse, device, mark. Reuse is lent generously, sk_opts_restore() ends that. */
+/* What bind(2) and connect(2) depend on: owner, reuse, device, mark. Reuse is lent generously, sk_opts_restore() ends that. */
 int sk_opts_restore_early(struct restore *rs, int fd, const SkOptsEntry *e) _must_check_;
 /* All of them, when nothing is left to be bound, connected or sent. */
 int sk_opts_restore(struct restore *rs, int fd, const SkOptsEntry *e) _must_check_;
@@ -37,8 +37,14 @@ int sk_opts_restore(struct restore *rs, int fd, const SkOptsEntry *e) _must_chec
 /* shutdown(2) as an image has it. */
 int sk_shutdown_restore(struct restore *rs, int fd, SkShutdown how) _must_check_;
 
-/* Socket with O_CLOEXEC. Return: descriptor or -errno after fail(). */
+/* Socket of ours with O_CLOEXEC. Return: descriptor or -errno after fail(). */
 int sk_new(struct restore *rs, int family, int type, int protocol) _must_check_;
+/*
+ * sk_new_for() - the same, of the tree: in the cgroup of the task that has @file, which filters of packets ask for
+ *
+ * Return: descriptor; -EAGAIN without fail(), when there are no tasks yet; or -errno after fail().
+ */
+int sk_new_for(struct restore *rs, const struct file *file, int family, int type, int protocol) _must_check_;
 
 /*
  * sk_inherited() - a descriptor the caller brings for this socket (--inherit-fd fd[N]:socket:[INO])
