@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * sched - scheduling policy, priority, nice value, processor affinity and I/O priority of a thread, from outside
+ * sched - scheduling policy, priority, nice value, processor affinity, I/O priority, length of a turn; nice
+ * value of a session: from outside
  *
  * A real-time task has a nice value too, for later; sched_getattr(2) does not show it and sched_setattr(2) does not
  * take it. Affinity is not in CRIU's format, but in a field of ours; without it the restorer's is inherited.
@@ -9,6 +10,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "basic/parse.h"
+#include "basic/procfs.h"
 #include "basic/sys.h"
 #include "engine/kinds/task-kind.h"
 
@@ -54,6 +57,28 @@ static int affinity_put(struct thread_query *q)
 	return 0;
 }
 
+/* "/autogroup-12 nice 0": proc(5), sched(7). A negative return: there is none. */
+static int read_autogroup(int proc_fd, int32_t *ret)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *nice;
+	int r;
+
+	r = sys_read_file_at(proc_fd, "autogroup", 64, &text, NULL);
+	if (r < 0)
+		return r;
+	text[strcspn(text, "\n")] = '\0';
+	nice = strstr(text, " nice ");
+	return nice ? parse_i32(nice + sizeof(" nice ") - 1, 10, ret) : -ENODATA;
+}
+
+static void autogroup_put(struct thread_query *q)
+{
+	TaskCoreEntry *tc = q->core->tc;
+
+	tc->has_autogroup_nice = read_autogroup(q->task->proc_fd, &tc->autogroup_nice) == 0;
+}
+
 static int io_put(struct thread_query *q)
 {
 	int prio = SYS_CALL(syscall(SYS_ioprio_get, IO_WHO_PROCESS, q->thread->tid));
@@ -87,6 +112,11 @@ static int sched_put(struct thread_query *q)
 		e->has_sched_prio = true;
 		e->sched_prio = a.priority;
 	}
+	/* 6.12: how long a turn is. */
+	e->has_sched_slice = a.policy != SCHED_FIFO && a.policy != SCHED_RR && a.runtime > 0;
+	e->sched_slice = e->has_sched_slice ? a.runtime : 0;
+	if (q->leader)
+		autogroup_put(q);
 	r = io_put(q);
 	return r < 0 ? r : affinity_put(q);
 }
@@ -103,6 +133,26 @@ static int affinity_restore(struct thread_restore *tr)
 	r = SYS_CALL(syscall(SYS_sched_setaffinity, tr->thread->tid, e->cpu_affinity.len, e->cpu_affinity.data));
 	/* EINVAL: this machine has none of them; any other will do. */
 	return r < 0 && r != -EINVAL ? fail(tr->rs->failure, r, "cannot set the processor affinity") : 0;
+}
+
+/* One for a whole session: the first of its tasks sets it. */
+static int autogroup_restore(struct thread_restore *tr)
+{
+	const TaskCoreEntry *tc = tr->core->tc;
+	_cleanup_close_ int proc_fd = tr->leader && tc->has_autogroup_nice ? proc_open(tr->task->pid) : -EBADF;
+	char text[16];
+	int32_t now;
+	int r;
+
+	/* The caller's session, which a root without its own comes into, is not ours to change. */
+	if (proc_fd < 0 || tr->task->sid == getsid(0) || read_autogroup(proc_fd, &now) < 0 ||
+	    now == tc->autogroup_nice)
+		return 0;
+	(void)snprintf(text, sizeof(text), "%d", tc->autogroup_nice);
+	r = sys_write_file_at(proc_fd, "autogroup", text);
+	if (r < 0)
+		restore_note(tr->rs, "task %u: nice value %s of its session is not allowed here", tr->task->entry->pid, text);
+	return 0;
 }
 
 /* Without a value in the image it is the restorer's, as a child has it. */
@@ -128,6 +178,8 @@ static int sched_restore(struct thread_restore *tr)
 	r = affinity_restore(tr);
 	if (r == 0)
 		r = io_restore(tr);
+	if (r == 0)
+		r = autogroup_restore(tr);
 	if (r < 0 || !e->has_sched_policy)
 		return r;
 	a.policy = e->sched_policy & ~(uint32_t)RESET_ON_FORK;
@@ -140,7 +192,9 @@ static int sched_restore(struct thread_restore *tr)
 			return fail(tr->rs->failure, r, "cannot set nice value %d", e->sched_nice);
 	}
 	r = SYS_CALL(syscall(SYS_sched_getattr, tr->thread->tid, &now, sizeof(now), 0));
-	if (r == 0 && now.policy == a.policy && now.flags == a.flags && now.nice == a.nice && now.priority == a.priority)
+	if (r == 0 && e->has_sched_slice && now.runtime > 0 && now.runtime != e->sched_slice)
+		a.runtime = e->sched_slice;
+	if (r == 0 && !a.runtime && now.policy == a.policy && now.flags == a.flags && now.nice == a.nice && now.priority == a.priority)
 		return 0;
 	r = SYS_CALL(syscall(SYS_sched_setattr, tr->thread->tid, &a, 0));
 	return r < 0 ? fail(tr->rs->failure, r, "cannot set scheduling policy %u, priority %u, nice %d",
