@@ -41,6 +41,7 @@
 #include "engine/memory/take.h"
 #include "engine/memory/track.h"
 #include "engine/memory/vma.h"
+#include "engine/namespaces.h"
 #include "engine/outsiders.h"
 
 #include "fs.pb-c.h"
@@ -141,109 +142,6 @@ static bool ends_tree(const struct dump *d)
 }
 
 /* ---- scope ---- */
-
-static const char *const ns_names[N_NS_KINDS] = {
-	[NS_PID] = "pid",   [NS_NET] = "net",	[NS_IPC] = "ipc",	[NS_UTS] = "uts",
-	[NS_MNT] = "mnt",   [NS_USER] = "user", [NS_CGROUP] = "cgroup", [NS_TIME] = "time",
-};
-
-static int inode_at(int proc_fd, const char *path, ino_t *ret)
-{
-	struct stat st;
-	int r = sys_fstatat(proc_fd, path, &st, 0);
-
-	if (r == 0)
-		*ret = st.st_ino;
-	return r;
-}
-
-static int ns_inode(int proc_fd, const char *name, ino_t *ret)
-{
-	char path[32];
-
-	(void)snprintf(path, sizeof(path), "ns/%s", name);
-	return inode_at(proc_fd, path, ret);
-}
-
-static int check_namespaces(struct dump *d)
-{
-	_cleanup_close_ int self = sys_open("/proc/self", O_RDONLY | O_DIRECTORY, 0);
-	uint32_t last_id = N_NS_KINDS;
-
-	if (self < 0)
-		return fail(d->failure, self, "cannot open /proc/self");
-	for (int k = 0; k < N_NS_KINDS; k++) {
-		ino_t ours = 0, root = 0;
-
-		d->root_ns_id[k] = d->ns_id[k] = k + 1;
-		if (ns_inode(self, ns_names[k], &ours) < 0)
-			continue; /* not in this kernel */
-		if (ns_inode(d->tree.tasks[0]->proc_fd, ns_names[k], &root) < 0)
-			return fail(d->failure, -EACCES, "cannot look at its %s namespace", ns_names[k]);
-		/* Below somebody else's process 1 a tree is as one in our namespace, under the pids it has there. */
-		d->own_ns[k] = ours != root && (k != NS_PID || d->tree.tasks[0]->vpid == 1);
-		if (d->own_ns[k])
-			d->ns_id[k] = ++last_id;
-		if (d->own_ns[k] && k != NS_PID && k != NS_TIME &&
-		    (k != NS_CGROUP || d->options->manage_cgroups == MANAGE_CGROUPS_IGNORE))
-			return fail(d->failure, -EOPNOTSUPP,
-				    "task %d: its own %s namespace cannot be saved", d->tree.tasks[0]->pid,
-				    ns_names[k]);
-		for (size_t i = 1; i < d->tree.n_tasks; i++) {
-			const struct task *task = d->tree.tasks[i];
-			ino_t its = 0;
-
-			if (task->state == TASK_DEAD)
-				continue;
-			if (ns_inode(task->proc_fd, ns_names[k], &its) < 0 || its != root)
-				return fail(d->failure, -EOPNOTSUPP,
-					    "task %d: a %s namespace other than the root task's cannot be saved",
-					    task->pid, ns_names[k]);
-		}
-	}
-	return 0;
-}
-
-/* A thread may have prepared another namespace for its children. */
-static int check_for_children(struct dump *d, const struct task *task, pid_t tid, enum ns_kind kind)
-{
-	char path[64];
-	ino_t own = 0, children = 0;
-	int r;
-
-	(void)snprintf(path, sizeof(path), "task/%d/ns/%s", tid, ns_names[kind]);
-	r = inode_at(task->proc_fd, path, &own);
-	(void)snprintf(path, sizeof(path), "task/%d/ns/%s_for_children", tid, ns_names[kind]);
-	if (r == 0)
-		r = inode_at(task->proc_fd, path, &children);
-	/* Not in this kernel; or a PID namespace that was prepared and has no process yet. */
-	if (r == -ENOENT && (own == 0 || kind != NS_PID))
-		return 0;
-	if (r == -ENOENT || (r == 0 && own != children))
-		return fail(d->failure, -EOPNOTSUPP,
-			    "task %d: thread %d has called unshare(2) or setns(2) for a %s namespace of its children, which "
-			    "cannot be saved", task->pid, tid, ns_names[kind]);
-	return r < 0 ? fail(d->failure, r, "task %d: cannot look at the namespaces of its children", task->pid) : 0;
-}
-
-static int check_namespaces_for_children(struct dump *d)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++) {
-		const struct task *task = d->tree.tasks[i];
-
-		if (task->state == TASK_DEAD)
-			continue;
-		/* Of every thread where nobody waits: it takes as long as all else that is asked of a thread. */
-		for (size_t k = 0; r == 0 && k < (ends_tree(d) ? task->n_threads : MIN(task->n_threads, (size_t)1)); k++) {
-			r = check_for_children(d, task, task->threads[k].tid, NS_TIME);
-			if (r == 0)
-				r = check_for_children(d, task, task->threads[k].tid, NS_PID);
-		}
-	}
-	return r;
-}
 
 static int check_sessions(struct dump *d)
 {
@@ -738,7 +636,9 @@ static int continue_parent(struct dump *d)
 
 static int preview(void *userdata, pid_t pid)
 {
-	return vma_preview(userdata, pid);
+	int r = vma_preview(userdata, pid);
+
+	return r < 0 ? r : namespaces_peek(userdata, pid);
 }
 
 /* Before the freeze: everything that can be done without it. */
@@ -807,9 +707,7 @@ static int stop_and_save(struct dump *d)
 	if (r == 0)
 		r = notify(d, "query-ext-files");
 	if (r == 0)
-		r = check_namespaces(d);
-	if (r == 0)
-		r = check_namespaces_for_children(d);
+		r = namespaces_check(d, ends_tree(d));
 	if (r == 0)
 		r = check_sessions(d);
 	if (r == 0 && ends_tree(d) && !d->own_ns[NS_PID] && !d->options->new_pid_ns)

@@ -35,7 +35,7 @@ struct vma_previews;
 struct late_pages;
 struct inet_dump;
 
-/* Namespaces that may differ between us and the tree; the order is that of ns_names in dump.c. */
+/* Namespaces that may differ between us and the tree; the order is that of ns_names in namespaces.c. */
 enum ns_kind { NS_PID, NS_NET, NS_IPC, NS_UTS, NS_MNT, NS_USER, NS_CGROUP, NS_TIME, N_NS_KINDS };
 
 struct dump {
@@ -84,6 +84,7 @@ struct dump {
 	uint32_t ns_id[N_NS_KINDS]; /* of the tree; equal to root_ns_id where it is ours */
 	uint32_t root_ns_id[N_NS_KINDS];
 	bool own_ns[N_NS_KINDS]; /* the tree has its own */
+	struct stray_thread *strays; /* namespaces.c */
 	uint64_t frozen_realtime_nsec; /* CLOCK_REALTIME when the whole tree stood still */
 };
 

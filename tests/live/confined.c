@@ -200,6 +200,12 @@ static void start_thread(pthread_t *ret, void *(*body)(void *))
 /* Namespaces of children to come, and what only a thread has. Return: is it one of those? */
 static bool unshare_as(const char *how, pthread_t *ret_thread)
 {
+	static const struct {
+		const char *name;
+		int flag;
+	} of_thread[] = { { "thread-fs", CLONE_FS },	   { "thread-files", CLONE_FILES }, { "thread-net", CLONE_NEWNET },
+			  { "thread-uts", CLONE_NEWUTS }, { "thread-pid", CLONE_NEWPID } };
+
 	if (strcmp(how, "children-pid") == 0) {
 		live_need(unshare(CLONE_NEWPID) == 0, "CLONE_NEWPID");
 		return true;
@@ -208,7 +214,10 @@ static bool unshare_as(const char *how, pthread_t *ret_thread)
 		live_need(unshare(CLONE_NEWTIME) == 0, "CLONE_NEWTIME");
 		return true;
 	}
-	unshared = strcmp(how, "thread-fs") == 0 ? CLONE_FS : strcmp(how, "thread-files") == 0 ? CLONE_FILES : 0;
+	for (size_t i = 0; i < sizeof(of_thread) / sizeof(of_thread[0]); i++) {
+		if (strcmp(how, of_thread[i].name) == 0)
+			unshared = of_thread[i].flag;
+	}
 	if (unshared)
 		start_thread(ret_thread, unshared_thread);
 	return unshared;

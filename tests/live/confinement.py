@@ -81,6 +81,9 @@ def unshared_is_refused(stage):
 UNSHARED = {
     'children-pid': ('pid namespace', 'children'),
     'children-time': ('time namespace', 'children'),
+    'thread-net': ('thread', 'unshare', 'net namespace'),
+    'thread-uts': ('thread', 'unshare', 'uts namespace'),
+    'thread-pid': ('thread', 'unshare', 'pid namespace', 'children'),
     'thread-fs': ('thread', 'unshare', 'working directory'),
     'thread-files': ('thread', 'unshare', 'descriptor table'),
 }
