@@ -442,6 +442,11 @@ static int write_zombie(struct dump *d, struct task *task)
 	tc.task_state = TASK_DEAD;
 	tc.exit_code = task->exit_code;
 	tc.comm = task->stat.comm;
+	tc.has_dead_uid = tc.has_dead_gid = true; /* waitid(2) tells the uid */
+	tc.dead_uid = task->status.uid[0];
+	tc.dead_gid = task->status.gid[0];
+	tc.has_exit_signal = task->stat.exit_signal != SIGCHLD;
+	tc.exit_signal = tc.has_exit_signal ? (uint32_t)task->stat.exit_signal : 0;
 	return image_write_one(d->dir_fd, IMAGE_CORE, task->vpid, &core.base, d->failure);
 }
 

@@ -286,6 +286,12 @@ static int make_root(struct restore *rs, struct rtask *root)
 
 /* ---- children ---- */
 
+/* What its parent gets when it ends. A task made by a sibling has the sibling's: CLONE_PARENT. */
+static int exit_signal_of(const struct rtask *task)
+{
+	return task->core && task->core->tc && task->core->tc->has_exit_signal ? (int)task->core->tc->exit_signal : SIGCHLD;
+}
+
 /* Clones @task in a remote call of @maker: its parent, or with CLONE_PARENT a sibling. */
 static int clone_by(struct restore *rs, struct rtask *maker, struct rtask *task, uint64_t flags)
 {
@@ -294,7 +300,7 @@ static int clone_by(struct restore *rs, struct rtask *maker, struct rtask *task,
 	pid_t want = task->entry->pid;
 	struct clone_args args = {
 		.flags = flags | (task->shares_files ? CLONE_FILES : 0),
-		.exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD,
+		.exit_signal = flags & CLONE_PARENT ? 0 : exit_signal_of(task),
 		.set_tid_size = 1,
 	};
 	int status, r;
@@ -524,6 +530,20 @@ static int make_groups(struct restore *rs)
 
 /* ---- the dead ---- */
 
+/* What waitid(2) and /proc tell of the dead. */
+static int name_the_dead(struct restore *rs, const TaskCoreEntry *tc)
+{
+	struct remote *rm = rs->remote;
+
+	(void)remote_add(rm, "cannot set its name", SYS_prctl, PR_SET_NAME, remote_push(rm, tc->comm, strlen(tc->comm) + 1), 0, 0, 0,
+			 0);
+	if (tc->has_dead_gid)
+		(void)remote_add(rm, "cannot set its gid", SYS_setresgid, tc->dead_gid, tc->dead_gid, tc->dead_gid, 0, 0, 0);
+	if (tc->has_dead_uid)
+		(void)remote_add(rm, "cannot set its uid", SYS_setresuid, tc->dead_uid, tc->dead_uid, tc->dead_uid, 0, 0, 0);
+	return remote_run(rm);
+}
+
 /* Ends a task by a signal or a code; its parent sees that, the tracer takes note. */
 static int end_task(struct restore *rs, struct rtask *task, uint32_t exit_code)
 {
@@ -531,6 +551,8 @@ static int end_task(struct restore *rs, struct rtask *task, uint32_t exit_code)
 	const uint64_t no_signals = 0; /* one that is blocked would wait, not kill */
 
 	r = restore_drive(rs, task, task->pid);
+	if (r == 0 && task->zombie)
+		r = name_the_dead(rs, task->core->tc);
 	if (r < 0)
 		return r;
 	if (sig) {

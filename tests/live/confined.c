@@ -2,6 +2,7 @@
 /*
  * A tree that is confined in a way that is not in the images, for tests/live/confinement.py: one argument says how.
  */
+#include <asm/ldt.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -223,6 +224,14 @@ static bool unshare_as(const char *how, pthread_t *ret_thread)
 	return unshared;
 }
 
+static void set_segment(void)
+{
+	struct user_desc d = { .entry_number = 3, .base_addr = 0x1000, .limit = 0xfff, .seg_32bit = 1, .useable = 1 };
+
+	if (syscall(SYS_modify_ldt, 1, &d, sizeof(d)) != 0)
+		live_skip("no segments in this kernel");
+}
+
 int main(int argc, char *argv[])
 {
 	const char *how = argc > 1 ? argv[1] : "";
@@ -250,6 +259,8 @@ int main(int argc, char *argv[])
 			start_thread(&joiner, joining_thread);
 			start_thread(&thread, sharing_thread);
 		}
+	} else if (strcmp(how, "segments") == 0) {
+		set_segment();
 	} else if (strcmp(how, "kcmp") == 0) {
 		forbid_kcmp();
 	} else if (strcmp(how, "nobody") == 0) {

@@ -89,6 +89,12 @@ UNSHARED = {
 }
 
 
+def segments_are_refused(stage):
+    """a local descriptor table is refused by name, and stays"""
+    refused(stage, 'modify_ldt')
+    stage.content()
+
+
 def keys_are_refused(stage):
     """a key that is not systemd's invocation id is refused by name, and stays"""
     refused(stage, "'secret'", 'keyring')
@@ -200,6 +206,7 @@ SCENARIOS = [
     (landlock_is_lost_knowingly, 'confined landlock', ()),
     (landlock_is_lost_knowingly, 'confined landlock-thread', ()),
     *((unshared_is_refused, f'confined {how}', ()) for how in UNSHARED),
+    (segments_are_refused, 'confined segments', ()),
     (keys_are_refused, 'confined keys-session', ()),
     (keys_are_refused, 'confined keys-thread', ()),
     (keys_are_refused, 'confined keys-process', ()),

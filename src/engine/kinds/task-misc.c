@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
@@ -184,6 +185,8 @@ static int put_process(struct thread_query *q, const struct misc_slot *s)
 	q->task->dumpable = calls[s->dumpable_call].ret;
 	q->task->thp_disabled = calls[s->thp_call].ret > 0 ? calls[s->thp_call].ret : 0;
 	q->task->lock_future = lock_future_of(q->remote, s);
+	tc->has_exit_signal = q->task->parent && q->task->stat.exit_signal != SIGCHLD;
+	tc->exit_signal = tc->has_exit_signal ? (uint32_t)q->task->stat.exit_signal : 0;
 	tc->has_child_subreaper = true;
 	tc->child_subreaper = *s->subreaper != 0;
 	if (calls[s->membarrier_call].ret > 0) {

@@ -22,6 +22,8 @@
 
 /* The kernel's numbers, some newer than the headers we are built with. */
 enum {
+	READ_LDT = 0,
+	LDT_ENTRY_BYTES = 8,
 	GET_MDWE = 66,
 	SET_MDWE = 65,
 	SET_MEMORY_MERGE = 67,
@@ -47,7 +49,7 @@ static const char *const speculation_names[SPECULATION_KINDS] = {
 
 struct sandbox_slot {
 	int *tsc;
-	size_t tsc_call, cpuid, slack, mce, mdwe, merge, speculation[SPECULATION_KINDS]; /* calls */
+	size_t ldt, tsc_call, cpuid, slack, mce, mdwe, merge, speculation[SPECULATION_KINDS]; /* calls */
 };
 
 /* ---- dump ---- */
@@ -73,6 +75,8 @@ static int sandbox_ask(struct thread_query *q)
 		return 0;
 	s->mdwe = remote_add(rm, NULL, SYS_prctl, GET_MDWE, 0, 0, 0, 0, 0);
 	s->merge = remote_add(rm, NULL, SYS_prctl, GET_MEMORY_MERGE, 0, 0, 0, 0, 0);
+	there = remote_alloc(rm, LDT_ENTRY_BYTES, NULL);
+	s->ldt = remote_add(rm, NULL, SYS_modify_ldt, READ_LDT, there, LDT_ENTRY_BYTES, 0, 0, 0);
 	return 0;
 }
 
@@ -87,6 +91,15 @@ static int refuse_core_cookie(struct thread_query *q)
 		return 0;
 	return fail(q->dump->failure, -EOPNOTSUPP,
 		    "its core scheduling cookie (PR_SCHED_CORE) cannot be saved");
+}
+
+/* Segments of its own, for code of 16 or 32 bits. Read: how many bytes there are of the one that was asked for. */
+static int refuse_segments(struct thread_query *q, const struct sandbox_slot *s)
+{
+	if (q->remote->calls[s->ldt].ret <= 0)
+		return 0;
+	return fail(q->dump->failure, -EOPNOTSUPP,
+		    "its segments of modify_ldt(2), as of 16-bit code, cannot be saved");
 }
 
 /* LAM: pointers with data in their upper bits are valid. */
@@ -171,7 +184,8 @@ static int put_address_space(struct thread_query *q, const struct sandbox_slot *
 	}
 	if (r < 0)
 		return fail(q->dump->failure, r, "cannot read its core dump filter");
-	return refuse_address_mask(q);
+	r = refuse_segments(q, s);
+	return r < 0 ? r : refuse_address_mask(q);
 }
 
 static int sandbox_put(struct thread_query *q)
