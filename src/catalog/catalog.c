@@ -149,6 +149,7 @@ int catalog_open(const char *path, struct failure *f, struct catalog **ret)
 	_cleanup_(catalog_freep) struct catalog *c = NULL;
 	FAILURE_SCOPE(f, "store %s", path);
 	struct failure damage = { 0 };
+	char text[FAILURE_TEXT_MAX];
 	int r;
 
 	assert(path);
@@ -175,8 +176,10 @@ int catalog_open(const char *path, struct failure *f, struct catalog **ret)
 		failure_clear(&damage);
 		r = catalog_load(c, path, &damage);
 	}
-	if (r < 0)
-		return fail(f, r, "%s", damage.text);
+	if (r < 0) {
+		(void)snprintf(text, sizeof(text), "store %.200s: %.*s", path, FAILURE_TEXT_MAX - 256, damage.text);
+		return failure_take(f, r, text);
+	}
 
 	*ret = TAKE_PTR(c);
 	return 0;

@@ -162,7 +162,7 @@ static int is_needed(struct reconcile *rc, const struct found_dir *d)
 	r = generations_get(rc->c, d->gen, &found, &g);
 	if (r == -ENOENT)
 		return 0;
-	return r < 0 ? fail(rc->f, r, "%s", found.text) : g.merge_manifest.hex[0] != '\0';
+	return r < 0 ? failure_take(rc->f, r, found.text) : g.merge_manifest.hex[0] != '\0';
 }
 
 static int remove_leavings(struct reconcile *rc)
@@ -505,7 +505,7 @@ static int judge_dir(struct reconcile *rc, const struct found_dir *d)
 
 	r = generations_get(rc->c, d->gen, &found, &g);
 	if (r < 0 && r != -ENOENT)
-		return fail(rc->f, r, "%s", found.text);
+		return failure_take(rc->f, r, found.text);
 	if (r >= 0 && strcmp(g.policy, d->policy) == 0 && g.state != GENERATION_DELETED)
 		return 0; /* judged with its row */
 	if (r >= 0 && is_second(rc, d, &g))
@@ -607,7 +607,7 @@ static int look_at_numbers(struct reconcile *rc)
 	numbers_done(&rc->c->kept);
 	r = numbers_read(rc->c->store, &found, &rc->c->kept);
 	if (r < 0 && r != -ENOENT)
-		r = is_evidence(r) ? note(rc, "%s", found.text) : fail(rc->f, r, "%s", found.text);
+		r = is_evidence(r) ? note(rc, "%s", found.text) : failure_take(rc->f, r, found.text);
 	if (r < 0 && r != -ENOENT)
 		return r;
 	r = query_number(rc->c->db, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'generations'", rc->f, &given);

@@ -214,7 +214,7 @@ static int drive_engine(struct run *r, struct criu_client *engine, struct failur
 		if (e < 0)
 			return e;
 		if (a.kind == CRIU_ANSWER_RESULT && !a.success)
-			return fail(failure, a.error, "%s", a.text ? a.text : "the engine failed");
+			return failure_take(failure, a.error, a.text ? a.text : "the engine failed");
 		if (!told && a.pid > 0 &&
 		    (a.kind == CRIU_ANSWER_RESULT || strcmp(a.hook, "post-restore") == 0)) {
 			status = tell_started(r, a.pid);

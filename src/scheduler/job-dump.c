@@ -109,7 +109,7 @@ static int choose_parent(struct job *j)
 
 	r = generations_newest(j->c->catalog, j->q.policy->name, &found, &newest);
 	if (r < 0 && r != -ENOENT)
-		return fail(&j->failure, r, "%s", found.text);
+		return failure_take(&j->failure, r, found.text);
 	if (r == 0) {
 		facts.newest = &newest;
 		facts.newest_ran_last = newest_ran_last(j, newest.gen);

@@ -258,7 +258,9 @@ static int set_number(struct loader *l, const struct key *key, const struct yaml
 	if (!is_line(l, key->name, v))
 		return 0;
 	r = parse_u32(v->text, 10, &number);
-	if (r == -EINVAL)
+	if (limits->min == limits->max && (r < 0 || number != limits->min))
+		complain(l, v, "'%s' must be %u", key->name, limits->min);
+	else if (r == -EINVAL)
 		complain(l, v, "'%s' must be a whole number, not '%s'", key->name, v->text);
 	else if (r < 0 || number < limits->min || number > limits->max)
 		complain(l, v, "'%s' must be from %u to %u", key->name, limits->min, limits->max);

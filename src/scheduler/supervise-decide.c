@@ -402,8 +402,10 @@ static void describe_end(const struct supervise_tree *tree, char *buf, size_t si
 		(void)snprintf(buf, size, "it exited with status %d", tree->code);
 		break;
 	case SUPERVISE_TREE_SIGNALED:
-		(void)snprintf(buf, size, "it was ended by signal %d (SIG%s)", tree->code,
-			       sigabbrev_np(tree->code) ?: "?");
+		if (sigabbrev_np(tree->code))
+			(void)snprintf(buf, size, "it was ended by signal %d (SIG%s)", tree->code, sigabbrev_np(tree->code));
+		else
+			(void)snprintf(buf, size, "it was ended by signal %d", tree->code);
 		break;
 	default:
 		(void)snprintf(buf, size, "it is gone, nobody saw how it ended");

@@ -25,9 +25,10 @@ const char *history_end_to_text(const struct supervise_tree *t, char *buf, size_
 		(void)snprintf(buf, size, "stopped on request");
 	else if (t->state == SUPERVISE_TREE_EXITED)
 		(void)snprintf(buf, size, "exit status %d", t->code);
+	else if (t->state == SUPERVISE_TREE_SIGNALED && sigabbrev_np(t->code))
+		(void)snprintf(buf, size, "killed by signal %d (%s)", t->code, sigabbrev_np(t->code));
 	else if (t->state == SUPERVISE_TREE_SIGNALED)
-		(void)snprintf(buf, size, "killed by signal %d (%s)", t->code,
-			       sigabbrev_np(t->code) ? sigabbrev_np(t->code) : "?");
+		(void)snprintf(buf, size, "killed by signal %d", t->code);
 	else
 		(void)snprintf(buf, size, "gone, nobody saw how");
 	return buf;

@@ -348,7 +348,7 @@ static void a_value_that_does_not_fit_says_what_would(void **state)
 		{ MATCH "retain: {keep-last: 1.5}\n",
 		  "3:21: 'keep-last' must be a whole number, not '1.5'" },
 		{ "version: 2\nmatch: [{unit: a.service}]\n",
-		  "1:10: 'version' must be from 1 to 1" },
+		  "1:10: 'version' must be 1" },
 		{ "version: 1\nmatch: [{unit: redis-server}]\n",
 		  "2:16: 'unit' must be a service or scope, such as 'redis-server.service'" },
 		{ "version: 1\nmatch: [{exe: /bin/a}]\n", "2:9: " ANY_USER },
