@@ -24,7 +24,8 @@
 	"(SELECT coalesce(sum(coalesce(l.borrowed_bytes, g.written_bytes)), 0) "                   \
 	"FROM generations AS l WHERE l.parent = g.gen "                                            \
 	"AND l.state NOT IN ('writing', 'deleting', 'deleted')), "                                 \
-	"coalesce(g.live_bytes, g.written_bytes), g.created_boot_usec, g.after_run"
+	"coalesce(g.live_bytes, g.written_bytes), g.created_boot_usec, g.after_run, "             \
+	"g.state_boot_id, g.state_boot_usec"
 int generations_read_row(struct query *q, struct generation *ret) _must_check_;
 
 /* All that stand on generation ?1, however far up, as the table upon (gen). */

@@ -153,7 +153,9 @@ static int read_chain(struct query *q, struct generation *g)
 	g->live_bytes = MIN(query_u64(q), g->written_bytes);
 	g->created_boot_usec = query_u64(q);
 	g->after_run = query_i64(q);
-	return 0;
+	r = query_copy(q, g->state_boot_id, sizeof(g->state_boot_id));
+	g->state_boot_usec = query_u64(q);
+	return r;
 }
 
 int generations_read_row(struct query *q, struct generation *ret)
@@ -344,7 +346,7 @@ static int write_damaged_children(struct catalog *c, int64_t gen, uint64_t now_u
 		   WITH_UPON
 		   "UPDATE generations SET state = 'damaged', code = '',"
 		   " reason = 'generation ' || ?1 || ', which it stands on, is damaged',"
-		   " state_usec = ?2"
+		   " state_usec = ?2, state_boot_id = '', state_boot_usec = 0"
 		   " WHERE gen IN (SELECT gen FROM upon)"
 		   " AND state IN ('ok', 'proven', 'blocked', 'poisoned')");
 	query_bind_i64(&q, gen);
@@ -358,7 +360,8 @@ static int write_state(struct catalog *c, int64_t gen, enum generation_state sta
 	_cleanup_(query_done) struct query q;
 
 	query_init(&q, c->db, f,
-		   "UPDATE generations SET state = ?, code = ?, reason = ?, state_usec = ?"
+		   "UPDATE generations SET state = ?, code = ?, reason = ?, state_usec = ?,"
+		   " state_boot_id = '', state_boot_usec = 0"
 		   " WHERE gen = ?");
 	query_bind_text(&q, generation_state_to_string(state));
 	query_bind_text(&q, code);

@@ -480,6 +480,17 @@ int generations_set_needed(struct catalog *c, int64_t gen, uint64_t live, uint64
 	return query_run(&q);
 }
 
+int generations_set_state_boot(struct catalog *c, int64_t gen, const char *boot_id, uint64_t boot_usec, struct failure *f)
+{
+	_cleanup_(query_done) struct query q;
+
+	query_init(&q, c->db, f, "UPDATE generations SET state_boot_id = ?, state_boot_usec = ? WHERE gen = ?");
+	query_bind_text(&q, boot_id);
+	query_bind_u64(&q, boot_usec);
+	query_bind_i64(&q, gen);
+	return query_run(&q);
+}
+
 static int write_pinned(struct catalog *c, int64_t gen, bool pinned, struct failure *f)
 {
 	_cleanup_(query_done) struct query q;

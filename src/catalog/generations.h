@@ -109,6 +109,8 @@ struct generation {
 		  1];		       /* of "blocked": pid, file, kernel, cpu, peer; else "" */
 	char *reason;		       /* why it is in this state; "" for writing and ok */
 	uint64_t state_usec;	       /* since when */
+	char state_boot_id[GENERATION_BOOT_ID_MAX + 1]; /* the boot of state_boot_usec; "": not known */
+	uint64_t state_boot_usec; /* the same by CLOCK_BOOTTIME */
 	struct manifest_hash manifest; /* "" until committed */
 	struct manifest_hash identity;	      /* what children know it by, if not by its manifest */
 	struct manifest_hash parent_manifest; /* the parent's identity; set by generations_begin() */
@@ -192,6 +194,10 @@ int generations_delete(struct catalog *c, int64_t gen, const char *reason, uint6
 int generations_set_state(struct catalog *c, int64_t gen, enum generation_state state,
 			  const char *code, const char *reason, uint64_t now_usec,
 			  struct failure *f) _must_check_;
+
+/* Says of the state when it began by CLOCK_BOOTTIME, which nobody sets. */
+int generations_set_state_boot(struct catalog *c, int64_t gen, const char *boot_id, uint64_t boot_usec,
+			       struct failure *f) _must_check_;
 
 /* Notes that the files were verified (by manifest_verify(), anywhere). */
 int generations_set_verified(struct catalog *c, int64_t gen, enum manifest_level level,

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "scheduler/clock.h"
+
 /* What a person can do about a file that has changed. */
 #define FILE_HINT "; where the program can go on with such a file as it is now, its policy says so: files: [{path: GLOB, restore: keep}]"
 
@@ -60,6 +62,8 @@ static int set_state(struct job *j, enum generation_state state, const char *cod
 
 	if (!j->q.traceless)
 		r = generations_set_state(j->c->catalog, j->g.gen, state, code, reason, now_usec(), &j->failure);
+	if (r == 0 && !j->q.traceless)
+		r = generations_set_state_boot(j->c->catalog, j->g.gen, j->c->boot_id, boot_usec(), &j->failure);
 	if (r == 0)
 		j->g.state = state;
 	return r;

@@ -216,12 +216,14 @@ static nsec_t life_span(const struct generation *g)
 	return nsec_sub(g->created_boot_usec * NSEC_PER_USEC, g->root_start_ticks * (NSEC_PER_SEC / ticks));
 }
 
-/* Not 0. Only the wall clock tells: once it was set, the generation is looked at once more, or not before it has caught up. */
-static nsec_t blocked_at(const struct clock_now *now, const struct generation *g)
+/* Not 0. What was found in another boot is as old as can be. */
+static nsec_t blocked_at(const struct reading *rd, const struct generation *g)
 {
-	const struct clock_moment since = { .wall_usec = g->state_usec, .this_boot = true };
+	const struct clock_moment since = { g->state_boot_usec, g->state_usec, .this_boot = true };
 
-	return MAX(clock_boot_time(now, &since), (nsec_t)1);
+	if (g->state_boot_usec > 0 && strcmp(g->state_boot_id, rd->c->boot_id) != 0)
+		return 1;
+	return MAX(clock_boot_time(&rd->now, &since), (nsec_t)1);
 }
 
 static int read_generations(struct reading *rd)
@@ -252,7 +254,7 @@ static int read_generations(struct reading *rd)
 			.restorable = GENERATION_MASK(g->state) & GENERATION_MASK_GOOD,
 			.proven = g->state == GENERATION_PROVEN,
 			.poisoned = g->state == GENERATION_POISONED,
-			.blocked_at = g->state == GENERATION_BLOCKED ? blocked_at(&rd->now, g) : 0,
+			.blocked_at = g->state == GENERATION_BLOCKED ? blocked_at(rd, g) : 0,
 		};
 		(void)snprintf(h->generations[h->n_generations - 1].blocked_by,
 			       sizeof(h->generations[0].blocked_by), "%s", g->code);

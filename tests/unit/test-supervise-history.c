@@ -164,9 +164,41 @@ static void generations_come_with_what_the_ladder_asks(void **state)
 	assert_true(h.generations[0].after_run == 0);
 }
 
+/* FIXTURE_NOW is years ago by any wall clock: only the clock of the boot can say when. */
+static void since_when_a_generation_is_blocked_no_step_of_the_clock_changes(void **state)
+{
+	static const struct {
+		const char *boot_id;
+		uint64_t boot_usec;
+		nsec_t at;
+	} cases[] = {
+		{ FIXTURE_BOOT, BOOT_TIME, BOOT_TIME * NSEC_PER_USEC },
+		{ "3f2a0000-0000-4000-8000-000000000002", BOOT_TIME, 1 },
+	};
+	struct fixture *fx = *state;
+	int64_t gen = fixture_generation(fx, "solver", 0);
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(history_done) struct history h = {};
+		struct sched_context c = context(fx, 0);
+
+		strcpy(c.boot_id, FIXTURE_BOOT);
+		for (int ahead = 0; ahead < 2; ahead++) {
+			history_done(&h);
+			assert_ok(fx, generations_set_state(fx->c, gen, GENERATION_BLOCKED, "file", "x",
+							    ahead ? 4 * FIXTURE_NOW : FIXTURE_NOW, &fx->failure));
+			assert_ok(fx, generations_set_state_boot(fx->c, gen, cases[i].boot_id, cases[i].boot_usec, &fx->failure));
+			assert_ok(fx, history_read(&c, "solver", &fx->failure, &h));
+			assert_true(h.generations[0].blocked_at == cases[i].at);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(since_when_a_generation_is_blocked_no_step_of_the_clock_changes,
+						fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(how_a_tree_ended_is_read_back_as_it_was,
 						fixture_setup, fixture_teardown),
 		cmocka_unit_test_setup_teardown(an_end_before_this_boot_is_none_of_this_boot,
