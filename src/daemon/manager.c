@@ -14,6 +14,7 @@
 #include "catalog/policies.h"
 #include "catalog/reconcile.h"
 #include "catalog/runs.h"
+#include "catalog/tree-record.h"
 #include "daemon/bus.h"
 #include "daemon/orphans.h"
 #include "scheduler/policy-remarks.h"
@@ -63,9 +64,43 @@ struct keeper *manager_find_keeper(const struct manager *m, const char *policy)
 	return NULL;
 }
 
+struct owner_question {
+	struct manager *m;
+	pid_t pid;
+	uint64_t start_ticks;
+};
+
+static int is_tree_of_refused(void *userdata, const char *policy)
+{
+	const struct owner_question *q = userdata;
+	_cleanup_(tree_record_done) struct tree_record r = {};
+	struct failure unreadable = {};
+
+	if (manager_find_keeper(q->m, policy) || !manager_find_refusal(q->m, policy) ||
+	    tree_record_read(catalog_store(q->m->context.catalog), policy, &unreadable, &r) < 0)
+		return 0;
+	if (r.pid != q->pid || r.start_ticks != q->start_ticks || r.ended_ticks > 0 ||
+	    strcmp(r.boot_id, q->m->context.boot_id) != 0)
+		return 0;
+	(void)snprintf(q->m->refused_owner, sizeof(q->m->refused_owner), "%s", policy);
+	return 1;
+}
+
+/* A policy that is not in force only because of a mistake in its file has its tree all the same. */
+static const char *refused_owner(struct manager *m, pid_t pid, uint64_t start_ticks)
+{
+	struct owner_question q = { m, pid, start_ticks };
+	struct failure ignored = {};
+
+	if (m->messages.n == 0 ||
+	    tree_record_each(catalog_store(m->context.catalog), is_tree_of_refused, &q, &ignored) <= 0)
+		return NULL;
+	return m->refused_owner;
+}
+
 static const char *tree_owner(void *userdata, pid_t pid, uint64_t start_ticks, const char *but)
 {
-	const struct manager *m = userdata;
+	struct manager *m = userdata;
 
 	for (size_t i = 0; i < m->n_keepers; i++) {
 		const char *name = keeper_policy(m->keepers[i])->name;
@@ -73,7 +108,7 @@ static const char *tree_owner(void *userdata, pid_t pid, uint64_t start_ticks, c
 		if (strcmp(name, but) != 0 && keeper_has_member(m->keepers[i], pid, start_ticks))
 			return name;
 	}
-	return NULL;
+	return refused_owner(m, pid, start_ticks);
 }
 
 static bool is_in_force(void *userdata, const char *policy)

@@ -42,6 +42,7 @@ struct manager {
 	struct keeper **keepers; /* one for each policy, in the order of the set */
 	size_t n_keepers;
 	struct policy_messages messages; /* of the last time policies were read; none: it went well */
+	char refused_owner[POLICY_NAME_MAX]; /* the last answer of tree_owner() that is no keeper's */
 	bool reload_refused; /* because of these messages: what was in force before it still is */
 
 	struct chores *chores; /* of policies that nobody keeps */
