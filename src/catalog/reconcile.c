@@ -628,7 +628,7 @@ static int note_rebuilt(struct reconcile *rc)
 
 	if (asprintf(&run.reason,
 		     "%s; earlier runs, and which generations were blocked, poisoned or proven, are not known any more",
-		     trouble ?: "catalog.db was gone: a new one was made from the manifests of the generations") < 0) {
+		     trouble ?: "catalog.db was gone or empty: a new one was made from the manifests of the generations") < 0) {
 		run.reason = NULL;
 		return fail(rc->f, -ENOMEM, "cannot report");
 	}

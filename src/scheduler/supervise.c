@@ -384,9 +384,17 @@ void keeper_follow_output(struct keeper *k)
 		keeper_trouble(k, "its output is not passed on", &failure);
 }
 
+/* Does the record leave open whether somebody has stopped the tree in this boot? */
+static bool end_is_unknown(const struct keeper *k)
+{
+	const struct tree_record *r = &k->record;
+
+	return r->pid <= 0 || (r->ended_ticks > 0 && r->end_kind == TREE_END_UNKNOWN && strcmp(r->boot_id, k->c->boot_id) == 0);
+}
+
 /*
- * The catalog was lost, and the record with it, while there are generations of this boot: whether a person had stopped the tree
- * is not known. It is not started by itself.
+ * The catalog was lost, and the record with it (or it is of an older snapmgr), while there are generations of this boot: whether
+ * a person had stopped the tree is not known. It is not started by itself.
  */
 static int hold_back(struct keeper *k, struct failure *f)
 {
@@ -398,7 +406,7 @@ static int hold_back(struct keeper *k, struct failure *f)
 	_cleanup_(generation_done) struct generation newest = {};
 	struct failure none = {};
 
-	if (!k->c->catalog_rebuilt || k->tree || k->record.pid > 0 || k->last_end.state != SUPERVISE_TREE_NOT_SEEN ||
+	if (!k->c->catalog_rebuilt || k->tree || !end_is_unknown(k) || k->last_end.state != SUPERVISE_TREE_NOT_SEEN ||
 	    generations_latest(k->c->catalog, k->name, 0, &none, &newest) < 0 || strcmp(newest.boot_id, k->c->boot_id) != 0)
 		return 0;
 	k->last_end = end;
