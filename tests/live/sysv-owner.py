@@ -4,19 +4,24 @@
 
 The program (sysv-user.c) is an ordinary user's. Between dump and restore its objects go, stay, or are made again by somebody else.
 A restore uses an object only if it is the tree's, as far as the kernel can tell; else it is refused by name, and nothing is changed.
+
+SYSV_KILLS  how many restores are killed at some moment (default 15)
 """
 import ctypes
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 
 sys.dont_write_bytecode = True
 import frame  # noqa: E402
 from frame import Failure, wait_until  # noqa: E402
 
 BUILD = os.environ.get('LIVE_BUILD', os.path.abspath('tests/live'))
-USER, OTHER = 65534, 65533
+KILLS = int(os.environ.get('SYSV_KILLS', '15'))
+USER = 65534
 SIZE, N_SEMS = 8192, 2
 IPC_CREAT, IPC_EXCL, IPC_NOWAIT, SHM_RDONLY, IPC_RMID = 0o1000, 0o2000, 0o4000, 0o10000, 0
 GETVAL, SETVAL = 12, 16
@@ -217,9 +222,7 @@ def objects_with_a_key_are_known_from_a_pid_namespace_too(place):
         s.restore('--new-pid-namespace')
         check([list(listed(kind)) for kind in KINDS] == [[s.ids[kind]] for kind in KINDS], 'the objects are there')
         check(int(listed('segment')[s.ids['segment']]['nattch']) == 1, 'the tree has its segment')
-        for pid in frame.others():
-            os.kill(pid, signal.SIGKILL)
-        wait_until('the tree is gone', lambda: frame.reap() is not None and not frame.others())
+        wait_until('the tree is gone', nobody_is_left)
 
 
 def an_empty_queue_is_the_trees_after_a_restore_too(place):
@@ -343,6 +346,34 @@ def a_restore_that_fails_leaves_nothing_of_its_own(place):
     check(not listed('segment') and list(listed('set')) == [other], 'something of the restore is left')
 
 
+def nobody_is_left():
+    for pid in frame.others():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    frame.reap()
+    return not frame.others()
+
+
+def what_a_killed_restore_leaves_is_used_by_the_next_one(place):
+    s = Stage(place.top, place.engine, *KINDS)
+    s.dump()
+    moments, killed = random.Random(1), 0
+    for _ in range(KILLS):
+        frame.remove_sysv_objects()
+        process = subprocess.Popen([s.engine.path, 'restore', '-d', '-D', s.images, '-o', 'killed.log'], cwd='/',
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(0, 0.03))
+        process.kill()
+        killed += process.wait() < 0
+        wait_until('the tree is gone, whole or not', nobody_is_left)
+        s.restore()
+        check(s.says() == AT_FIRST, 'the objects hold what they held at the dump')
+        s.end()
+    frame.say(f'   {killed} of {KILLS} restores were killed')
+
+
 def main():
     return frame.run_scenarios([
         objects_that_are_still_there_are_used, objects_with_a_key_are_known_from_a_pid_namespace_too,
@@ -351,7 +382,7 @@ def main():
         an_object_of_the_users_own_that_the_tree_did_not_make_is_not_used_after_a_boot,
         a_key_that_another_object_has_is_refused_beforehand, what_others_have_attached_is_not_overwritten,
         a_segment_that_the_tree_only_reads_stays_as_it_is, a_set_that_the_tree_may_only_read_stays_as_it_is,
-        a_restore_that_fails_leaves_nothing_of_its_own], lambda top, engine, scenario: Place(top, engine), tracks=False)
+        a_restore_that_fails_leaves_nothing_of_its_own, what_a_killed_restore_leaves_is_used_by_the_next_one], lambda top, engine, scenario: Place(top, engine), tracks=False)
 
 
 if __name__ == '__main__':

@@ -511,7 +511,10 @@ static void call_remove(struct restore *rs, struct rtask *task, const struct obj
 	(void)in_task_call(rs, task, &c); /* it is empty, ignoring */
 }
 
-/* Makes an object in a task, which stays its creator until in_task_come_back(). */
+/*
+ * Makes an object in a task, which stays its creator until in_task_come_back(). With its mode at once: should the engine be killed, the
+ * next restore knows it.
+ */
 static int make(struct restore *rs, struct rtask *task, struct object *o, uint64_t flags)
 {
 	const struct task_rights creator = { .uid = o->desc->cuid, .gid = o->desc->cgid, .caps = ~CAPS_OF_OTHERS };
@@ -523,7 +526,7 @@ static int make(struct restore *rs, struct rtask *task, struct object *o, uint64
 		r = in_task_become(rs, task, &creator);
 	if (r < 0)
 		return r;
-	id = call_get(rs, task, o, flags | IPC_CREAT | IPC_EXCL | MODE_OWNER);
+	id = call_get(rs, task, o, flags | IPC_CREAT | IPC_EXCL | MODE_OWNER | (o->desc->mode & MODE_BITS));
 	/* EEXIST is what a pid that is taken is, and would be tried again in a PID namespace. */
 	if (id < 0)
 		return fail(rs->failure, id == -EEXIST ? -EBUSY : (int)id, "cannot make SysV %s %u (key %#x)", o->type->noun, o->desc->id,
