@@ -214,6 +214,8 @@ int restore_attributes(struct restore *rs, struct rtask *task)
 		r = keys_begin(rs, task, task->remote);
 	for (size_t i = 1; r == 0 && i < task->n_threads; i++)
 		r = make_thread(rs, task, &task->threads[i]);
+	if (r == 0)
+		r = files_own_by_threads(rs, task);
 	if (r == 0 && !task->shares_files)
 		r = MIN(restore_call(rs, task, "cannot close the transport", SYS_close, task->transport_fd, 0, 0, 0,
 				     0, 0),

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +21,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#ifndef F_GETOWNER_UIDS
+#define F_GETOWNER_UIDS 17
+#endif
 
 static void need(int ok, const char *what)
 {
@@ -195,18 +200,64 @@ static void report_dumpable(FILE *report, char **args)
 	fprintf(report, "dumpable %d\n", prctl(PR_GET_DUMPABLE));
 }
 
+/* ---- what the kernel noted of root ---- */
+
+static int noted_pair[2], noted_pipe[2], noted_socket;
+
+static void prepare_notes(char **args)
+{
+	(void)args;
+	need(socketpair(AF_UNIX, SOCK_STREAM, 0, noted_pair) == 0, "socketpair");
+	need(pipe(noted_pipe) == 0 && fcntl(noted_pipe[0], F_SETOWN, getpid()) == 0, "F_SETOWN");
+	noted_socket = socket(AF_INET, SOCK_DGRAM, 0);
+	need(noted_socket >= 0, "socket");
+}
+
+static void have_notes(char **args)
+{
+	(void)args;
+}
+
+static void report_notes(FILE *report, char **args)
+{
+	struct ucred maker = {};
+	socklen_t size = sizeof(maker);
+	uid_t owner[2] = {};
+	struct stat st;
+
+	(void)args;
+	need(getsockopt(noted_pair[0], SOL_SOCKET, SO_PEERCRED, &maker, &size) == 0, "SO_PEERCRED");
+	need(fcntl(noted_pipe[0], F_GETOWNER_UIDS, owner) == 0 && fstat(noted_socket, &st) == 0, "F_GETOWNER_UIDS");
+	fprintf(report, "maker %u signals %u %u socket %u\n", maker.uid, owner[0], owner[1], st.st_uid);
+}
+
+/* ---- a port that its user shares ---- */
+
+static void have_port(char **args)
+{
+	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(args[1])) };
+	int fd = socket(AF_INET, strcmp(args[0], "tcp") == 0 ? SOCK_STREAM : SOCK_DGRAM, 0), yes = 1;
+
+	need(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) == 0, "SO_REUSEPORT");
+	need(bind(fd, (struct sockaddr *)&sin, sizeof(sin)) == 0, "bind");
+	need(strcmp(args[0], "tcp") != 0 || listen(fd, 3) == 0, "listen");
+}
+
 /* ---- */
 
 static const struct {
 	const char *name;
 	void (*have)(char **args);
 	void (*report)(FILE *report, char **args);
+	void (*prepare)(char **args); /* as root */
 } kinds[] = {
 	{ "earlier-program", have_file_of_earlier_program, NULL },
 	{ "own-memory", have_own_memory_of_earlier_program, NULL },
 	{ "child", have_files_of_child, report_files_of_child },
 	{ "cgroup", have_cgroup, report_cgroup },
 	{ "queue", have_queue, NULL },
+	{ "notes", have_notes, report_notes, prepare_notes },
+	{ "port", have_port, NULL },
 	{ "dumpable", have_no_dumpable_flag, report_dumpable },
 };
 
@@ -247,9 +298,11 @@ int main(int argc, char **argv)
 		sleep_forever();
 	need(argc >= 4, "usage: powers KIND UID DIR [ARGUMENT ...]");
 	need(chdir(argv[3]) == 0, argv[3]);
-	become(argv[2]);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (strcmp(argv[1], kinds[i].name) == 0) {
+			if (kinds[i].prepare)
+				kinds[i].prepare(argv + 4);
+			become(argv[2]);
 			kinds[i].have(argv + 4);
 			serve(argv[3], kinds[i].report, argv + 4);
 		}

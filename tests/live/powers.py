@@ -8,6 +8,7 @@ later one (/proc/PID/mem). Their paths do not tell. The program is powers.c.
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 
@@ -183,9 +184,46 @@ def what_is_for_root_alone_stays_so(stage):
     check(stage.report() in ('dumpable 0\n', 'dumpable 2\n'), 'it is dumpable now')
 
 
+def what_images_of_others_say_of_root_is_not_believed(stage):
+    """The kernel noted root as the maker of a unix socket, the owner of another, and who set an owner of SIGIO; the tree is a user's."""
+    stage.start('notes')
+    before = stage.report()
+    check(before == 'maker 0 signals 0 0 socket 0\n', f'the test is wrong: {before}')
+    stage.dump()
+    stage.restore()
+    after = stage.report()
+    check(after == before, f'by images of root: was {before}is {after}')
+    stage.end()
+    for name in os.listdir(stage.images):
+        os.chown(os.path.join(stage.images, name), USER, USER)
+    stage.restore()
+    after = stage.report()
+    check(after == f'maker {USER} signals {USER} {USER} socket {USER}\n', f'by images of the user: {after}')
+
+
+def a_port_is_not_shared_with_root(stage):
+    """Sockets share a port only with others of their user; the port is one of root's meanwhile."""
+    for kind, name, port in ((socket.SOCK_DGRAM, 'udp', 23801), (socket.SOCK_STREAM, 'tcp', 23802)):
+        stage.start('port', name, str(port))
+        stage.dump()
+        with socket.socket(socket.AF_INET, kind) as roots:
+            roots.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            roots.bind(('0.0.0.0', port))
+            if kind == socket.SOCK_STREAM:
+                roots.listen(1)
+            code, said = stage.run('restore', '-d')
+            check(code != 0 and 'in use' in said, f'{name}: restore ends with {code}: {said}')
+        stage.restore()
+        stage.end()
+        os.unlink(os.path.join(stage.home, 'ready'))
+        shutil.rmtree(stage.images)
+        os.mkdir(stage.images, 0o700)
+
+
 SCENARIOS = [a_file_of_an_earlier_program_is_refused, own_memory_of_an_earlier_program_is_refused,
              files_of_a_child_are_there_again, a_delegated_cgroup_takes_no_process_of_roots,
-             what_travels_in_a_queue_is_not_opened_for_root_alone, what_is_for_root_alone_stays_so]
+             what_travels_in_a_queue_is_not_opened_for_root_alone, what_is_for_root_alone_stays_so,
+             what_images_of_others_say_of_root_is_not_believed, a_port_is_not_shared_with_root]
 
 if __name__ == '__main__':
     sys.exit(frame.run_scenarios(SCENARIOS, Stage, tracks=False))

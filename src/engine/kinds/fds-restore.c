@@ -565,14 +565,26 @@ static struct restore_as fown_ids(struct restore *rs, const struct rtask *holder
 	return as;
 }
 
-/* Owners of SIGIO are processes: they can be named only when they exist, and only by a task of their PID namespace. */
-static int set_owner(struct restore *rs, struct file *file, const FownEntry *fown)
+/* The number of a description in the table of a task, or -EBADF. */
+static int number_in(const struct file *file, const struct rtask *task)
+{
+	while (task->shares_files && task->parent)
+		task = task->parent;
+	for (size_t i = 0; i < file->n_users; i++) {
+		if (file->users[i].task == task)
+			return file->users[i].number;
+	}
+	return -EBADF;
+}
+
+/* Owners of SIGIO can be named only when they exist, and only by a task of their PID namespace. */
+static int set_owner(struct restore *rs, struct file *file, const FownEntry *fown, struct rtask *task)
 {
 	const struct f_owner_ex owner = { .type = (int)fown->pid_type, .pid = (pid_t)fown->pid };
-	struct rtask *task = files_holder(rs, file);
-	struct restore_as as = fown_ids(rs, task, fown);
+	struct restore_as as = fown_ids(rs, files_holder(rs, file), fown);
+	int there = number_in(file, task), r;
+	bool sent = there < 0;
 	struct remote *rm;
-	int there, r;
 	size_t call;
 
 	if (as.uid == UINT32_MAX)
@@ -580,7 +592,8 @@ static int set_owner(struct restore *rs, struct file *file, const FownEntry *fow
 	r = restore_drive(rs, task, task->pid);
 	if (r < 0)
 		return r;
-	there = restore_send_fd(rs, task, file->fd);
+	if (sent)
+		there = restore_send_fd(rs, task, file->fd);
 	if (there < 0)
 		return there;
 	rm = task->remote;
@@ -589,23 +602,58 @@ static int set_owner(struct restore *rs, struct file *file, const FownEntry *fow
 		return r;
 	call = remote_add(rm, NULL, SYS_fcntl, there, F_SETOWN_EX, remote_push(rm, &owner, sizeof(owner)), 0, 0, 0);
 	restore_as_end(task, &as);
-	remote_add(rm, "cannot close a descriptor", SYS_close, there, 0, 0, 0, 0, 0);
+	if (sent)
+		remote_add(rm, "cannot close a descriptor", SYS_close, there, 0, 0, 0, 0, 0);
 	r = remote_run(rm);
 	if (r == 0 && rm->calls[call].ret < 0)
 		r = fail(rs->failure, (int)rm->calls[call].ret, "cannot set its owner to %u", fown->pid);
 	return r;
 }
 
+static const FownEntry *fown_of(const struct restore *rs, const struct file *file)
+{
+	const struct file *reg;
+
+	if (!file->entry->fifo || !file->entry->fifo->has_regf_id)
+		return file_entry_fown(file->entry);
+	reg = files_find(rs, file->entry->fifo->regf_id); /* its companion has it */
+	return reg && reg->entry->reg ? reg->entry->reg->fown : NULL;
+}
+
+/* The task whose thread owns it; NULL: no thread does, or one that is a process too. */
+static struct rtask *task_of_owner(const struct restore *rs, const FownEntry *fown)
+{
+	for (size_t i = 0; fown->pid_type == F_OWNER_TID && i < rs->n_tasks; i++) {
+		for (size_t k = 1; k < rs->tasks[i]->n_threads; k++) {
+			if (rs->tasks[i]->threads[k].vtid == (pid_t)fown->pid)
+				return rs->tasks[i];
+		}
+	}
+	return NULL;
+}
+
+int files_own_by_threads(struct restore *rs, struct rtask *task)
+{
+	for (size_t i = 0; i < rs->files->n; i++) {
+		struct file *file = rs->files->files[i];
+		const FownEntry *fown = fown_of(rs, file);
+		int r = 0;
+
+		if (!fown || file->fd < 0 || fown->pid == 0 || task_of_owner(rs, fown) != task)
+			continue;
+		FILE_SCOPES(rs, file);
+		r = set_owner(rs, file, fown, task);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int apply_fown(struct restore *rs, struct file *file)
 {
-	const FownEntry *fown = file_entry_fown(file->entry);
+	const FownEntry *fown = fown_of(rs, file);
 	int r;
 
-	if (file->entry->fifo && file->entry->fifo->has_regf_id) { /* its companion has it */
-		const struct file *reg = files_find(rs, file->entry->fifo->regf_id);
-
-		fown = reg && reg->entry->reg ? reg->entry->reg->fown : NULL;
-	}
 	if (!fown || file->fd < 0)
 		return 0;
 	FILE_SCOPES(rs, file);
@@ -614,7 +662,9 @@ static int apply_fown(struct restore *rs, struct file *file)
 		if (r < 0)
 			return fail(rs->failure, r, "cannot set its signal to %u", fown->signum);
 	}
-	return fown->pid == 0 ? 0 : set_owner(rs, file, fown);
+	if (fown->pid == 0 || task_of_owner(rs, fown)) /* threads come later */
+		return 0;
+	return set_owner(rs, file, fown, files_holder(rs, file));
 }
 
 int files_restore_finish(struct restore *rs)

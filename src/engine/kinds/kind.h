@@ -219,6 +219,8 @@ int files_install(struct restore *rs, struct rtask *task) _must_check_;
 /* The same with the late ones, if there are any. */
 int files_install_late(struct restore *rs, struct rtask *task) _must_check_;
 int files_in_task(struct restore *rs, struct rtask *task) _must_check_;
+/* Those whose SIGIO goes to a thread of the task: the threads exist, the transport is there, ids are the engine's. */
+int files_own_by_threads(struct restore *rs, struct rtask *task) _must_check_;
 int files_restore_finish(struct restore *rs) _must_check_;
 void files_restore_done(struct restore *rs);
 /* Largest descriptor number of any table. */
