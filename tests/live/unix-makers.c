@@ -2,7 +2,7 @@
 /*
  * What SO_PEERCRED and SO_PEERGROUPS tell: of pairs, listeners and connections that root and a user of the tree made, and
  * that processes made which have ended since; of a listener that another has taken over; of a connection that nobody
- * has accepted yet; of descriptors in flight.
+ * has accepted yet; of descriptors in flight. And who sent the messages in a queue (SCM_CREDENTIALS).
  */
 #include <grp.h>
 #include <stdio.h>
@@ -111,9 +111,11 @@ static void take(int socket, int *fds, size_t n)
 	memcpy(fds, CMSG_DATA(cmsg), n * sizeof(int));
 }
 
+static void send_letters(char text);
+
 /* ---- the user of the tree: its ends come to root by `way` ---- */
 
-static int way[2], root_pair[2];
+static int way[2], root_pair[2], letters[2][2]; /* of streams, of datagrams */
 static pid_t root;
 
 static void user_body(void *arg)
@@ -125,6 +127,7 @@ static void user_body(void *arg)
 	live_need(socketpair(AF_UNIX, SOCK_STREAM, 0, root_pair) == 0, "socketpair"); /* as root still */
 	listener = listen_at("user.sock", SOCK_STREAM, USER);
 	become(USER, true);
+	send_letters('u');
 	live_need(listen(listener, 5) == 0, "listen again"); /* and its note is the user's */
 	live_need(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0, "socketpair");
 	client = connect_at("root.sock", SOCK_STREAM);
@@ -145,6 +148,43 @@ static void user_body(void *arg)
 	expect("root's connection to it", accepted, root, 0, false);
 }
 
+/* ---- messages in queues ---- */
+
+static void make_letters(void)
+{
+	static const int types[] = { SOCK_STREAM, SOCK_DGRAM };
+	int yes = 1;
+
+	for (int i = 0; i < 2; i++)
+		live_need(socketpair(AF_UNIX, types[i], 0, letters[i]) == 0 &&
+				  setsockopt(letters[i][0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) == 0,
+			  "SO_PASSCRED");
+}
+
+static void send_letters(char text)
+{
+	for (int i = 0; i < 2; i++)
+		live_need(write(letters[i][1], &text, 1) == 1, "write");
+}
+
+/* @pid 0: of one that has ended */
+static void expect_letter(const char *what, int fd, char text, pid_t pid, uid_t uid)
+{
+	char control[CMSG_SPACE(sizeof(struct ucred))] = { 0 }, byte = 0;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct ucred sender = { 0 };
+	struct cmsghdr *cmsg;
+
+	live_need(recvmsg(fd, &msg, MSG_DONTWAIT) == 1, "recvmsg");
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (cmsg && cmsg->cmsg_type == SCM_CREDENTIALS)
+		memcpy(&sender, CMSG_DATA(cmsg), sizeof(sender));
+	live_check(byte == text && sender.uid == uid && sender.gid == uid && (pid == 0 || sender.pid == pid),
+		   "%s: '%c' from process %d, user %u, group %u; should be '%c' from %d, %u", what, byte, sender.pid,
+		   sender.uid, sender.gid, text, pid, uid);
+}
+
 /* ---- one that has ended ---- */
 
 struct dead {
@@ -162,6 +202,7 @@ static struct dead make_dead(void)
 	d.pid = fork();
 	if (d.pid == 0) {
 		become(DEAD, true);
+		send_letters('d');
 		live_need(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0 && listen(d.listener, 3) == 0, "listen");
 		more[0] = pair[0];
 		more[1] = connect_at("root.sock", SOCK_STREAM);
@@ -192,6 +233,8 @@ int main(void)
 	listener = listen_at("root.sock", SOCK_STREAM, USER);
 	late = listen_at("late.sock", SOCK_SEQPACKET, USER);
 	live_need(chmod(live_path("root.sock"), 0666) == 0, "chmod");
+	make_letters();
+	send_letters('r');
 	user = live_fork(user_body, NULL);
 	(void)close(way[1]);
 	of_user = accept(listener, NULL, NULL);
@@ -225,6 +268,13 @@ int main(void)
 	fd = accept(late, NULL, NULL);
 	live_need(fd >= 0, "accept what has waited");
 	expect("what has waited to be accepted", fd, user, USER, true);
+	for (int i = 0; i < 2; i++) {
+		const char *what = i ? "a datagram" : "bytes of a stream";
+
+		expect_letter(what, letters[i][0], 'r', root, 0);
+		expect_letter(what, letters[i][0], 'u', user, USER);
+		expect_letter(what, letters[i][0], 'd', 0, DEAD);
+	}
 	live_join(user);
 	return live_end();
 }

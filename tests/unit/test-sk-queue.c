@@ -27,11 +27,13 @@ struct seen {
 	} items[MAX_SEEN];
 };
 
-static int note_packet(void *userdata, const void *data, size_t size, const int *fds, size_t n_fds)
+static int note_packet(void *userdata, const void *data, size_t size, const int *fds, size_t n_fds,
+		       const struct ucred *sender)
 {
 	struct seen *seen = userdata;
 	struct stat st;
 
+	(void)sender;
 	assert_true(seen->n < MAX_SEEN);
 	seen->items[seen->n].size = size;
 	seen->items[seen->n].n_fds = n_fds;

@@ -18,6 +18,7 @@
 #include "basic/sys.h"
 #include "engine/far.h"
 #include "engine/kinds/sk-opts.h"
+#include "engine/restore-as.h"
 
 #include "sk-packet.pb-c.h"
 
@@ -43,6 +44,8 @@ struct peeker {
 	bool offset_set;
 	int fds[MAX_RIGHTS];
 	size_t n_fds;
+	struct ucred sender;
+	bool has_sender;
 	bool truncated;
 };
 
@@ -88,15 +91,27 @@ static int peeker_seek(struct peeker *p, size_t offset)
 	return 0;
 }
 
-static void peeker_collect_fds(struct peeker *p, struct msghdr *msg)
+/* Nobody's, by a message that was sent when nobody asked for them, reads as of process 0. */
+static void peeker_collect_sender(struct peeker *p, const struct cmsghdr *c)
 {
+	if (c->cmsg_len < CMSG_LEN(sizeof(p->sender)))
+		return;
+	memcpy(&p->sender, CMSG_DATA(c), sizeof(p->sender));
+	p->has_sender = p->sender.pid > 0;
+}
+
+static void peeker_collect(struct peeker *p, struct msghdr *msg)
+{
+	p->has_sender = false;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
 		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		int fd;
 
 		if (c->cmsg_level != SOL_SOCKET)
 			continue;
-		if (c->cmsg_type == SCM_PIDFD) {
+		if (c->cmsg_type == SCM_CREDENTIALS) {
+			peeker_collect_sender(p, c);
+		} else if (c->cmsg_type == SCM_PIDFD) {
 			/* Made for us by SO_PASSPIDFD, not in flight. */
 			memcpy(&fd, CMSG_DATA(c), sizeof(fd));
 			(void)close_fd(fd);
@@ -166,11 +181,16 @@ static ssize_t peeker_peek(struct peeker *p, size_t size)
 		return n;
 	if (n < 0)
 		return fail(p->failure, (int)n, "cannot look into its queue");
-	peeker_collect_fds(p, &msg);
+	peeker_collect(p, &msg);
 	if (msg.msg_flags & MSG_CTRUNC)
 		return fail(p->failure, -EIO, "descriptors in its queue cannot be received");
 	p->truncated = msg.msg_flags & MSG_TRUNC;
 	return n;
+}
+
+static const struct ucred *peeker_sender(const struct peeker *p)
+{
+	return p->has_sender ? &p->sender : NULL;
 }
 
 /* Shortest peek from @offset that shows descriptors; one of @size bytes does. */
@@ -223,12 +243,12 @@ static int stream_run(struct peeker *p, size_t offset, size_t left, sk_queue_pac
 			return fail(p->failure, -ESTALE, "its queue changed while we looked");
 	}
 	if (first > 1) {
-		r = packet(userdata, p->buf, first - 1, NULL, 0);
+		r = packet(userdata, p->buf, first - 1, NULL, 0, peeker_sender(p));
 		if (r < 0)
 			return r;
 	}
 	*ret_size = size;
-	return packet(userdata, p->buf + (first - 1), size - (first - 1), p->fds, p->n_fds);
+	return packet(userdata, p->buf + (first - 1), size - (first - 1), p->fds, p->n_fds, peeker_sender(p));
 }
 
 static int stream_peek(struct failure *f, struct dump *d, int fd, sk_queue_packet_fn *packet, void *userdata)
@@ -314,7 +334,7 @@ static int packets_peek(struct failure *f, struct dump *d, int fd, int type, sk_
 				return r;
 			continue;
 		}
-		r = packet(userdata, p.buf, (size_t)n, p.fds, p.n_fds);
+		r = packet(userdata, p.buf, (size_t)n, p.fds, p.n_fds, peeker_sender(&p));
 		if (r < 0)
 			return r;
 		offset += (size_t)n;
@@ -341,11 +361,13 @@ struct queue_dump {
 	uint32_t id;
 };
 
-static int queue_put(void *userdata, const void *data, size_t size, const int *fds, size_t n_fds)
+static int queue_put(void *userdata, const void *data, size_t size, const int *fds, size_t n_fds,
+		     const struct ucred *sender)
 {
 	struct queue_dump *q = userdata;
 	SkPacketEntry e = SK_PACKET_ENTRY__INIT;
 	ScmEntry scm = SCM_ENTRY__INIT, *scms[] = { &scm };
+	SkUcredEntry ucred = SK_UCRED_ENTRY__INIT;
 	uint32_t rights[MAX_RIGHTS];
 	struct image *img;
 	int r;
@@ -365,6 +387,12 @@ static int queue_put(void *userdata, const void *data, size_t size, const int *f
 		scm.n_rights = n_fds;
 		e.scm = scms;
 		e.n_scm = 1;
+	}
+	if (sender) {
+		ucred.uid = sender->uid;
+		ucred.gid = sender->gid;
+		ucred.pid = (uint32_t)dump_vpid(q->d, sender->pid);
+		*(ucred.pid > 0 ? &e.ucred : &e.snapmgr_ucred) = &ucred;
 	}
 	r = dump_image(q->d, IMAGE_SK_QUEUES, &img);
 	if (r == 0)
@@ -421,6 +449,7 @@ static int packet_load(struct restore *rs, struct image *img, const SkPacketEntr
 	}
 	p = &packets->items[packets->n++];
 	*p = (struct sk_packet){ .id_for = e->id_for, .data = data, .size = e->length };
+	p->sender = e->ucred ?: e->snapmgr_ucred;
 	if (e->n_scm == 1) {
 		p->rights = e->scm[0]->rights;
 		p->n_rights = e->scm[0]->n_rights;
@@ -487,14 +516,47 @@ static int rights_fill(struct restore *rs, const struct sk_packet *packet, int f
 	return 0;
 }
 
+/* SCM_CREDENTIALS, which the receiver may ask for; root may send those of others. Return: whether there are any. */
+static bool sender_fill(struct restore *rs, const struct sk_packet *packet, struct ucred *ret)
+{
+	const SkUcredEntry *e = packet->sender;
+	struct restore_as as = { .uid = AS_KEEP };
+	const struct rtask *task;
+
+	if (!e || e->uid == UINT32_MAX || e->gid == UINT32_MAX)
+		return false;
+	as.euid = e->uid;
+	as.egid = e->gid;
+	if (!restore_as_is_due(rs, &as))
+		return false;
+	task = restore_find_task(rs, (pid_t)e->pid);
+	*ret = (struct ucred){
+		/* Of one that is not in the tree: a process that has ended when the tree reads it. */
+		.pid = task && !task->zombie ? task->pid : getpid(),
+		.uid = e->uid,
+		.gid = e->gid,
+	};
+	return true;
+}
+
+static void control_add(struct msghdr *msg, int type, const void *data, size_t size)
+{
+	struct cmsghdr *c = (struct cmsghdr *)((char *)msg->msg_control + msg->msg_controllen);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(size);
+	memcpy(CMSG_DATA(c), data, size);
+	msg->msg_controllen += CMSG_SPACE(size);
+}
+
 int sk_packet_send(struct restore *rs, struct sk_packet *packet, int sender, const void *to,
 		   size_t to_size)
 {
 	union {
-		char bytes[CMSG_SPACE(MAX_RIGHTS * sizeof(int))];
+		char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(MAX_RIGHTS * sizeof(int))];
 		struct cmsghdr align;
-	} control;
-	int fds[MAX_RIGHTS];
+	} control = {};
 	struct iovec iov = {
 		.iov_base = (void *)(uintptr_t)packet->data,
 		.iov_len = packet->size,
@@ -504,32 +566,29 @@ int sk_packet_send(struct restore *rs, struct sk_packet *packet, int sender, con
 		.msg_namelen = (socklen_t)to_size,
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
+		.msg_control = &control,
 	};
+	size_t of_sender;
+	int fds[MAX_RIGHTS];
+	struct ucred ucred;
 	ssize_t n;
 	int r;
 
 	r = rights_fill(rs, packet, fds);
 	if (r < 0)
 		return r;
-	if (packet->n_rights > 0) {
-		struct cmsghdr *c = &control.align;
-
-		memset(&control, 0, sizeof(control));
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(packet->n_rights * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, packet->n_rights * sizeof(int));
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(packet->n_rights * sizeof(int));
-	}
+	if (sender_fill(rs, packet, &ucred))
+		control_add(&msg, SCM_CREDENTIALS, &ucred, sizeof(ucred));
+	of_sender = msg.msg_controllen;
+	if (packet->n_rights > 0)
+		control_add(&msg, SCM_RIGHTS, fds, packet->n_rights * sizeof(int));
 	do {
 		n = SYS_CALL(sendmsg(sender, &msg, MSG_DONTWAIT | MSG_NOSIGNAL));
 		if (n < 0)
 			return fail(rs->failure, (int)n, "cannot put %zu bytes back in its queue",
 				    packet->size);
 		/* The descriptors went with the first bytes of a stream. */
-		msg.msg_control = NULL;
-		msg.msg_controllen = 0;
+		msg.msg_controllen = of_sender;
 		iov.iov_base = (uint8_t *)iov.iov_base + n;
 		iov.iov_len -= (size_t)n;
 	} while (iov.iov_len > 0);

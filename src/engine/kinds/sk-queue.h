@@ -13,11 +13,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <sys/socket.h>
+
 #include "engine/kinds/kind.h"
 
-/* One packet, or a run of bytes of a stream. @fds are the callee's to look at, not to keep. */
+#include "sk-packet.pb-c.h"
+
+/*
+ * One packet, or a run of bytes of a stream. @fds are the callee's to look at, not to keep. @sender: SCM_CREDENTIALS; NULL: none,
+ * or the socket does not ask for them (SO_PASSCRED)
+ */
 typedef int sk_queue_packet_fn(void *userdata, const void *data, size_t size, const int *fds,
-			       size_t n_fds);
+			       size_t n_fds, const struct ucred *sender);
 
 /*
  * sk_queue_peek() - hand out what is in the queue of a unix socket, in order
@@ -44,6 +51,7 @@ struct sk_packet {
 	size_t size;
 	const uint32_t *rights; /* file ids */
 	size_t n_rights;
+	const SkUcredEntry *sender; /* NULL: unknown */
 	bool sent;
 };
 
