@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include "basic/sys.h"
 #include "engine/far.h"
@@ -16,6 +17,7 @@ enum {
 	COPY_BYTES = 1 << 20,
 	CHUNKED_FROM_BYTES = 12288, /* as CRIU: below it the contents follow as they are */
 	DEPTH_MAX = 48,		    /* of directories that went with it */
+	XATTR_BYTES_MAX = 64 << 10, /* of all names, or of a value: linux/limits.h */
 };
 
 /* ---- dump ---- */
@@ -79,6 +81,60 @@ static uint32_t kernel_dev(dev_t dev)
 	return major(dev) << 20 | minor(dev);
 }
 
+/* Labels of a security module are that module's to give: to an engine that it trusts, by what it knows of the file. */
+static bool is_kept_xattr(const char *name)
+{
+	static const char *const kept[] = { "user.", "trusted.", "security.capability", "system.posix_acl_" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+		if (strncmp(name, kept[i], strlen(kept[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int put_xattr(struct dump *d, const char *path, const char *name, uint8_t *buffer, GhostFileEntry *e)
+{
+	ssize_t n = SYS_CALL(getxattr(path, name, buffer, XATTR_BYTES_MAX));
+	GhostXattrEntry *x;
+
+	if (n == -ENODATA)
+		return 0;
+	if (n < 0)
+		return fail(d->failure, (int)n, "cannot read attribute '%s' of a deleted file", name);
+	x = arena_new(&d->arena, GhostXattrEntry);
+	if (!x || arena_grow(&d->arena, &e->xattrs, e->n_xattrs) < 0)
+		return fail(d->failure, -ENOMEM, "no memory for attributes");
+	ghost_xattr_entry__init(x);
+	x->name = arena_strdup(&d->arena, name);
+	x->value.data = arena_copy(&d->arena, buffer, (size_t)n);
+	x->value.len = (size_t)n;
+	e->xattrs[e->n_xattrs++] = x;
+	return x->name && (x->value.data || n == 0) ? 0 : fail(d->failure, -ENOMEM, "no memory for attributes");
+}
+
+/* Of a file that is near. */
+static int put_xattrs(struct dump *d, const struct fd_view *view, GhostFileEntry *e)
+{
+	_cleanup_free_ uint8_t *value = malloc(XATTR_BYTES_MAX);
+	_cleanup_free_ char *names = malloc(XATTR_BYTES_MAX);
+	char path[64];
+	ssize_t n;
+	int r = 0;
+
+	if (!value || !names)
+		return fail(d->failure, -ENOMEM, "no memory for attributes");
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", view->fd);
+	n = SYS_CALL(listxattr(path, names, XATTR_BYTES_MAX));
+	if (n < 0 && n != -EOPNOTSUPP)
+		return fail(d->failure, (int)n, "cannot list the attributes of deleted file '%s'", view->link);
+	for (ssize_t at = 0; r == 0 && at < n; at += (ssize_t)strlen(names + at) + 1) {
+		if (is_kept_xattr(names + at))
+			r = put_xattr(d, path, names + at, value, e);
+	}
+	return r;
+}
+
 static int write_ghost(struct dump *d, const struct fd_view *view, uint32_t ghost_id)
 {
 	_cleanup_(image_freep) struct image *img = NULL;
@@ -127,6 +183,9 @@ static int write_ghost(struct dump *d, const struct fd_view *view, uint32_t ghos
 		e.size = st->st_size;
 		e.chunks = st->st_size >= CHUNKED_FROM_BYTES;
 	}
+	r = regular && !view->reach ? put_xattrs(d, view, &e) : 0;
+	if (r < 0)
+		return r;
 	r = image_create(d->dir_fd, IMAGE_GHOST_FILE, ghost_id, d->failure, &img);
 	if (r == 0)
 		r = image_put(img, &e.base);
@@ -220,6 +279,20 @@ static void set_ghost_times(int fd, const GhostFileEntry *e)
 	times[0] = (struct timespec){ e->atim->tv_sec, e->atim->tv_usec * 1000 };
 	times[1] = (struct timespec){ e->mtim->tv_sec, e->mtim->tv_usec * 1000 };
 	(void)futimens(fd, times); /* a nicety, ignoring */
+}
+
+/* After the contents: to write takes the capabilities of a file. What others can have put into the images is no power. */
+static void set_ghost_xattrs(struct restore *rs, int fd, const GhostFileEntry *e)
+{
+	for (size_t i = 0; i < e->n_xattrs; i++) {
+		const GhostXattrEntry *x = e->xattrs[i];
+		bool power = strncmp(x->name, "user.", 5) != 0 && strncmp(x->name, "system.posix_acl_", 17) != 0;
+		int r = !is_kept_xattr(x->name) || (power && !rs->trusts_images) ? -EPERM :
+				SYS_CALL(fsetxattr(fd, x->name, x->value.data, x->value.len, 0));
+
+		if (r < 0)
+			restore_note(rs, "attribute '%s' of a deleted file cannot be set: %s", x->name, strerror(-r));
+	}
 }
 
 /* ---- making ---- */
@@ -351,6 +424,8 @@ static int make_inode(struct making *m, struct image *img, const GhostFileEntry 
 	if (fd < 0)
 		return 0;
 	r = fill_ghost(m->rs, img, e, fd);
+	if (r == 0)
+		set_ghost_xattrs(m->rs, fd, e);
 	if (r == 0)
 		set_ghost_times(fd, e);
 	return r;
