@@ -260,6 +260,49 @@ def a_root_that_is_to_die_with_its_parent_outlives_the_engine(stage):
             program.end()
 
 
+PR_SET_THP_DISABLE, PR_SET_MEMORY_MERGE, ADDR_NO_RANDOMIZE = 41, 67, 0x0040000
+
+
+def become_strange():
+    frame.libc.prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    frame.libc.prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0)
+    frame.libc.personality(ADDR_NO_RANDOMIZE)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.nice(3)
+    frame.libc.syscall(251, 1, 0, 3 << 13)  # ioprio_set: idle
+    frame.libc.syscall(238, 3, (frame.ctypes.c_ulong * 1)(1), 64)  # set_mempolicy: interleave
+
+
+def what_is_inherited(pid):
+    found = {}
+    for name in ('personality', 'status', 'ksm_stat', 'stat', 'numa_maps'):
+        try:
+            with open(f'/proc/{pid}/{name}', encoding='ascii') as file:
+                found[name] = file.read()
+        except FileNotFoundError:
+            pass
+    found['status'] = [line for line in found['status'].splitlines() if line.startswith(('Cpus_allowed:', 'THP_enabled:'))]
+    found['ksm_stat'] = [line for line in found.get('ksm_stat', '').splitlines() if 'merge_any' in line]
+    found['stat'] = found['stat'].rsplit(')', 1)[1].split()[16]
+    found['numa_maps'] = 'interleave' in found.get('numa_maps', '')
+    found['ioprio'] = frame.libc.syscall(252, 1, pid)
+    return found
+
+
+def nothing_of_the_engine_is_inherited(stage):
+    top, engine = stage
+    program = Program(top, engine, 'p')
+    wait_until('it runs', lambda: os.readlink(f'/proc/{program.pid}/exe') == program.exe)
+    before = what_is_inherited(program.pid)
+    program.run_well('dump', '-t', str(program.pid))
+    done = subprocess.run([engine.path, 'restore', '-d', '-D', program.images], preexec_fn=become_strange, check=False,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    check(done.returncode == 0, f'restore: {done.stdout}')
+    after = what_is_inherited(program.pid)
+    check(after == before, f'was {before}, is {after}')
+    program.end()
+
+
 def an_orphan_in_a_process_group_is_named(stage):
     orphan_holds(stage, 'group')
 
@@ -271,7 +314,7 @@ def an_orphan_in_the_session_is_named(stage):
 SCENARIOS = (an_executable_that_was_replaced, an_executable_that_was_deleted, an_executable_that_was_moved_by_its_other_name,
              an_executable_without_its_x_bit_is_refused, names_of_two_programs_do_not_meet, a_dump_that_fails_leaves_no_names,
              an_orphan_in_a_process_group_is_named, an_orphan_in_the_session_is_named,
-             a_root_that_is_to_die_with_its_parent_outlives_the_engine)
+             a_root_that_is_to_die_with_its_parent_outlives_the_engine, nothing_of_the_engine_is_inherited)
 
 
 if __name__ == '__main__':

@@ -19,6 +19,7 @@
 
 enum {
 	COMM_BYTES = 16,
+	ASK_PERSONALITY = -1,
 	MEMBARRIER_GET_REGISTRATIONS = 1 << 9,
 	/* Commands that register; the mask of the image has a bit for each. */
 	MEMBARRIER_REGISTERING = MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED |
@@ -260,18 +261,20 @@ static int restore_process(struct thread_restore *tr)
 	uint32_t mask = tc->has_membarrier_registration_mask ? tc->membarrier_registration_mask : 0;
 	int r;
 
-	r = remote_reserve(rm, 8, 0);
+	r = remote_reserve(rm, 10, 0);
 	if (r < 0)
 		return r;
 	remote_add(rm, "cannot set whether it is a subreaper", SYS_prctl, PR_SET_CHILD_SUBREAPER,
 		   tc->has_child_subreaper && tc->child_subreaper, 0, 0, 0, 0);
+	if (SYS_CALL(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0)) > 0) /* we: it inherited that */
+		remote_add(rm, "cannot have huge pages", SYS_prctl, PR_SET_THP_DISABLE, 0, 0, 0, 0, 0);
 	if (tr->task->mm->has_thp_disabled && tr->task->mm->thp_disabled)
 		remote_add(rm, "cannot disable huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1,
 			   tr->task->mm->has_thp_flags ? tr->task->mm->thp_flags : 0, 0, 0, 0);
 	if (tr->task->mm->has_lock_future && tr->task->mm->lock_future)
 		remote_add(rm, "cannot have memory to come locked (mlockall)", SYS_mlockall, tr->task->mm->lock_future, 0,
 			   0, 0, 0, 0);
-	if (personality_of(tc))
+	if (personality_of(tc) != (uint32_t)SYS_CALL(personality(ASK_PERSONALITY))) /* ours, which it inherited */
 		remote_add(rm, "cannot set its personality", SYS_personality, personality_of(tc), 0, 0, 0, 0, 0);
 	for (uint32_t command = 1; command && command <= mask; command <<= 1) {
 		if (!(mask & command & MEMBARRIER_REGISTERING))

@@ -346,9 +346,11 @@ static int seal_restore(struct thread_restore *tr)
 	if (r == 0)
 		r = seal_mappings(tr);
 	if (r == 0)
-		r = remote_reserve(tr->remote, 2, 0);
+		r = remote_reserve(tr->remote, 3, 0);
 	if (r < 0)
 		return r;
+	if (!mm->merges_pages && SYS_CALL(prctl(GET_MEMORY_MERGE, 0, 0, 0, 0)) > 0) /* we: it inherited that */
+		remote_add(tr->remote, "cannot have equal pages left apart", SYS_prctl, SET_MEMORY_MERGE, 0, 0, 0, 0, 0);
 	if (mm->has_merges_pages && mm->merges_pages)
 		remote_add(tr->remote, "cannot have equal pages merged", SYS_prctl,
 			   SET_MEMORY_MERGE, 1, 0, 0, 0, 0);

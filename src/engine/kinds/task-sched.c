@@ -4,7 +4,7 @@
  * value of a session: from outside
  *
  * A real-time task has a nice value too, for later; sched_getattr(2) does not show it and sched_setattr(2) does not
- * take it. Affinity is not in CRIU's format, but in a field of ours; without it the restorer's is inherited.
+ * take it. Affinity is not in CRIU's format, but in fields of ours; without them the restorer's is inherited.
  */
 #include <sched.h>
 #include <string.h>
@@ -46,8 +46,9 @@ static int affinity_put(struct thread_query *q)
 		return fail(q->dump->failure, size, "cannot read the processor affinity");
 	for (int i = 0; i < size; i++)
 		n_set += __builtin_popcount(mask[i]);
-	if (n_set >= sysconf(_SC_NPROCESSORS_ONLN))
-		return 0; /* all, however many the next machine has */
+	e->has_all_cpus = e->all_cpus = n_set >= sysconf(_SC_NPROCESSORS_ONLN);
+	if (e->all_cpus)
+		return 0; /* however many the next machine has */
 	e->cpu_affinity.data = arena_array(&q->dump->arena, uint8_t, size);
 	if (!e->cpu_affinity.data)
 		return fail(q->dump->failure, -ENOMEM, "no memory for a record");
@@ -121,11 +122,30 @@ static int sched_put(struct thread_query *q)
 	return r < 0 ? r : affinity_put(q);
 }
 
+/* It has ours; which may be fewer than it had. */
+static int give_all_cpus(struct thread_restore *tr)
+{
+	uint8_t mask[AFFINITY_BYTES_MAX];
+	long n_set = 0;
+	int r;
+
+	r = SYS_CALL(syscall(SYS_sched_getaffinity, 0, sizeof(mask), mask));
+	for (int i = 0; i < r; i++)
+		n_set += __builtin_popcount(mask[i]);
+	if (r < 0 || n_set >= sysconf(_SC_NPROCESSORS_ONLN))
+		return 0;
+	memset(mask, 0xff, sizeof(mask));
+	r = SYS_CALL(syscall(SYS_sched_setaffinity, tr->thread->tid, sizeof(mask), mask));
+	return r < 0 ? fail(tr->rs->failure, r, "cannot give it all processors") : 0;
+}
+
 static int affinity_restore(struct thread_restore *tr)
 {
 	const ThreadCoreEntry *e = tr->core->thread_core;
 	int r;
 
+	if (e->has_all_cpus && e->all_cpus)
+		return give_all_cpus(tr);
 	if (!e->has_cpu_affinity)
 		return 0;
 	if (e->cpu_affinity.len == 0 || e->cpu_affinity.len > AFFINITY_BYTES_MAX)
