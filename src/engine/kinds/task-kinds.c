@@ -8,7 +8,7 @@ const struct task_kind *const task_kinds[] = {
 	&task_kind_numa,
 	&task_kind_pkeys, /* restored with the mappings */
 	&task_kind_signals,
-	&task_kind_limits, /* raised only */
+	&task_kind_limits, /* but for those that are in the way of what comes */
 	&task_kind_sched,
 	&task_kind_pending,	/* before timers run, after no more signals of our making can come */
 	&task_kind_sandbox, /* one of its modes takes power that goes next; a filter may restrict speculation further */

@@ -9,9 +9,13 @@
 
 #include "basic/parse.h"
 #include "basic/sys.h"
+#include "engine/kinds/kind.h"
 #include "engine/kinds/task-kind.h"
 
-enum { N_LIMITS = 16 };
+enum {
+	N_LIMITS = 16,
+	DESCRIPTOR_ROOM = 64, /* numbers that are free for what is opened in the task */
+};
 
 static int limits_ask(struct thread_query *q)
 {
@@ -123,7 +127,23 @@ static int set_limits(struct thread_restore *tr, const struct rlimit *limits, si
 	return 0;
 }
 
-/* While there is the power for it, limits are raised. What the task still has to do may need more than it may have later. */
+/*
+ * What the task still has to do may need more than it may have later: signals to be queued, a descriptor to be opened, another user
+ * to become. The hard limit is the wanted one where it can be: a label that comes in between may forbid to change it (SELinux).
+ */
+static struct rlimit early_limit(const struct restore *rs, size_t i, struct rlimit have, struct rlimit want)
+{
+	bool is_in_the_way = i == RLIMIT_SIGPENDING || i == RLIMIT_NOFILE || i == RLIMIT_NPROC;
+	bool has_room = want.rlim_max >= have.rlim_max ||
+			(i == RLIMIT_NOFILE && want.rlim_max > (rlim_t)files_max_number(rs) + DESCRIPTOR_ROOM);
+
+	if (!is_in_the_way)
+		return want;
+	return has_room ? (struct rlimit){ want.rlim_max, want.rlim_max } :
+			  (struct rlimit){ MAX(have.rlim_cur, want.rlim_cur), MAX(have.rlim_max, want.rlim_max) };
+}
+
+/* While there is the power to raise them. */
 static int limits_restore(struct thread_restore *tr)
 {
 	const TaskRlimitsEntry *e = tr->leader ? tr->core->tc->rlimits : NULL;
@@ -134,8 +154,7 @@ static int limits_restore(struct thread_restore *tr)
 		r = SYS_CALL(getrlimit(i, &limits[i])); /* ours, which it inherited */
 		if (r < 0)
 			return fail(tr->rs->failure, r, "cannot read limit %zu", i);
-		limits[i].rlim_cur = MAX(limits[i].rlim_cur, e->rlimits[i]->cur);
-		limits[i].rlim_max = MAX(limits[i].rlim_max, e->rlimits[i]->max);
+		limits[i] = early_limit(tr->rs, i, limits[i], (struct rlimit){ e->rlimits[i]->cur, e->rlimits[i]->max });
 	}
 	r = e ? set_limits(tr, limits, e->n_rlimits) : 0;
 	return r < 0 || !tr->leader ? r : restore_oom_score(tr);
