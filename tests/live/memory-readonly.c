@@ -13,6 +13,7 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "live.h"
@@ -102,6 +103,28 @@ static void map_files(void)
 	(void)close(fd);
 }
 
+/* The kernel keeps the link in map_files that somebody has looked at, with the mode of the file that was mapped there then. */
+static void map_in_a_place(const char *name, int before, int fd, int prot, bool may_write)
+{
+	char *at = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, before, 0);
+	char path[96];
+	struct stat st;
+
+	live_need(at != MAP_FAILED, "the mapping before");
+	(void)snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (uintptr_t)at, (uintptr_t)at + SIZE);
+	live_need(lstat(path, &st) == 0, "map_files");
+	note(name, mmap(at, SIZE, prot, MAP_SHARED | MAP_FIXED, fd, 0), may_write);
+}
+
+static void map_in_places(void)
+{
+	int fd = open("places", O_RDWR | O_CREAT | O_EXCL, 0600), other = open("places-2", O_RDWR | O_CREAT | O_EXCL, 0600);
+
+	live_need(fd >= 0 && other >= 0 && ftruncate(fd, SIZE) == 0 && ftruncate(other, SIZE) == 0, "files");
+	map_in_a_place("a file in the place of one for reading", narrow(other), fd, PROT_READ | PROT_WRITE, true);
+	map_in_a_place("a file for reading in the place of one for writing", fd, narrow(other), PROT_READ, false);
+}
+
 static void map_anonymous(void)
 {
 	char *at = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -145,6 +168,7 @@ int main(void)
 	live_start();
 	map_memfds();
 	map_files();
+	map_in_places();
 	map_anonymous();
 	(void)map_segment();
 

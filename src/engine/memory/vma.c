@@ -531,18 +531,32 @@ int vma_settle_shared(struct dump *d)
 	return MIN(crossed, 0);
 }
 
+/*
+ * How the file of a mapping is open. The mode of the link in map_files says so, but the kernel keeps the link of an earlier mapping at the
+ * same addresses, with the mode of that one's file (Linux 6.18). A shared mapping may be written if its file is open for writing.
+ */
+static int open_mode_of(const struct vma *v, const char *link)
+{
+	struct stat st;
+	int r;
+
+	if (!vma_is_private(v->status) && v->knows_may)
+		return v->may & PROT_WRITE ? O_RDWR : O_RDONLY;
+	r = sys_fstatat(AT_FDCWD, link, &st, AT_SYMLINK_NOFOLLOW);
+	return r < 0 ? r : (st.st_mode & S_IWUSR) ? O_RDWR : O_RDONLY;
+}
+
 /* Opens the file behind a mapping as it was opened for it. @reach: who does; NULL: we. */
 static int open_mapped(struct dump *d, struct task *task, struct vma *v, struct reach *reach, int *ret_fd)
 {
 	char path[96];
-	struct stat st;
 	int fd, r;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, task->pid, v->start, v->end);
-	r = sys_fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW);
+	r = open_mode_of(v, path);
 	if (r < 0)
 		return fail(d->failure, r, "cannot look at the mapped file");
-	v->fdflags = (st.st_mode & S_IWUSR) ? O_RDWR : O_RDONLY;
+	v->fdflags = (uint32_t)r;
 	fd = reach_open(reach, path, v->fdflags | O_NONBLOCK);
 	if (fd == -EACCES || fd == -EROFS || fd == -ETXTBSY)
 		fd = reach_open(reach, path, O_RDONLY | O_NONBLOCK);
