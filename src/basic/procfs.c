@@ -249,6 +249,8 @@ static int status_parse_into(const char *text, struct proc_status *s)
 		s->seccomp_mode = v;
 	if (field_u64(text, "Seccomp_filters", 10, &v) == 0)
 		s->n_seccomp_filters = v;
+	if (field_u64(text, "voluntary_ctxt_switches", 10, &v) == 0)
+		s->n_waits = v;
 	return field_groups(text, s);
 }
 

@@ -53,6 +53,7 @@ struct proc_status {
 	uint32_t seccomp_mode, n_seccomp_filters;
 	uint64_t vm_size_kb;
 	pid_t tgid, tracer_pid;
+	uint64_t n_waits; /* how often it has given up the processor by itself: voluntary_ctxt_switches */
 };
 int proc_status_parse(const char *text, struct proc_status *ret);
 int proc_status_read(int proc_pid_fd, struct proc_status *ret);

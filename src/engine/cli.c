@@ -15,6 +15,7 @@
 #include "engine/cpuinfo.h"
 #include "engine/face.h"
 #include "engine/stats.h"
+#include "engine/waits-keeper.h"
 
 struct command {
 	struct face_options options;
@@ -390,6 +391,8 @@ int engine_cli_main(int argc, char *argv[])
 	fill_standard_fds();
 	if (argc > 1 && strcmp(argv[1], "swrk") == 0)
 		return run_swrk(argc, argv);
+	if (argc > 1 && strcmp(argv[1], "waits-keeper") == 0) /* by ourselves, for ourselves */
+		return waits_keeper_main(argc - 1, argv + 1);
 
 	face_options_init(&c.options);
 	r = run_command(&c, argc, argv);

@@ -15,7 +15,10 @@ enum {
 	PID_MAX = 1 << 22,
 	TASKS_MAX = 1 << 20,
 	THREADS_MAX = 1 << 20,
+	ERRNO_MAX = 4095,
 };
+
+#define WAIT_USEC_MAX (UINT64_MAX / 2)
 
 struct rtask *restore_find_task(const struct restore *rs, pid_t vpid)
 {
@@ -68,6 +71,9 @@ static int check_core(struct restore *rs, const struct rtask *task, const CoreEn
 		return fail(rs->failure, -EOPNOTSUPP, "it ran on another kind of processor (%d)", core->mtype);
 	if (!core->thread_core || (leader && !core->tc))
 		return fail(rs->failure, -EBADMSG, "its core image is not whole");
+	if (core->thread_core->wait_usec > WAIT_USEC_MAX || core->thread_core->wait_result > 0 ||
+	    core->thread_core->wait_result < -ERRNO_MAX)
+		return fail(rs->failure, -EBADMSG, "the call that it waits in is damaged");
 	r = regs_check(core->thread_info, rs->failure);
 	for (size_t i = 0; r == 0 && i < n_task_kinds; i++) {
 		if (task_kinds[i]->check)

@@ -32,6 +32,7 @@
 #include "engine/kinds/kind.h"
 #include "engine/memory/lazy.h"
 #include "engine/memory/shmem.h"
+#include "engine/waits-keeper.h"
 
 enum {
 	GUARD_SLACK = 1024, /* pids of helpers */
@@ -250,9 +251,44 @@ static int write_pidfile(struct restore *rs)
 	return r < 0 ? fail(rs->failure, r, "cannot write pidfile '%s'", rs->options->pidfile) : 0;
 }
 
+/* Calls that begin anew, of whose time some was over at the dump. */
+static void note_waits(struct restore *rs, struct waits *ret)
+{
+	for (size_t i = 0; i < rs->n_tasks; i++) {
+		const struct rtask *task = rs->tasks[i];
+
+		for (size_t k = 0; k < task->n_threads; k++) {
+			const struct rthread *th = &task->threads[k];
+			const ThreadCoreEntry *core = th->core ? th->core->thread_core : NULL;
+			struct wait w;
+
+			if (!core || !core->has_wait_usec || !th->tid || task->core->tc->task_state != TASK_ALIVE)
+				continue;
+			w = wait_of_restored(th->tid, task->pid, th->core->thread_info->gpregs, core->wait_usec,
+					     core->wait_result);
+			if (waits_add(ret, &w) == 0)
+				waits_let_go(ret, th->tid);
+		}
+	}
+}
+
+static void keep_waits(struct restore *rs, struct waits *waits)
+{
+	_cleanup_close_ int fd = proc_open(rs->tasks[0]->pid);
+	struct proc_stat st;
+	int r = fd < 0 ? fd : proc_stat_read(fd, &st);
+
+	if (r == 0)
+		r = waits_keeper_start(rs->tasks[0]->pid, st.start_time, waits);
+	if (r < 0)
+		log_warn(rs->log, "some calls with a time limit may last longer than they should: %s", strerror(-r));
+	waits_done(waits);
+}
+
 /* Nothing can fail from the commit on: a task that is gone was killed by somebody else. */
 static int let_go(struct restore *rs)
 {
+	struct waits waits = {};
 	int r;
 
 	files_restore_done(rs);
@@ -269,7 +305,10 @@ static int let_go(struct restore *rs)
 		return fail(rs->failure, r, "cannot tell the guard");
 	if (rs->context->notify)
 		(void)rs->context->notify(rs->context->userdata, "pre-resume", rs->tasks[0]->pid, NULL);
+	if (!rs->options->leave_stopped)
+		note_waits(rs, &waits);
 	for_each_thread(rs, PTRACE_DETACH);
+	keep_waits(rs, &waits);
 	if (rs->context->notify)
 		(void)rs->context->notify(rs->context->userdata, "post-resume", rs->tasks[0]->pid, NULL);
 	return 0;

@@ -19,6 +19,7 @@
 #include "engine/control/remote.h"
 #include "engine/control/restart-call.h"
 #include "engine/control/vigil.h"
+#include "engine/waits-keeper.h"
 
 enum {
 	PEEK_DEPTH_MAX = 64,
@@ -28,6 +29,7 @@ enum {
 	DEATH_PAUSE_NSEC = 100000,
 	WCHAN_TEXT_MAX = 4096,
 	HEIR_USEC = 10 * 1000 * 1000,
+	END_WAIT_USEC = 1000 * 1000,
 };
 
 /* Bits of an entry of /proc/PID/pagemap. */
@@ -73,6 +75,7 @@ static int read_thread_state(struct tree *t, struct task *task, struct thread *t
 	r = sys_ptrace(PTRACE_GETSIGMASK, th->tid, PTR(sizeof(th->sigmask)), &th->sigmask);
 	if (r < 0)
 		return fail(t->failure, r, "cannot read the signal mask");
+	th->stopped = th->regs;
 	th->has_state = true;
 	return 0;
 }
@@ -133,14 +136,15 @@ static int thread_interrupt(struct tree *t, struct task *task, struct thread *th
 	return 1;
 }
 
-/* Does it do for a moment what an engine left that was killed: take a thread home, reap a shadow? */
+/* Does it do for a moment what an engine left: take a thread home, reap a shadow, end a call whose time is over? */
 static bool is_heir(pid_t tracer)
 {
 	_cleanup_close_ int fd = proc_open(tracer);
 	struct proc_stat stat;
 
 	return fd >= 0 && proc_stat_read(fd, &stat) == 0 &&
-	       (strcmp(stat.comm, VIGIL_NAME) == 0 || strcmp(stat.comm, REAPER_NAME) == 0);
+	       (strcmp(stat.comm, VIGIL_NAME) == 0 || strcmp(stat.comm, REAPER_NAME) == 0 ||
+		strcmp(stat.comm, WAITS_KEEPER_NAME) == 0);
 }
 
 /* Return: the process that traces it, 0: none. */
@@ -210,17 +214,30 @@ static int thread_stop(struct tree *t, struct task *task, struct thread *th, uin
 	return thread_interrupt(t, task, th, deadline);
 }
 
+/* What /proc/PID/pagemap has of a page. 0: nothing. */
+static uint64_t page_entry(const struct task *task, uint64_t at)
+{
+	_cleanup_close_ int fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
+	uint64_t entry;
+
+	if (fd < 0 || sys_pread_full(fd, &entry, sizeof(entry), (off_t)(at / PAGE * sizeof(entry))) < 0)
+		return 0;
+	return entry;
+}
+
+bool task_has_page(const struct task *task, uint64_t at)
+{
+	return page_entry(task, at) & PAGEMAP_PRESENT;
+}
+
 /*
  * Is a page the task's own copy? Only such a page is read while its mappings are not known: of a file, the read may ask a
  * file system that waits for the tree.
  */
 static bool is_own_page(const struct task *task, uint64_t at)
 {
-	_cleanup_close_ int fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
-	uint64_t entry;
+	uint64_t entry = page_entry(task, at);
 
-	if (fd < 0 || sys_pread_full(fd, &entry, sizeof(entry), (off_t)(at / PAGE * sizeof(entry))) < 0)
-		return false;
 	if (entry & PAGEMAP_FILE)
 		return false;
 	return (entry & PAGEMAP_PRESENT) || ((entry & PAGEMAP_SWAPPED) && !(entry & PAGEMAP_UFFD_WP));
@@ -281,10 +298,19 @@ static int suspend_seccomp(struct tree *t, struct thread *th)
 	return r < 0 ? fail(t->failure, r, "cannot suspend seccomp") : 0;
 }
 
-static int thread_settle(struct tree *t, struct task *task, struct thread *th)
+/* What the call that the thread was stopped in comes to. */
+static int settle_call(struct tree *t, const struct task *task, struct thread *th, const struct proc_status *st)
+{
+	if (ptrace_dispatches_calls(th->tid))
+		return fail(t->failure, -EOPNOTSUPP,
+			    "thread %d handles its own system calls (PR_SET_SYSCALL_USER_DISPATCH), which cannot be saved",
+			    th->tid);
+	return waits_settle(&t->waits_before, &t->waits, task, th, st, t->failure);
+}
+
+static int read_thread_status(struct tree *t, const struct task *task, const struct thread *th, struct proc_status *ret)
 {
 	_cleanup_close_ int fd = -EBADF;
-	struct proc_status st;
 	char path[64];
 	int r;
 
@@ -292,17 +318,19 @@ static int thread_settle(struct tree *t, struct task *task, struct thread *th)
 	fd = sys_openat(task->proc_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)
 		return fail(t->failure, fd, "cannot open thread %d", th->tid);
-	r = proc_status_read(fd, &st);
+	r = proc_status_read(fd, ret);
+	return r < 0 ? fail(t->failure, r, "cannot read the status of thread %d", th->tid) : 0;
+}
+
+static int thread_settle(struct tree *t, struct task *task, struct thread *th)
+{
+	struct proc_status st;
+	int r = read_thread_status(t, task, th, &st);
+
 	if (r < 0)
-		return fail(t->failure, r, "cannot read the status of thread %d", th->tid);
+		return r;
 	th->vtid = st.ns_pid[MIN(t->ns_level, st.n_ns - 1)];
-	if (ptrace_dispatches_calls(th->tid)) {
-		proc_status_done(&st);
-		return fail(t->failure, -EOPNOTSUPP,
-			    "thread %d handles its own system calls (PR_SET_SYSCALL_USER_DISPATCH), which cannot be saved",
-			    th->tid);
-	}
-	r = restart_call_rewind(th->tid, &th->regs, (st.sig_pnd | st.shd_pnd) & ~th->sigmask, t->failure);
+	r = settle_call(t, task, th, &st);
 	if (r == 0 && st.seccomp_mode) /* threads have filters each */
 		r = suspend_seccomp(t, th);
 	proc_status_done(&st);
@@ -602,12 +630,36 @@ static void prepare_for_filters(struct tree *t, pid_t root)
 		(void)tree_vigil(t);
 }
 
+/* What earlier stops have noted of the calls that the tree waits in. */
+static void take_waits(struct tree *t, pid_t root)
+{
+	_cleanup_close_ int fd = proc_open(root);
+	struct proc_stat st;
+
+	if (fd >= 0 && proc_stat_read(fd, &st) == 0)
+		waits_keeper_take(root, st.start_time, &t->waits_before);
+}
+
+/* For the next stop, and for whose time is over before it. */
+static void leave_waits(struct tree *t)
+{
+	const struct task *root = t->n_tasks > 0 ? t->tasks[0] : NULL;
+	int r;
+
+	if (!root || root->state == TASK_DEAD)
+		return;
+	r = waits_keeper_start(root->pid, root->stat.start_time, &t->waits);
+	if (r < 0)
+		log_warn(t->log, "cannot keep when calls with a time limit are over: %s; some may last longer", strerror(-r));
+}
+
 int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec)
 {
 	uint64_t start, deadline;
 	int r;
 
 	prepare_for_filters(t, root);
+	take_waits(t, root);
 	log_debug(t->log, "stopping the tree of task %d", root);
 	start = clock_monotonic_usec();
 	deadline = timeout_sec ? start + (uint64_t)timeout_sec * 1000000 : 0;
@@ -675,20 +727,11 @@ int tree_peek(pid_t root, int (*fn)(void *userdata, pid_t pid), void *userdata)
 	return peek(root, fn, userdata, PEEK_DEPTH_MAX);
 }
 
-static void for_each_thread(struct tree *t, void (*fn)(struct task *task, struct thread *th))
-{
-	for (size_t i = 0; i < t->n_tasks; i++) {
-		for (size_t k = 0; k < t->tasks[i]->n_threads; k++)
-			fn(t->tasks[i], &t->tasks[i]->threads[k]);
-	}
-}
-
-static void thread_release(struct task *task, struct thread *th)
+static void thread_release(struct thread *th)
 {
 	struct user_regs_struct now;
 	int status;
 
-	(void)task;
 	if (th->away) {
 		/* A run that failed may not have come to its stop yet. */
 		if (sys_ptrace(PTRACE_DETACH, th->tid, NULL, NULL) == -ESRCH && remote_wait_stop(th->tid, &status) == 0)
@@ -702,12 +745,74 @@ static void thread_release(struct task *task, struct thread *th)
 	(void)sys_ptrace(PTRACE_DETACH, th->tid, NULL, NULL);
 }
 
-void tree_thaw(struct tree *t)
+static void thaw(struct tree *t)
 {
-	for_each_thread(t, thread_release);
+	for (size_t i = 0; i < t->n_tasks; i++) {
+		for (size_t k = 0; k < t->tasks[i]->n_threads; k++) {
+			waits_let_go(&t->waits, t->tasks[i]->threads[k].tid);
+			thread_release(&t->tasks[i]->threads[k]);
+		}
+	}
 	t->vigil = vigil_free(t->vigil);
 	for (size_t i = 0; i < t->n_tasks; i++)
 		t->tasks[i]->n_threads = 0;
+}
+
+void tree_thaw(struct tree *t)
+{
+	thaw(t);
+	leave_waits(t);
+}
+
+/* A thread for itself, stopped as those of a tree are. */
+static void end_wait(struct tree *t, struct task *task, struct thread *th)
+{
+	uint64_t deadline = clock_monotonic_usec() + END_WAIT_USEC;
+	struct proc_status st;
+	int r;
+
+	r = thread_stop(t, task, th, deadline);
+	if (r == 1)
+		r = read_thread_state(t, task, th);
+	if (r == 0 && th->has_state)
+		r = restart_call_keep(th->tid, &th->regs, t->failure);
+	if (r == 0 && th->has_state && read_thread_status(t, task, th, &st) == 0) {
+		(void)!settle_call(t, task, th, &st); /* nobody is there to tell */
+		proc_status_done(&st);
+	}
+	thread_release(th);
+}
+
+/* Has the thread slept in this call since it was let go, and not been elsewhere? Not to stop it for nothing. */
+static bool still_waits(const struct task *task, const struct wait *w)
+{
+	struct failure f = {};
+	struct tree t = { .failure = &f };
+	struct proc_status st;
+	bool still;
+
+	if (read_thread_status(&t, task, &(struct thread){ .tid = w->tid }, &st) < 0)
+		return false;
+	still = st.n_waits == w->n_waits + 1;
+	proc_status_done(&st);
+	return still;
+}
+
+void tree_end_wait(const struct wait *w)
+{
+	struct failure f = {};
+	struct wait known = *w;
+	struct tree t = { .failure = &f, .waits_before = { &known, 1 } };
+	struct task task = { .pid = w->tgid, .state = TASK_ALIVE, .proc_fd = proc_open(w->tgid), .mem_fd = -EBADF,
+			     .shadow_mem_fd = -EBADF, .pidfd = sys_pidfd_open(w->tgid, 0) };
+	struct thread th = { .tid = w->tid };
+
+	if (task.proc_fd >= 0)
+		task.mem_fd = sys_openat(task.proc_fd, "mem", O_RDWR, 0);
+	if (task.pidfd >= 0 && task.mem_fd >= 0 && still_waits(&task, w))
+		end_wait(&t, &task, &th);
+	waits_done(&t.waits);
+	task_close(&task);
 }
 
 void tree_thaw_stopped(struct tree *t)
@@ -716,7 +821,7 @@ void tree_thaw_stopped(struct tree *t)
 		if (t->tasks[i]->state != TASK_DEAD)
 			(void)sys_pidfd_send_signal(t->tasks[i]->pidfd, SIGSTOP);
 	}
-	tree_thaw(t);
+	thaw(t);
 }
 
 /* Return: whether some thread is still to die. */
@@ -753,6 +858,8 @@ void tree_done(struct tree *t)
 {
 	for (size_t i = 0; i < t->n_tasks; i++)
 		task_close(t->tasks[i]);
+	waits_done(&t->waits_before);
+	waits_done(&t->waits);
 	arena_done(&t->arena);
 }
 

@@ -21,6 +21,7 @@
 #include "basic/failure.h"
 #include "basic/log.h"
 #include "basic/procfs.h"
+#include "engine/waits.h"
 
 /* The name of a process that reaps the shadows of a killed engine (memory/take-cow.c): whoever freezes the tree waits for it. */
 #define REAPER_NAME "snapmgr-reaper"
@@ -34,7 +35,9 @@ struct thread {
 	bool has_state;		      /* regs and sigmask are read */
 	uint32_t trace_options;	      /* PTRACE_O_* */
 	bool away;		      /* left in the stub, which takes it home when it is let go */
+	struct user_regs_struct stopped; /* as the kernel had them when it stopped */
 	struct user_regs_struct regs; /* as the thread continues if left running */
+	struct wait wait; /* the call that it is in, if that has to be known beyond the registers; nr 0: none */
 	uint64_t sigmask;
 	uint32_t cg_set; /* cgroup.h; filled by the dump */
 };
@@ -99,6 +102,7 @@ struct tree {
 	uint64_t freezing_usec;
 	struct vigil *vigil; /* of a tree with confined threads, until it goes on; NULL: there was none yet */
 	bool no_vigil;	     /* there can be none */
+	struct waits waits_before, waits; /* calls with a time limit that the threads were in: at earlier stops, and at this one */
 };
 
 /*
@@ -125,6 +129,12 @@ void tree_thaw_stopped(struct tree *t);
 /* Ends every task and waits until it is dead. */
 void tree_kill(struct tree *t);
 void tree_done(struct tree *t);
+
+/* A call was put back by a stop (waits.h) and its time is over: stops the thread for a moment and ends the call, if it is still in it. */
+void tree_end_wait(const struct wait *w);
+
+/* Is a page of a frozen task in memory? Then reading it asks no file system. */
+bool task_has_page(const struct task *task, uint64_t at);
 
 struct task *tree_find(const struct tree *t, pid_t vpid);
 struct thread *task_find_thread(const struct task *task, pid_t vtid);

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * System calls that wait when the tree is frozen. In the original nothing may be noticed: no
- * EINTR, no early end. In a restored task a wait for an event goes on; one with a time limit may
- * end with EINTR (the kernel keeps what is left of it in a place that cannot be restored) but not
- * early.
+ * System calls that wait when the tree is frozen. Nothing may be noticed, in the original and in a restored task: no
+ * EINTR, no early end. How long one with a time limit lasts is looked at by waits.py.
  * live-volatile: SigBlk
  * live-across: to, CRIU 4.2 lets some waits of the original end with EINTR
  */
@@ -180,30 +178,29 @@ static struct call {
 	long (*function)(void);
 	bool timed;
 	long wanted;
-	bool restarts; /* also in a restored task */
 	pthread_t thread;
 	volatile bool over;
 	long result;
 	int error;
 	long long msec;
 } calls[] = {
-	{ "read from a pipe", call_read, false, 'p', true },
-	{ "select", call_select, false, 1, false },
-	{ "poll", call_poll, false, 1, false },
-	{ "epoll_wait", call_epoll, false, 1, false },
-	{ "accept", call_accept, false, 1, true },
-	{ "recv", call_recv, false, 3, true },
-	{ "read from an eventfd", call_eventfd, false, 6, true },
-	{ "futex", call_futex, false, 0, true },
-	{ "wait4", call_wait4, false, 1, true },
-	{ "sigwaitinfo", call_sigwait, false, 1, false },
-	{ "nanosleep", call_nanosleep, true },
-	{ "clock_nanosleep until", call_nanosleep_until, true },
-	{ "poll with a limit", call_poll_timed, true },
-	{ "epoll_wait with a limit", call_epoll_timed, true },
-	{ "futex with a limit", call_futex_timed, true },
-	{ "select with a limit", call_select_timed, true },
-	{ "sigtimedwait", call_sigtimedwait, true },
+	{ "read from a pipe", call_read, false, 'p' },
+	{ "select", call_select, false, 1 },
+	{ "poll", call_poll, false, 1 },
+	{ "epoll_wait", call_epoll, false, 1 },
+	{ "accept", call_accept, false, 1 },
+	{ "recv", call_recv, false, 3 },
+	{ "read from an eventfd", call_eventfd, false, 6 },
+	{ "futex", call_futex, false, 0 },
+	{ "wait4", call_wait4, false, 1 },
+	{ "sigwaitinfo", call_sigwait, false, 1 },
+	{ "nanosleep", call_nanosleep, true, 0 },
+	{ "clock_nanosleep until", call_nanosleep_until, true, 0 },
+	{ "poll with a limit", call_poll_timed, true, 0 },
+	{ "epoll_wait with a limit", call_epoll_timed, true, 0 },
+	{ "futex with a limit", call_futex_timed, true, 0 },
+	{ "select with a limit", call_select_timed, true, 0 },
+	{ "sigtimedwait", call_sigtimedwait, true, 0 },
 };
 #define N (sizeof(calls) / sizeof(calls[0]))
 
@@ -278,12 +275,8 @@ static void wake_all(void)
 	(void)syscall(SYS_futex, &futex_word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-static void check(const struct call *call, bool restored)
+static void check(const struct call *call)
 {
-	bool interrupted = call->result < 0 && call->error == EINTR;
-
-	if (restored && interrupted && !call->restarts)
-		return;
 	live_check(call->result == call->wanted, "%s gives %ld, errno %d, should be %ld",
 		   call->name, call->result, call->error, call->wanted);
 	if (call->timed)
@@ -293,17 +286,14 @@ static void check(const struct call *call, bool restored)
 
 int main(void)
 {
-	bool restored;
-
 	live_start();
 	(void)live_was_restored();
 	set_up();
 
 	live_wait();
 
-	restored = live_was_restored();
 	for (size_t i = 0; i < N; i++)
-		if (!calls[i].timed && (!restored || calls[i].restarts))
+		if (!calls[i].timed)
 			live_check(!calls[i].over, "%s still waits (result %ld, errno %d)",
 				   calls[i].name, calls[i].result, calls[i].error);
 	wake_all();
@@ -311,6 +301,6 @@ int main(void)
 	for (size_t i = 0; i < N; i++)
 		(void)pthread_join(calls[i].thread, NULL);
 	for (size_t i = 0; i < N; i++)
-		check(&calls[i], restored);
+		check(&calls[i]);
 	return live_end();
 }

@@ -5,6 +5,7 @@
 #include <elf.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 
 #include "basic/sys.h"
 
@@ -63,8 +64,11 @@ static int xsave_read(pid_t tid, struct xsave *x, struct failure *f)
 }
 
 /* The kernel's own codes for "start this call again"; see remote.c for those that a living thread gets. */
-static void put_restart(UserX86RegsEntry *e, const struct user_regs_struct *g)
+static void put_restart(UserX86RegsEntry *e, const struct user_regs_struct *g, long call)
 {
+	/* In front of the instruction, to go on with a call: see control/restart-call.h. */
+	if ((int64_t)g->orig_rax < 0 && g->rax == SYS_restart_syscall && call > 0)
+		e->ax = (uint64_t)call;
 	if ((int64_t)g->orig_rax < 0)
 		return;
 	switch ((int64_t)g->rax) {
@@ -75,7 +79,8 @@ static void put_restart(UserX86RegsEntry *e, const struct user_regs_struct *g)
 		e->ip = g->rip - SYSCALL_INSN_BYTES;
 		break;
 	case -516: /* ERESTART_RESTARTBLOCK: what it would go on with is in the kernel */
-		e->ax = (uint64_t)-EINTR;
+		e->ax = call > 0 ? (uint64_t)call : (uint64_t)-EINTR;
+		e->ip = call > 0 ? g->rip - SYSCALL_INSN_BYTES : g->rip;
 		break;
 	default:
 		break;
@@ -83,7 +88,7 @@ static void put_restart(UserX86RegsEntry *e, const struct user_regs_struct *g)
 	e->orig_ax = (uint64_t)-1;
 }
 
-static UserX86RegsEntry *put_regs(struct arena *a, const struct user_regs_struct *g)
+static UserX86RegsEntry *put_regs(struct arena *a, const struct user_regs_struct *g, long call)
 {
 	UserX86RegsEntry *e = arena_new(a, UserX86RegsEntry);
 
@@ -119,7 +124,7 @@ static UserX86RegsEntry *put_regs(struct arena *a, const struct user_regs_struct
 	e->gs = g->gs;
 	e->has_mode = true;
 	e->mode = USER_X86_REGS_MODE__NATIVE;
-	put_restart(e, g);
+	put_restart(e, g, call);
 	return e;
 }
 
@@ -179,7 +184,7 @@ static UserX86FpregsEntry *put_fpregs(struct arena *a, struct xsave *x)
 	return e;
 }
 
-int regs_dump(pid_t tid, const struct user_regs_struct *regs, struct arena *a, struct failure *f,
+int regs_dump(pid_t tid, const struct user_regs_struct *regs, long call, struct arena *a, struct failure *f,
 	      ThreadInfoX86 **ret)
 {
 	_cleanup_free_ struct xsave *x = calloc(1, sizeof(*x));
@@ -196,7 +201,7 @@ int regs_dump(pid_t tid, const struct user_regs_struct *regs, struct arena *a, s
 	if (x->size > XSAVE_HEADER && (x->xstate_bv & (1ull << AMX_DATA)))
 		return fail(f, -EOPNOTSUPP, "AMX tiles in use cannot be saved");
 	thread_info_x86__init(info);
-	info->gpregs = put_regs(a, regs);
+	info->gpregs = put_regs(a, regs, call);
 	info->fpregs = put_fpregs(a, x);
 	if (!info->gpregs || !info->fpregs)
 		return fail(f, -ENOMEM, "no memory for registers");

@@ -16,8 +16,11 @@
 
 #include "core-x86.pb-c.h"
 
-/* @regs: as the thread continues. System calls under way are put so that they are made again at restore. */
-int regs_dump(pid_t tid, const struct user_regs_struct *regs, struct arena *a, struct failure *f,
+/*
+ * @regs:	as the thread continues. System calls under way are put so that they are made again at restore.
+ * @call:	the number of the call under way, where the kernel has forgotten it (waits.h); 0: unknown
+ */
+int regs_dump(pid_t tid, const struct user_regs_struct *regs, long call, struct arena *a, struct failure *f,
 	      ThreadInfoX86 **ret) _must_check_;
 /* Checks lengths; nothing is touched. */
 int regs_check(const ThreadInfoX86 *info, struct failure *f) _must_check_;

@@ -169,7 +169,12 @@ static int core_new(struct thread_query *q)
 			core->tc->stop_signo = q->task->stop_signal;
 		}
 	}
-	r = regs_dump(q->thread->tid, &q->thread->regs, &d->arena, d->failure, &core->thread_info);
+	r = regs_dump(q->thread->tid, &q->thread->regs, (long)q->thread->wait.nr, &d->arena, d->failure, &core->thread_info);
+	if (r == 0 && wait_is_to_be_told(&q->thread->wait)) {
+		core->thread_core->has_wait_usec = core->thread_core->has_wait_result = true;
+		core->thread_core->wait_usec = wait_left_usec(&q->thread->wait);
+		core->thread_core->wait_result = q->thread->wait.timed_out;
+	}
 	return r;
 }
 

@@ -1,51 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Any user may bind an abstract name, also one that looks like a holder's, and let a connection to it wait for ever. So nobody
- * waits for a connection here, and nothing is received before the kernel has said that root or our own user listens. A
- * holder that is not reached makes a full set, nothing worse.
- */
+/* A holder that is not reached makes a full set, nothing worse. */
 #include "engine/memory/track-holder.h"
 
-#include <inttypes.h>
 #include <poll.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
-#include <sys/un.h>
 
 #include "basic/fdpass.h"
 #include "basic/sys.h"
+#include "engine/control/meeting.h"
 
 #define SOCKET_PREFIX "snapmgr-tracker-"
-
-enum {
-	NAME_BYTES = 16,
-	NAME_MAX_BYTES = 80, /* with the prefix it fits an address */
-	SOCKETS_TEXT_MAX = 64 * 1024 * 1024,
-};
 
 struct hello {
 	uint64_t start_time, canary;
 	int32_t pid, more;
 	char way[16]; /* struct tracker_ops.name */
 };
-
-static socklen_t address_of(const char *name, struct sockaddr_un *ret)
-{
-	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	/* Abstract: gone with the holder, in no file system. */
-	(void)snprintf(ret->sun_path + 1, sizeof(ret->sun_path) - 1, SOCKET_PREFIX "%s", name);
-	return offsetof(struct sockaddr_un, sun_path) + 1 + strlen(ret->sun_path + 1);
-}
-
-static uint64_t read_u64(const unsigned char *p)
-{
-	uint64_t n;
-
-	memcpy(&n, p, sizeof(n));
-	return n;
-}
 
 static void send_all(int sock, const struct tracker *t)
 {
@@ -61,16 +32,6 @@ static void send_all(int sock, const struct tracker *t)
 		if (fdpass_send(sock, &h, sizeof(h), &t->items[i].fd, 1) < 0)
 			return;
 	}
-}
-
-/* Root's processes, or our own user's. */
-static bool may_take(int sock)
-{
-	struct ucred cred;
-	socklen_t size = sizeof(cred);
-
-	return SYS_CALL(getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &size)) == 0 &&
-	       (cred.uid == 0 || cred.uid == geteuid());
 }
 
 /* One taker, or the end of every task: whichever comes first. @fds: the socket, then pidfds. Return: the taker, or -1. */
@@ -90,7 +51,7 @@ static int serve(const struct tracker *t, struct pollfd *fds, size_t n)
 		if (fds[0].revents) {
 			_cleanup_close_ int sock = SYS_CALL(accept4(fds[0].fd, NULL, NULL, SOCK_CLOEXEC));
 
-			if (sock >= 0 && may_take(sock)) {
+			if (sock >= 0 && meeting_is_ours(sock)) {
 				send_all(sock, t);
 				return TAKE_FD(sock);
 			}
@@ -129,44 +90,14 @@ static _noreturn_ void hold(const struct tracker *t, int listener)
 	_exit(0);
 }
 
-static int listen_as(const char *name, struct failure *f)
-{
-	_cleanup_close_ int sock = SYS_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-	struct sockaddr_un addr;
-	socklen_t size = address_of(name, &addr);
-	int r = sock;
-
-	if (r >= 0)
-		r = SYS_CALL(bind(sock, (struct sockaddr *)&addr, size));
-	if (r >= 0)
-		r = SYS_CALL(listen(sock, 1));
-	return r < 0 ? fail(f, r, "cannot make the holder's socket") : TAKE_FD(sock);
-}
-
-/* PID-START-RANDOM: by the first two a holder is found that no set leads to any more. */
-static char *make_name(const struct tracker *t)
-{
-	unsigned char random[NAME_BYTES];
-	char *name;
-
-	if (SYS_CALL(getrandom(random, sizeof(random), 0)) != (int)sizeof(random) ||
-	    asprintf(&name, "%d-%" PRIu64 "-%016" PRIx64 "%016" PRIx64, t->items[0].pid, t->items[0].start_time,
-		     read_u64(random), read_u64(random + 8)) < 0)
-		return NULL;
-	return name;
-}
-
 int holder_keep(const struct tracker *t, struct failure *f, char **ret_note)
 {
-	_cleanup_free_ char *name = make_name(t);
-	_cleanup_close_ int listener = -EBADF;
+	_cleanup_free_ char *name = NULL;
+	_cleanup_close_ int listener = meeting_listen(SOCKET_PREFIX, t->items[0].pid, t->items[0].start_time, &name);
 	int r;
 
-	if (!name)
-		return fail(f, -ENOMEM, "cannot name the holder of trackers");
-	listener = listen_as(name, f);
 	if (listener < 0)
-		return listener;
+		return fail(f, listener, "cannot make the holder's socket");
 	r = sys_fork_apart();
 	if (r == 0)
 		hold(t, listener);
@@ -194,41 +125,12 @@ static int receive_one(int sock, struct tracker *t)
 	return r < 0 ? r : h.more != 0;
 }
 
-static bool is_name(const char *text)
-{
-	size_t n = strlen(text);
-
-	return n < NAME_MAX_BYTES && strspn(text, "0123456789abcdef-") == n;
-}
-
-/* -EAGAIN: as many wait for the listener as it lets. -EPERM: somebody else listens. */
-static int connect_to(const char *name)
-{
-	_cleanup_close_ int sock = SYS_CALL(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-	struct sockaddr_un addr;
-	socklen_t size = address_of(name, &addr);
-	int r = sock;
-
-	if (r >= 0)
-		r = SYS_CALL(connect(sock, (struct sockaddr *)&addr, size));
-	if (r >= 0 && !may_take(sock))
-		r = -EPERM;
-	if (r >= 0) /* what a holder sends is waited for, see receive_all() */
-		r = SYS_CALL(fcntl(sock, F_SETFL, 0));
-	return r < 0 ? r : TAKE_FD(sock);
-}
-
 /* Part of them is as good: what is missing is stored in full. */
-static void receive_all(const char *name, struct tracker *t)
+static void receive_all(struct tracker *t, const char *name)
 {
-	_cleanup_close_ int sock = is_name(name) ? connect_to(name) : -EINVAL;
-	const struct timeval patience = { .tv_usec = 500 * 1000 };
-	int r = sock;
+	_cleanup_close_ int sock = meeting_connect(SOCKET_PREFIX, name);
+	int r = sock < 0 ? sock : 1;
 
-	if (r >= 0)
-		r = SYS_CALL(setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)));
-	if (r == 0)
-		r = 1;
 	while (r > 0)
 		r = receive_one(sock, t);
 }
@@ -236,32 +138,16 @@ static void receive_all(const char *name, struct tracker *t)
 int holder_fetch(const char *note, struct failure *f, struct tracker *t)
 {
 	(void)f;
-	receive_all(note, t);
+	receive_all(t, note);
 	return 0;
 }
 
-static void seize_line(const char *line, const char *wanted, struct tracker *t)
+static void take_found(void *userdata, const char *name)
 {
-	char name[NAME_MAX_BYTES];
-	const char *at = strstr(line, wanted);
-
-	if (!at)
-		return;
-	(void)snprintf(name, sizeof(name), "%s", at + 1 + strlen(SOCKET_PREFIX));
-	receive_all(name, t);
+	receive_all(userdata, name);
 }
 
 void holder_seize(pid_t pid, uint64_t start_time, struct tracker *t)
 {
-	_cleanup_free_ char *text = NULL, *wanted = NULL;
-	char *save = NULL;
-
-	if (asprintf(&wanted, "@" SOCKET_PREFIX "%d-%" PRIu64 "-", pid, start_time) < 0) {
-		wanted = NULL;
-		return;
-	}
-	if (sys_read_file_at(AT_FDCWD, "/proc/net/unix", SOCKETS_TEXT_MAX, &text, NULL) < 0)
-		return;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		seize_line(line, wanted, t);
+	meeting_find(SOCKET_PREFIX, pid, start_time, take_found, t);
 }
