@@ -404,6 +404,23 @@ static bool has_pages(const struct dump *d, const struct vma *v)
 	return vma_is_private(v->status) && (v->flags & MAP_TYPE) != MAP_DROPPABLE;
 }
 
+/* The contents of shared memory are stored elsewhere (shmem.h), its guard pages are the task's. A round has no use for them. */
+static int look_at_shared(struct planning *p, const struct vma *v, scan_visit_fn *visit, void *userdata)
+{
+	int r;
+
+	if (!vma_is_shared_memory(v->status) || v->free_of_guards || (p->d->run && p->d->run->memory_only))
+		return 0;
+	r = scan_guards(p->pagemap_fd, v->start, v->end, &p->caps, visit, userdata);
+	return r == -ENOTTY ? 0 : r;
+}
+
+static int plan_shared(struct planning *p, const struct vma *v)
+{
+	p->vma = v;
+	return p->seen ? replay(p, v, plan_range) : look_at_shared(p, v, plan_range, p);
+}
+
 static int plan_mappings(struct planning *p)
 {
 	int r;
@@ -412,10 +429,8 @@ static int plan_mappings(struct planning *p)
 		const struct vma *v = &p->task->vmas[i];
 		uint64_t before = p->plan->stored_bytes;
 
-		if (!has_pages(p->d, v))
-			continue;
 		FAILURE_SCOPE(p->d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
-		r = plan_mapping(p, v);
+		r = has_pages(p->d, v) ? plan_mapping(p, v) : plan_shared(p, v);
 		if (r < 0)
 			return fail(p->d->failure, r, "cannot scan its pages");
 		note_untracked(p, v, p->plan->stored_bytes - before);
@@ -537,8 +552,7 @@ int page_plan_look(struct dump *d, struct task *task)
 		struct vma *v = &task->vmas[i];
 		FAILURE_SCOPE(d->failure, "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
 
-		if (has_pages(d, v))
-			r = look_at_mapping(&p, v, task->seen, arms);
+		r = has_pages(d, v) ? look_at_mapping(&p, v, task->seen, arms) : look_at_shared(&p, v, note_seen, task->seen);
 		if (r < 0)
 			return fail(d->failure, r, "cannot scan its pages");
 	}

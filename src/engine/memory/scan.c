@@ -61,6 +61,8 @@ static int scan_by_ioctl(int pagemap_fd, uint64_t start, uint64_t end, struct sc
 
 		if (n == -EINVAL && caps->guards) {
 			caps->guards = false; /* before 6.15 */
+			if (q.any_of == SCAN_GUARD)
+				return -ENOTTY;
 			continue;
 		}
 		if (n < 0)
@@ -232,6 +234,16 @@ int scan_pages(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *c
 		caps->by_ioctl = false;
 	}
 	return scan_by_reading(pagemap_fd, start, end, caps, visit, userdata);
+}
+
+int scan_guards(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, scan_visit_fn *visit,
+		void *userdata)
+{
+	static const struct question guarded = { .any_of = SCAN_GUARD };
+
+	if (!caps->by_ioctl || !caps->guards)
+		return -ENOTTY;
+	return scan_by_ioctl(pagemap_fd, start, end, caps, guarded, visit, userdata);
 }
 
 int scan_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, scan_visit_fn *visit,

@@ -57,6 +57,14 @@ int scan_arm_changes(int pagemap_fd, uint64_t start, uint64_t end, struct scan_c
 		     void *userdata) _must_check_;
 
 /*
+ * scan_guards() - only guard pages (MADV_GUARD_INSTALL of madvise(2))
+ *
+ * Return: -ENOTTY where the kernel cannot tell them; shared mappings have none there (before 6.15).
+ */
+int scan_guards(int pagemap_fd, uint64_t start, uint64_t end, struct scan_caps *caps, scan_visit_fn *visit,
+		void *userdata) _must_check_;
+
+/*
  * What /proc/PID/pagemap says of one page, undigested. SCAN_ENTRY_SOFT_DIRTY is always 0 in a kernel without
  * CONFIG_MEM_SOFT_DIRTY.
  */

@@ -18,6 +18,7 @@
 #include "engine/kinds/task-pkeys.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/share.h"
+#include "engine/memory/scan.h"
 #include "engine/memory/shmem.h"
 #include "engine/memory/track.h"
 
@@ -276,6 +277,29 @@ static int preview_parse(struct dump *d, struct vma_preview *pv, const char *p)
 	return 0;
 }
 
+static int note_guard(void *userdata, uint64_t start _unused_, uint64_t end _unused_, uint64_t categories _unused_)
+{
+	bool *found = userdata;
+
+	*found = true;
+	return -ECANCELED; /* one is enough */
+}
+
+/* Guard pages of shared mappings: to look for them takes a walk of all that is mapped there. */
+static void preview_guards(int proc_fd, struct vma_preview *pv)
+{
+	_cleanup_close_ int pagemap_fd = sys_openat(proc_fd, "pagemap", O_RDONLY, 0);
+	struct scan_caps caps = SCAN_CAPS_INIT;
+
+	for (size_t i = 0; pagemap_fd >= 0 && i < pv->n; i++) {
+		struct vma_seen *s = &pv->seen[i];
+		bool found = false;
+
+		if (s->map.shared && scan_guards(pagemap_fd, s->map.start, s->map.end, &caps, note_guard, &found) >= 0)
+			s->attributes.free_of_guards = !found;
+	}
+}
+
 /* A process that ends meanwhile is no failure. */
 static int preview_task(struct dump *d, int proc_fd, pid_t pid)
 {
@@ -283,6 +307,7 @@ static int preview_task(struct dump *d, int proc_fd, pid_t pid)
 	struct vma_preview *pv = arena_new(&d->arena, struct vma_preview);
 	uint64_t taken = clock_boot_ticks();
 	struct proc_stat st;
+	int r;
 
 	if (proc_stat_read(proc_fd, &st) < 0 ||
 	    sys_read_file_at(proc_fd, "smaps", SMAPS_TEXT_MAX, &text, NULL) < 0)
@@ -295,7 +320,10 @@ static int preview_task(struct dump *d, int proc_fd, pid_t pid)
 	pv->start_time = st.start_time;
 	pv->taken = taken;
 	d->previews->items[d->previews->n++] = pv;
-	return preview_parse(d, pv, text);
+	r = preview_parse(d, pv, text);
+	if (r == 0)
+		preview_guards(proc_fd, pv);
+	return r;
 }
 
 static bool is_large(int proc_fd)

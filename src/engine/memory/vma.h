@@ -51,6 +51,7 @@ struct vma {
 	uint8_t pkey;		    /* protection key */
 	const struct numa_policy *policy; /* kinds/task-numa.h; NULL: none */
 	bool lock_on_fault;	    /* MLOCK_ONFAULT */
+	bool free_of_guards;	    /* a shared mapping that had no guard page a moment before the freeze */
 	bool armed;		    /* for the next set already, by the walk that looked at it */
 	bool tracked;		    /* pages not written are the parent set's; tracker_certify() */
 	const char *untracked;	    /* why they are not; static */
@@ -66,6 +67,12 @@ int vma_collect_plain(struct dump *d, struct task *task) _must_check_;
 int vma_settle_shared(struct dump *d) _must_check_;
 /* Registers mapped files and shared objects with the dump; fills shmid and fdflags. */
 int vma_resolve(struct dump *d, struct task *task) _must_check_;
+
+/* Is it a shared mapping that guard pages can be in? In private ones they are found with the pages. */
+static inline bool vma_is_shared_memory(uint32_t status)
+{
+	return (status & (VMA_ANON_SHARED | VMA_FILE_SHARED | VMA_SYSVIPC)) && !(status & (VMA_SOCKET | VMA_GUARD));
+}
 
 /* Are pages of this mapping the task's own, to be stored in its pagemap? */
 static inline bool vma_is_private(uint32_t status)
