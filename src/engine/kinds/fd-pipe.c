@@ -3,7 +3,7 @@
  * pipe, fifo - pipes with and without a name, and the bytes in them
  *
  * Ends join by pipe_id, the inode number. Bytes are read without taking them: tee(2) into a pipe of ours. One record of data
- * per pipe that has a readable end. An end may be missing (its readers or writers are gone): such a pipe is made whole, filled,
+ * per pipe that has a readable end. Packets (O_DIRECT) stay apart: a read of the copy ends where they do. An end may be missing (its readers or writers are gone): such a pipe is made whole, filled,
  * and the end nobody has is closed with the restore.
  */
 #include <inttypes.h>
@@ -17,6 +17,7 @@
 
 enum {
 	PIPE_BYTES_MAX = 1 << 30,
+	PIPE_BYTES_ONCE = 4096,
 };
 
 /* Pipes whose data is written already. */
@@ -42,7 +43,20 @@ static bool fifo_matches(const struct fd_view *view)
 
 /* ---- dump ---- */
 
-/* A pipe of ours that holds a copy of the bytes. @n: how many there are. */
+/* Pipes of ours that hold copies of what is in one. */
+struct copies {
+	int whole[2], tasted[2];
+};
+
+static void copies_close(struct copies *c)
+{
+	for (int i = 0; i < 2; i++) {
+		c->whole[i] = close_fd(c->whole[i]);
+		c->tasted[i] = close_fd(c->tasted[i]);
+	}
+}
+
+/* @n: how many bytes there are. */
 static int tee_out(struct dump *d, const struct fd_view *view, int size, int copy[2], int n)
 {
 	int r;
@@ -59,12 +73,77 @@ static int tee_out(struct dump *d, const struct fd_view *view, int size, int cop
 	return 0;
 }
 
+/*
+ * What is next in a pipe as a packet goes as a whole when one byte of it is read.
+ * @n:	bytes of the next read. They are read here too. Return: 1, 0 or -errno.
+ */
+static int is_packet(int fd, ssize_t n)
+{
+	uint8_t bytes[PIPE_BYTES_ONCE];
+	int before = 0, after = 0, r;
+
+	r = SYS_CALL(ioctl(fd, FIONREAD, &before));
+	if (r == 0)
+		r = sys_read(fd, bytes, 1) == 1 ? SYS_CALL(ioctl(fd, FIONREAD, &after)) : -EIO;
+	if (r < 0)
+		return r;
+	if (n > 1 && before - after == n)
+		return 1;
+	for (ssize_t done = 1; done < n;) {
+		ssize_t more = sys_read(fd, bytes, MIN(n - done, (ssize_t)sizeof(bytes)));
+
+		if (more <= 0)
+			return more < 0 ? (int)more : -EIO;
+		done += more;
+	}
+	return 0;
+}
+
+/* Reads a copy in the pieces that its reader would get. @pieces: room for one for each byte. */
+static int read_pieces(struct copies *c, uint8_t *data, int n, uint32_t *pieces, size_t *ret_n)
+{
+	bool packets = false;
+	size_t count = 0;
+
+	for (int done = 0; done < n;) {
+		ssize_t size = sys_read(c->whole[0], data + done, n - done);
+		int packet = size > 0 ? is_packet(c->tasted[0], size) : -EIO;
+
+		if (size < 0 || packet < 0)
+			return size < 0 ? (int)size : packet;
+		/* Of a single byte nobody can tell; in front of others it can only have been a packet. */
+		packet |= size == 1 && (count > 0 || size < n);
+		packets |= packet;
+		pieces[count++] = (uint32_t)size * 2 + (packet != 0);
+		done += (int)size;
+	}
+	*ret_n = packets ? count : 0;
+	return 0;
+}
+
+static int read_data(struct dump *d, const struct fd_view *view, PipeDataEntry *e, uint8_t *data)
+{
+	struct copies c = { { -EBADF, -EBADF }, { -EBADF, -EBADF } };
+	int n = (int)e->bytes, r;
+
+	r = tee_out(d, view, (int)e->size, c.whole, n);
+	if (r == 0)
+		r = tee_out(d, view, (int)e->size, c.tasted, n);
+	if (r == 0) {
+		r = read_pieces(&c, data, n, e->snapmgr_pieces, &e->n_snapmgr_pieces);
+		if (r < 0)
+			r = fail(d->failure, r, "cannot read the copy");
+	}
+	copies_close(&c);
+	return r;
+}
+
 static int put_data(struct dump *d, const struct fd_view *view, enum image_id image, uint32_t pipe_id)
 {
 	PipeDataEntry e = PIPE_DATA_ENTRY__INIT;
-	_cleanup_close_ int read_end = -EBADF, write_end = -EBADF;
+	_cleanup_free_ uint32_t *pieces = NULL;
 	_cleanup_free_ uint8_t *data = NULL;
-	int copy[2] = { -EBADF, -EBADF }, n = 0, size, r;
+	int n = 0, size, r;
 	struct image *img;
 
 	size = SYS_CALL(fcntl(view->fd, F_GETPIPE_SZ));
@@ -73,23 +152,20 @@ static int put_data(struct dump *d, const struct fd_view *view, enum image_id im
 	r = SYS_CALL(ioctl(view->fd, FIONREAD, &n));
 	if (r < 0)
 		return fail(d->failure, r, "cannot tell how much is in it");
-	if (n > 0) {
-		r = tee_out(d, view, size, copy, n);
-		read_end = copy[0];
-		write_end = copy[1];
-		if (r < 0)
-			return r;
-		data = malloc(n);
-		if (!data)
-			return fail(d->failure, -ENOMEM, "no memory for %d bytes", n);
-		r = sys_read_full(read_end, data, n);
-		if (r < 0)
-			return fail(d->failure, r, "cannot read the copy");
-	}
 	e.pipe_id = pipe_id;
 	e.bytes = n;
 	e.has_size = true;
 	e.size = size;
+	if (n > 0) {
+		data = malloc(n);
+		pieces = reallocarray(NULL, n, sizeof(*pieces));
+		if (!data || !pieces)
+			return fail(d->failure, -ENOMEM, "no memory for %d bytes", n);
+		e.snapmgr_pieces = pieces;
+		r = read_data(d, view, &e, data);
+		if (r < 0)
+			return r;
+	}
 	r = dump_image(d, image, &img);
 	if (r == 0)
 		r = image_put(img, &e.base);
@@ -156,7 +232,18 @@ struct pipe_data {
 	bool has_size, filled;
 	uint8_t *data;
 	struct pipe_data *next;
+	const uint32_t *pieces; /* as in the record */
+	size_t n_pieces;
 };
+
+static bool pieces_fit(const PipeDataEntry *e)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < e->n_snapmgr_pieces; i++)
+		sum += e->snapmgr_pieces[i] / 2;
+	return e->n_snapmgr_pieces == 0 || sum == e->bytes;
+}
 
 static int load_data(struct restore *rs, enum image_id image)
 {
@@ -179,7 +266,9 @@ static int load_data(struct restore *rs, enum image_id image)
 		e = (PipeDataEntry *)msg;
 		*pd = (struct pipe_data){ image, e->pipe_id, e->size,	e->bytes,
 					  e->has_size, false,	    NULL, rs->pipe_data };
-		if (pd->bytes > PIPE_BYTES_MAX || pd->bytes > image_left(img))
+		pd->pieces = e->snapmgr_pieces;
+		pd->n_pieces = e->n_snapmgr_pieces;
+		if (pd->bytes > PIPE_BYTES_MAX || pd->bytes > image_left(img) || !pieces_fit(e))
 			return fail(rs->failure, -EBADMSG, "pipe %u has %u bytes", pd->pipe_id, pd->bytes);
 		pd->data = arena_alloc(&rs->arena, pd->bytes);
 		if (!pd->data)
@@ -201,6 +290,34 @@ static int load_all_data(struct restore *rs)
 	return r < 0 ? r : load_data(rs, IMAGE_FIFO_DATA);
 }
 
+static int write_bytes(int fd, const uint8_t *data, size_t size)
+{
+	for (size_t done = 0; done < size;) {
+		ssize_t n = sys_write(fd, data + done, size - done);
+
+		if (n < 0)
+			return (int)n;
+		done += n;
+	}
+	return 0;
+}
+
+static int write_pieces(int fd, const struct pipe_data *pd)
+{
+	int flags = SYS_CALL(fcntl(fd, F_GETFL)), r = MIN(flags, 0);
+	size_t done = 0;
+
+	for (size_t i = 0; r >= 0 && i < pd->n_pieces; i++) {
+		uint32_t size = pd->pieces[i] / 2;
+
+		r = SYS_CALL(fcntl(fd, F_SETFL, pd->pieces[i] & 1 ? flags | O_DIRECT : flags & ~O_DIRECT));
+		if (r == 0)
+			r = write_bytes(fd, pd->data + done, size);
+		done += size;
+	}
+	return r < 0 ? r : SYS_CALL(fcntl(fd, F_SETFL, flags));
+}
+
 /* Size and contents, by any descriptor that can be written through. */
 static int fill(struct restore *rs, enum image_id image, uint32_t pipe_id, int fd)
 {
@@ -219,14 +336,8 @@ static int fill(struct restore *rs, enum image_id image, uint32_t pipe_id, int f
 		if (r < 0)
 			return fail(rs->failure, r, "cannot set its size to %u", pd->size);
 	}
-	for (size_t done = 0; done < pd->bytes;) {
-		ssize_t n = sys_write(fd, pd->data + done, pd->bytes - done);
-
-		if (n < 0)
-			return fail(rs->failure, n, "cannot put %u bytes back", pd->bytes);
-		done += n;
-	}
-	return 0;
+	r = pd->n_pieces > 0 ? write_pieces(fd, pd) : write_bytes(fd, pd->data, pd->bytes);
+	return r < 0 ? fail(rs->failure, r, "cannot put %u bytes back", pd->bytes) : 0;
 }
 
 static int pipe_check(struct restore *rs, struct file *file)
