@@ -181,7 +181,7 @@ static int check_sharing(struct dump *d)
 
 	for (size_t i = 0; i < d->tree.n_tasks; i++) {
 		struct task *task = d->tree.tasks[i], *parent = task->parent;
-		int r = check_threads_share(d, task);
+		int r = dump_go_on(d, check_threads_share(d, task));
 
 		if (r < 0)
 			return r;
@@ -194,8 +194,10 @@ static int check_sharing(struct dump *d)
 				return fail(d->failure, r, "task %d: cannot compare its %s with that of task %d",
 					    task->pid, kinds[k].what, parent->pid);
 			if (r == 0)
-				return fail(d->failure, -EOPNOTSUPP, "task %d: it shares its %s with task %d",
-					    task->pid, kinds[k].what, parent->pid);
+				r = dump_go_on(d, fail(d->failure, -EOPNOTSUPP, "task %d: it shares its %s with task %d",
+						       task->pid, kinds[k].what, parent->pid));
+			if (r < 0)
+				return r;
 		}
 	}
 	return 0;
@@ -210,7 +212,7 @@ static int look_at_task(struct dump *d, struct task *task)
 
 	if (task->state == TASK_DEAD)
 		return 0;
-	r = files_dump_task(d, task);
+	r = dump_go_on(d, files_dump_task(d, task));
 	return r == 0 ? vma_resolve(d, task) : r;
 }
 
@@ -231,7 +233,8 @@ static int look(struct dump *d)
 		r = vma_settle_shared(d);
 	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++)
 		r = look_at_task(d, d->tree.tasks[i]);
-	return r < 0 ? r : files_dump_finish(d);
+	/* Sockets whose other end could not be looked at would seem to lead out of the tree. */
+	return r < 0 || d->refusals ? r : files_dump_finish(d);
 }
 
 /* ---- write ---- */
@@ -580,6 +583,70 @@ static int save(struct dump *d)
 	return r < 0 ? r : finish_images(d);
 }
 
+/* ---- what cannot be saved ---- */
+
+enum { REFUSALS_MAX = 16 };
+
+struct refusals {
+	char *text[REFUSALS_MAX]; /* in the arena */
+	size_t n;		  /* also of those that found no room */
+	int errors[REFUSALS_MAX];
+	int error;		  /* the first one's; -EAGAIN only if all may pass */
+};
+
+int dump_go_on(struct dump *d, int r)
+{
+	struct refusals *all = d->refusals ?: arena_new(&d->arena, struct refusals);
+
+	if (r >= 0 || d->failure->error != r || (r != -EOPNOTSUPP && r != -EINVAL && r != -EAGAIN) || !all)
+		return r;
+	d->refusals = all;
+	if (all->error == 0 || all->error == -EAGAIN)
+		all->error = r;
+	if (all->n < REFUSALS_MAX) {
+		all->text[all->n] = arena_strdup(&d->arena, d->failure->text);
+		all->errors[all->n] = r;
+	}
+	all->n++;
+	failure_clear(d->failure);
+	return 0;
+}
+
+/* The sentence alone: of several, one errno's text at the end is enough. */
+static void drop_errno(char *text, int error)
+{
+	const char *why = strerror(-error);
+	size_t size = strlen(text), n = strlen(why) + strlen(": ");
+
+	if (size > n && strcmp(text + size - strlen(why), why) == 0)
+		text[size - n] = '\0';
+}
+
+/* Says all that was put aside. Return: 0: nothing was. */
+static int refuse(struct dump *d)
+{
+	struct refusals *all = d->refusals;
+	char text[FAILURE_TEXT_MAX] = "";
+	size_t used = 0;
+
+	if (!all)
+		return 0;
+	for (size_t i = 0; i < MIN(all->n, (size_t)REFUSALS_MAX) && used < sizeof(text); i++) {
+		char *one = all->text[i];
+
+		if (!one)
+			continue;
+		if (all->n > 1)
+			log_error(d->log, "%s", one);
+		if (i + 1 < all->n)
+			drop_errno(one, all->errors[i]);
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s", i > 0 ? "; " : "", one);
+	}
+	if (all->n > REFUSALS_MAX)
+		log_error(d->log, "%zu more things cannot be saved", all->n - REFUSALS_MAX);
+	return failure_take(d->failure, all->error, text);
+}
+
 /* ---- a pre-dump: memory only ---- */
 
 static int pre_save_task(struct dump *d, struct task *task)
@@ -609,7 +676,7 @@ static int pre_save(struct dump *d)
 
 	for (size_t i = 0; r == 0 && i < d->tree.n_tasks; i++)
 		r = pre_save_task(d, d->tree.tasks[i]);
-	return r;
+	return r < 0 ? r : refuse(d);
 }
 
 /* ---- the operation ---- */
@@ -697,6 +764,22 @@ static int reap_dead_shadows(struct dump *d)
 	return r;
 }
 
+/* What a tree is as a whole. */
+static int look_at_tree(struct dump *d)
+{
+	int r = namespaces_check(d, ends_tree(d));
+
+	if (r == 0)
+		r = refuse(d); /* who is elsewhere has other files and sockets under the same names */
+	if (r == 0)
+		r = dump_go_on(d, check_sessions(d));
+	if (r == 0 && ends_tree(d) && !d->own_ns[NS_PID] && !d->options->new_pid_ns)
+		r = dump_go_on(d, outsiders_refuse(d));
+	if (r == 0)
+		r = check_sharing(d);
+	return r < 0 ? r : dump_go_on(d, cgroup_dump_look(d));
+}
+
 static int stop_and_save(struct dump *d)
 {
 	int r;
@@ -712,17 +795,12 @@ static int stop_and_save(struct dump *d)
 	if (r == 0)
 		r = notify(d, "query-ext-files");
 	if (r == 0)
-		r = namespaces_check(d, ends_tree(d));
-	if (r == 0)
-		r = check_sessions(d);
-	if (r == 0 && ends_tree(d) && !d->own_ns[NS_PID] && !d->options->new_pid_ns)
-		r = outsiders_refuse(d);
-	if (r == 0)
-		r = check_sharing(d);
-	if (r == 0)
-		r = cgroup_dump_look(d);
+		r = look_at_tree(d);
 	if (r == 0)
 		r = look(d);
+	if (r == 0)
+		r = refuse(d);
+	d->looked = r == 0;
 	return r < 0 || d->run->looks_only ? r : save(d);
 }
 
@@ -861,6 +939,9 @@ int dump_run(struct dump_run *run, struct engine_stats *stats, struct failure *f
 		(void)sys_unlinkat(d.dir_fd, "inventory.img", 0);
 	else if (!run->keeps)
 		run->tracking = TAKE_PTR(d.tracking);
+	run->passes = r == -EAGAIN && !d.looked;
+	if (run->passes)
+		run->tracked = TAKE_PTR(d.tracked);
 	dump_done(&d);
 	return r;
 }

@@ -86,7 +86,20 @@ struct dump {
 	bool own_ns[N_NS_KINDS]; /* the tree has its own */
 	struct stray_thread *strays; /* namespaces.c */
 	uint64_t frozen_realtime_nsec; /* CLOCK_REALTIME when the whole tree stood still */
+	struct refusals *refusals; /* dump_go_on(); NULL: none */
+	bool looked;	      /* everything was looked at from outside: from here on it is changed */
 };
+
+/*
+ * dump_go_on() - look on, although something cannot be saved
+ * @r:	of a step that looks from outside, after fail()
+ *
+ * What stands in the way (-EOPNOTSUPP, -EINVAL, and -EAGAIN for what may pass by itself) is put aside, so that all of it is told at once: the
+ * dump fails when everything has been looked at.
+ *
+ * Return: 0 if it was put aside, else @r.
+ */
+int dump_go_on(struct dump *d, int r) _must_check_;
 
 /* The global image of a kind, created when first asked for. The dump finishes it. */
 int dump_image(struct dump *d, enum image_id id, struct image **ret) _must_check_;
@@ -115,7 +128,8 @@ struct dump_run {
 	unsigned round;		     /* of pre-copy, from 1; 0: none */
 	uint8_t *room;		     /* bulk memory, touched, for what is copied in the freeze; what is left is the caller's */
 	size_t room_bytes;
-	struct tracker *tracked;  /* the parent's, taken over; NULL: the one kept with the set */
+	struct tracker *tracked;  /* the parent's, taken over; NULL: the one kept with the set. Here again if: */
+	bool passes;		  /* result of a failure: what stands in the way may pass, and nothing was changed */
 	struct tracker *tracking; /* result: not kept, for the next run. The caller's */
 };
 

@@ -57,6 +57,7 @@ static int check_tasks(struct dump *d)
 {
 	_cleanup_close_ int self = sys_open("/proc/self", O_RDONLY | O_DIRECTORY, 0);
 	uint32_t last_id = N_NS_KINDS;
+	int r = 0;
 
 	if (self < 0)
 		return fail(d->failure, self, "cannot open /proc/self");
@@ -74,9 +75,10 @@ static int check_tasks(struct dump *d)
 			d->ns_id[k] = ++last_id;
 		if (d->own_ns[k] && k != NS_PID && k != NS_TIME &&
 		    (k != NS_CGROUP || d->options->manage_cgroups == MANAGE_CGROUPS_IGNORE))
-			return fail(d->failure, -EOPNOTSUPP,
-				    "task %d: its own %s namespace cannot be saved", d->tree.tasks[0]->pid,
-				    ns_names[k]);
+			r = dump_go_on(d, fail(d->failure, -EOPNOTSUPP, "task %d: its own %s namespace cannot be saved",
+					       d->tree.tasks[0]->pid, ns_names[k]));
+		if (r < 0)
+			return r;
 		for (size_t i = 1; i < d->tree.n_tasks; i++) {
 			const struct task *task = d->tree.tasks[i];
 			ino_t its = 0;
@@ -84,9 +86,11 @@ static int check_tasks(struct dump *d)
 			if (task->state == TASK_DEAD)
 				continue;
 			if (ns_inode(task->proc_fd, ns_names[k], &its) < 0 || its != root)
-				return fail(d->failure, -EOPNOTSUPP,
-					    "task %d: a %s namespace other than the root task's cannot be saved",
-					    task->pid, ns_names[k]);
+				r = dump_go_on(d, fail(d->failure, -EOPNOTSUPP,
+						       "task %d: a %s namespace other than the root task's cannot be saved",
+						       task->pid, ns_names[k]));
+			if (r < 0)
+				return r;
 		}
 	}
 	return 0;
@@ -180,7 +184,7 @@ static int check_threads(struct dump *d, bool all)
 
 		for (size_t k = 0; task->state != TASK_DEAD && k < task->n_threads; k++) {
 			pid_t tid = task->threads[k].tid;
-			int r = k == 0 || all || is_stray(d, tid) ? check_thread(d, task, tid) : 0;
+			int r = k == 0 || all || is_stray(d, tid) ? dump_go_on(d, check_thread(d, task, tid)) : 0;
 
 			if (r < 0)
 				return r;

@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <time.h>
 
 #include "basic/bulk.h"
 #include "basic/clock.h"
@@ -34,6 +35,8 @@ enum {
 	ROUND_WORTH_BYTES = 16 << 20, /* copied in some ten milliseconds: not worth a round */
 	ROOM_TO_SPARE = 4, /* one part in so many */
 	PAGE = 4096,
+	RETRY_MSEC = 10, /* the first pause; each is twice the one before, a second and a half in all */
+	RETRY_MSEC_MAX = 800,
 };
 
 #define FALLBACK_NO_SHADOW "there is too little room to copy pages on write (the log names the limit)"
@@ -349,6 +352,25 @@ static const char *name_of(const struct snapshot *s)
 	return s->run.take == &take_cow ? "pre-copy, cow" : "pre-copy";
 }
 
+/*
+ * What passes by itself (a message not read yet, pages still to come) is waited for with the tree running: each try stops it only for as long
+ * as looking takes.
+ */
+static int try_until_still(struct dump_run *run, struct engine_stats *stats, struct failure *f)
+{
+	const struct engine_stats before = *stats;
+	int r = dump_run(run, stats, f);
+
+	for (long msec = RETRY_MSEC; run->passes && msec <= RETRY_MSEC_MAX; msec *= 2) {
+		log_info(run->context->log, "%s: trying again", f->text);
+		(void)nanosleep(&(struct timespec){ .tv_nsec = msec * 1000000 }, NULL);
+		failure_clear(f);
+		*stats = before;
+		r = dump_run(run, stats, f);
+	}
+	return r;
+}
+
 static int dump(struct snapshot *s)
 {
 	const char *full_reason;
@@ -360,7 +382,7 @@ static int dump(struct snapshot *s)
 	if (r < 0)
 		return r;
 	full_reason = s->stats->full_reason;
-	r = dump_run(&s->run, s->stats, s->failure);
+	r = try_until_still(&s->run, s->stats, s->failure);
 	if (s->stats->pre_dump_rounds > 0)
 		s->stats->full_reason = full_reason;
 	s->stats->bytes_written += s->stats->pre_dump_pages * 4096;
@@ -429,7 +451,10 @@ int engine_pre_dump(const struct engine_options *options, const struct engine_co
 	if (r == 0)
 		r = demand_room(&arena, options, ROOM_ROUNDS, failure, &room);
 	arena_done(&arena);
-	return r < 0 ? r : dump_run(&run, stats, failure);
+	if (r == 0)
+		r = try_until_still(&run, stats, failure);
+	tracker_free(run.tracked);
+	return r;
 }
 
 /* A directory that is in no file system and is gone when it is closed. */
@@ -463,5 +488,5 @@ int engine_check_tree(const struct engine_options *options, const struct engine_
 	};
 
 	look.link_remap = false; /* it would make names */
-	return scratch < 0 ? scratch : dump_run(&run, &stats, failure);
+	return scratch < 0 ? scratch : try_until_still(&run, &stats, failure);
 }

@@ -214,20 +214,23 @@ static int thread_stop(struct tree *t, struct task *task, struct thread *th, uin
 	return thread_interrupt(t, task, th, deadline);
 }
 
-/* What /proc/PID/pagemap has of a page. 0: nothing. */
-static uint64_t page_entry(const struct task *task, uint64_t at)
+/* What /proc/PID/pagemap has of a page. */
+static int page_entry(const struct task *task, uint64_t at, uint64_t *ret)
 {
 	_cleanup_close_ int fd = sys_openat(task->proc_fd, "pagemap", O_RDONLY, 0);
-	uint64_t entry;
 
-	if (fd < 0 || sys_pread_full(fd, &entry, sizeof(entry), (off_t)(at / PAGE * sizeof(entry))) < 0)
-		return 0;
-	return entry;
+	*ret = 0;
+	if (fd < 0)
+		return fd;
+	return sys_pread_full(fd, ret, sizeof(*ret), (off_t)(at / PAGE * sizeof(*ret)));
 }
 
-bool task_has_page(const struct task *task, uint64_t at)
+int task_has_page(const struct task *task, uint64_t at)
 {
-	return page_entry(task, at) & PAGEMAP_PRESENT;
+	uint64_t entry;
+	int r = page_entry(task, at, &entry);
+
+	return r < 0 ? r : (entry & PAGEMAP_PRESENT) != 0;
 }
 
 /*
@@ -236,9 +239,9 @@ bool task_has_page(const struct task *task, uint64_t at)
  */
 static bool is_own_page(const struct task *task, uint64_t at)
 {
-	uint64_t entry = page_entry(task, at);
+	uint64_t entry;
 
-	if (entry & PAGEMAP_FILE)
+	if (page_entry(task, at, &entry) < 0 || (entry & PAGEMAP_FILE))
 		return false;
 	return (entry & PAGEMAP_PRESENT) || ((entry & PAGEMAP_SWAPPED) && !(entry & PAGEMAP_UFFD_WP));
 }

@@ -133,8 +133,8 @@ void tree_done(struct tree *t);
 /* A call was put back by a stop (waits.h) and its time is over: stops the thread for a moment and ends the call, if it is still in it. */
 void tree_end_wait(const struct wait *w);
 
-/* Is a page of a frozen task in memory? Then reading it asks no file system. */
-bool task_has_page(const struct task *task, uint64_t at);
+/* Is a page of a frozen task in memory? Then reading it asks no file system. Return: 1, 0 or -errno. */
+int task_has_page(const struct task *task, uint64_t at) _must_check_;
 
 struct task *tree_find(const struct tree *t, pid_t vpid);
 struct thread *task_find_thread(const struct task *task, pid_t vtid);

@@ -89,19 +89,25 @@ static int copy_socket(const struct task *task, pid_t tid, int number)
 	return sys_pidfd_getfd(task->pidfd, number);
 }
 
-/* Reads memory of a task whose mappings are not known yet: from a page that is there. */
-static bool read_there(const struct task *task, uint64_t at, void *buf, size_t size)
+/* Reads memory of a task whose mappings are not known yet: from pages that are there. Return: 1, 0: one is not, or -errno. */
+static int read_there(const struct task *task, uint64_t at, void *buf, size_t size)
 {
-	for (uint64_t page = at / PAGE; page <= (at + size - 1) / PAGE; page++) {
-		if (!task_has_page(task, page * PAGE))
-			return false;
-	}
-	return sys_pread_full(task->mem_fd, buf, size, (off_t)at) == 0;
+	int r = 1;
+
+	if (at + size < at || at + size > INT64_MAX)
+		return 0;
+	for (uint64_t page = at / PAGE; r == 1 && page <= (at + size - 1) / PAGE; page++)
+		r = task_has_page(task, page * PAGE);
+	if (r <= 0)
+		return r;
+	r = sys_pread_full(task->mem_fd, buf, size, (off_t)at);
+	return r < 0 ? r : 1;
 }
 
+/* Where it cannot be read, by us or by the kernel, the limit is not known. */
 static bool read_spec(const struct task *task, const struct call_kind *kind, uint64_t at, struct timespec *ret)
 {
-	if (!at || at + sizeof(*ret) < at || !read_there(task, at, ret, sizeof(*ret)))
+	if (!at || read_there(task, at, ret, sizeof(*ret)) <= 0)
 		return false;
 	if (kind->limit == LIMIT_TIMEVAL)
 		ret->tv_nsec *= 1000;
@@ -109,20 +115,22 @@ static bool read_spec(const struct task *task, const struct call_kind *kind, uin
 }
 
 /* What an option of the socket says, and how a connect(2) of its family ends that takes too long. */
-static bool ask_socket(int sock, const struct call_kind *kind, struct timespec *ret, int *timed_out)
+static int ask_socket(int sock, const struct call_kind *kind, struct timespec *ret, int *timed_out)
 {
 	int option = kind->limit == LIMIT_RECEIVE ? SO_RCVTIMEO : SO_SNDTIMEO, domain = 0;
 	socklen_t size = sizeof(domain), tv_size;
 	struct timeval tv;
+	int r;
 
 	tv_size = sizeof(tv);
-	if (SYS_CALL(getsockopt(sock, SOL_SOCKET, option, &tv, &tv_size)) < 0)
-		return false;
+	r = SYS_CALL(getsockopt(sock, SOL_SOCKET, option, &tv, &tv_size));
+	if (r < 0)
+		return r;
 	*ret = (struct timespec){ tv.tv_sec, tv.tv_usec * 1000 };
 	if (kind->nr == SYS_connect && SYS_CALL(getsockopt(sock, SOL_SOCKET, SO_DOMAIN, &domain, &size)) == 0 &&
 	    domain == AF_UNIX)
 		*timed_out = -EAGAIN;
-	return true;
+	return 1;
 }
 
 static uint64_t now_usec(clockid_t clock)
@@ -144,13 +152,13 @@ static uint64_t moment_of(const struct call_time *t)
 	return clock_monotonic_usec() + left;
 }
 
-/* Fills in when the time of the call is over. False: it is no call of ours after all. */
-static bool find_limit(const struct call_kind *kind, const struct task *task, const struct thread *th, struct wait *w)
+/* Fills in when the time of the call is over. Return: 1, 0: it is no call of ours after all, or -errno. */
+static int find_limit(const struct call_kind *kind, const struct task *task, const struct thread *th, struct wait *w)
 {
 	uint64_t arg = call_arg(&th->stopped, kind->arg);
 	struct timespec spec = {};
 	struct call_time t;
-	bool known = false;
+	int known = 0;
 
 	w->timed_out = kind->timed_out;
 	if (kind->limit == LIMIT_TIMESPEC || kind->limit == LIMIT_TIMEVAL) {
@@ -159,29 +167,31 @@ static bool find_limit(const struct call_kind *kind, const struct task *task, co
 		int sock = copy_socket(task, th->tid, (int)arg);
 
 		if (sock < 0)
-			return false;
+			return sock == -ENOTSOCK ? 0 : sock;
 		known = ask_socket(sock, kind, &spec, &w->timed_out);
 		(void)close_fd(sock);
 	}
+	if (known < 0)
+		return known;
 	t = call_time_of(kind, &th->stopped, known ? &spec : NULL);
 	w->until_usec = moment_of(&t);
 	w->whole_usec = t.usec;
 	w->absolute = t.absolute;
 	w->left_at = kind->code == CALL_NO_HANDLER ? arg : 0;
-	return true;
+	return 1;
 }
 
-/* The number of a call that the kernel goes on with and has forgotten: what most code loads just before the instruction. */
-static long loaded_number(const struct task *task, uint64_t rip)
+/* The number of a call that the kernel goes on with and has forgotten: what most code loads just before the instruction. 0: unknown. */
+static int loaded_number(const struct task *task, uint64_t rip)
 {
 	uint8_t code[LOAD_EAX_BYTES + SYSCALL_BYTES];
 	int32_t nr;
+	int r = rip < sizeof(code) ? 0 : read_there(task, rip - sizeof(code), code, sizeof(code));
 
-	if (rip < sizeof(code) || !read_there(task, rip - sizeof(code), code, sizeof(code)) || code[0] != OPCODE_LOAD_EAX ||
-	    memcmp(code + LOAD_EAX_BYTES, syscall_insn, SYSCALL_BYTES) != 0)
-		return -1;
+	if (r <= 0 || code[0] != OPCODE_LOAD_EAX || memcmp(code + LOAD_EAX_BYTES, syscall_insn, SYSCALL_BYTES) != 0)
+		return MIN(r, 0);
 	memcpy(&nr, code + 1, sizeof(nr));
-	return nr;
+	return MAX(nr, 0);
 }
 
 static struct wait describe(const struct task *task, const struct thread *th, const struct proc_status *st)
@@ -223,7 +233,7 @@ static int end_call(const struct wait *w, const struct task *task, struct thread
 	const struct timespec nothing = {};
 
 	/* The kernel has just written there what is left. */
-	if (w->left_at && task_has_page(task, w->left_at) && task_has_page(task, w->left_at + sizeof(nothing) - 1))
+	if (w->left_at && task_has_page(task, w->left_at) == 1 && task_has_page(task, w->left_at + sizeof(nothing) - 1) == 1)
 		(void)sys_pwrite_full(task->mem_fd, &nothing, sizeof(nothing), (off_t)w->left_at);
 	th->regs = th->stopped;
 	th->regs.rip = w->rip;
@@ -256,6 +266,8 @@ static int settle_unbegun(struct waits *now, const struct wait *known, const str
 		w = (struct wait){ .nr = loaded_number(task, seen->rip) };
 	else
 		return 0; /* anywhere in its program */
+	if (w.nr < 0)
+		return fail(f, (int)w.nr, "cannot read its code");
 	return w.nr > 0 ? keep_or_end(now, &w, turn, signals, task, th, f) : 0;
 }
 
@@ -269,11 +281,14 @@ static int settle_begun(struct waits *now, const struct wait *known, const struc
 
 	if (w.nr == SYS_restart_syscall)
 		w.nr = loaded_number(task, w.rip);
+	if (w.nr < 0)
+		return fail(f, (int)w.nr, "cannot read its code");
 	kind = call_kind_find((long)w.nr, seen->code);
 	if (!kind || (kind->code == CALL_EINTR && signals)) /* what it returns is the signal's doing */
 		return 0;
-	if (turn == WAIT_NEW && !find_limit(kind, task, th, &w))
-		return 0;
+	r = turn == WAIT_NEW ? find_limit(kind, task, th, &w) : 1;
+	if (r <= 0)
+		return r < 0 ? fail(f, r, "cannot find out how long a call waits") : 0;
 	/* As it stands in the registers now: a confined sleep was begun anew at once (restart_call_keep()). */
 	anew = kind->code != CALL_RESTART_BLOCK || (int64_t)th->regs.orig_rax < 0;
 	w.by_kernel = w.absolute || (!anew && (turn == WAIT_NEW || known->by_kernel));

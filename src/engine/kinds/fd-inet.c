@@ -386,12 +386,15 @@ static int datagram_dump(struct dump *d, const struct fd_view *view, InetSkEntry
 {
 	struct pollfd pfd = { .fd = view->fd, .events = POLLIN };
 	TcpOptsEntry *none;
-	int cork;
+	int cork, begun = 0;
 
 	if ((e->proto == IPPROTO_UDP || e->proto == IPPROTO_UDPLITE) &&
 	    sk_get_int(view->fd, IPPROTO_UDP, UDP_CORK, &cork) == 0 && cork)
 		return fail(d->failure, -EOPNOTSUPP,
 			    "udp: it is corked, and the datagram begun cannot be read");
+	/* Also for a moment, while a driver has a datagram that was sent. */
+	if (e->type == SOCK_DGRAM && SYS_CALL(ioctl(view->fd, SIOCOUTQ, &begun)) == 0 && begun > 0)
+		return fail(d->failure, -EAGAIN, "udp: a datagram that was begun with MSG_MORE cannot be read");
 	if (SYS_CALL(poll(&pfd, 1, 0)) > 0 && (pfd.revents & POLLIN) &&
 	    !(pfd.revents & (POLLRDHUP | POLLHUP)))
 		dump_note(d, "task %d: fd %d: datagrams not read yet are dropped",

@@ -42,8 +42,7 @@ static int netlink_dump(struct dump *d, const struct fd_view *view)
 	if (r < 0)
 		return r;
 	if (SYS_CALL(poll(&pfd, 1, 0)) > 0 && (pfd.revents & POLLIN))
-		dump_note(d, "task %d: fd %d: netlink messages not read yet are dropped",
-			  view->task->vpid, view->number);
+		return fail(d->failure, -EAGAIN, "netlink: messages that the program has not read yet cannot be saved");
 
 	e.id = view->id;
 	e.protocol = (uint32_t)protocol;

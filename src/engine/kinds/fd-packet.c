@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Packet sockets. Their parameters come from sock_diag; packets not read yet are dropped, as a busy socket drops them.
+ * Packet sockets. Their parameters come from sock_diag. Packets that are not read yet cannot be saved: a dump waits a moment for the program to
+ * read them.
  */
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <poll.h>
 #include <string.h>
 
 #include "basic/sys.h"
@@ -69,6 +71,7 @@ static int packet_dump(struct dump *d, const struct fd_view *view)
 	PacketSockEntry e = PACKET_SOCK_ENTRY__INIT;
 	SkOptsEntry opts = SK_OPTS_ENTRY__INIT;
 	FileEntry entry = FILE_ENTRY__INIT;
+	struct pollfd pfd = { .fd = view->fd, .events = POLLIN };
 	struct packet_diag diag = { 0 };
 	int type, r;
 
@@ -87,6 +90,8 @@ static int packet_dump(struct dump *d, const struct fd_view *view)
 		r = ring_dump(d, &diag.tx_ring, &e.tx_ring);
 	if (r < 0)
 		return r;
+	if (SYS_CALL(poll(&pfd, 1, 0)) > 0 && (pfd.revents & POLLIN))
+		return fail(d->failure, -EAGAIN, "packets that the program has not read yet cannot be saved");
 	e.id = view->id;
 	e.type = (uint32_t)type;
 	e.protocol = diag.protocol;

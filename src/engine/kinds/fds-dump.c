@@ -506,7 +506,7 @@ static int dump_table(struct dump *d, struct task *task)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {
-		r = dump_fd(d, task, numbers[i], fdinfo);
+		r = dump_go_on(d, dump_fd(d, task, numbers[i], fdinfo));
 		if (r < 0)
 			return r;
 	}

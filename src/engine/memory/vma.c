@@ -410,9 +410,13 @@ static int collect_text(struct dump *d, struct task *task, const char *text, con
 			return fail(d->failure, r, "cannot parse its mappings");
 		FAILURE_SCOPE(d->failure, "mapping %" PRIx64 "-%" PRIx64, m.start, m.end);
 		status = classify(&m);
-		if (status < 0)
-			return fail(d->failure, status, "nothing here can save '%.*s'",
-				    (int)MIN(m.path_size, (size_t)200), m.path);
+		if (status < 0) {
+			r = dump_go_on(d, fail(d->failure, status, "nothing here can save '%.*s'",
+					       (int)MIN(m.path_size, (size_t)200), m.path));
+			if (r < 0)
+				return r;
+			status = 0;
+		}
 		if (pv)
 			v = *seen_before(pv, &m);
 		else
@@ -420,7 +424,7 @@ static int collect_text(struct dump *d, struct task *task, const char *text, con
 		v.status |= status;
 		if (status == 0)
 			continue;
-		r = vma_add(d, task, &m, &v);
+		r = dump_go_on(d, vma_add(d, task, &m, &v));
 		if (r < 0)
 			return r;
 	}
@@ -650,10 +654,11 @@ int vma_resolve(struct dump *d, struct task *task)
 			r = resolve_socket(d, v);
 		else
 			v->shmid = 0;
+		r = dump_go_on(d, r);
 		if (r < 0)
 			return r;
 	}
-	return aio_wait_still(d, task);
+	return dump_go_on(d, aio_wait_still(d, task));
 }
 
 int vma_check(struct restore *rs, const struct rtask *task)
