@@ -25,7 +25,6 @@
 
 enum {
 	SEND_PATIENCE_USEC = 500 * 1000,
-	WORTH_USEC = 10 * 1000, /* a shorter wait may as well begin again */
 };
 
 /* ---- those that come and take ---- */
@@ -51,7 +50,7 @@ void waits_keeper_take(pid_t root, uint64_t start_time, struct waits *ret)
 
 static bool is_worth_keeping(const struct wait *w, uint64_t now)
 {
-	return w->by_kernel ? w->until_usec > now : w->whole_usec > WORTH_USEC;
+	return w->by_kernel ? w->until_usec > now : w->whole_usec > WAIT_WORTH_USEC;
 }
 
 /* A file of the notes. -ENOENT: there are none. */

@@ -328,7 +328,7 @@ void waits_let_go(struct waits *now, pid_t tid)
 
 bool wait_is_to_be_told(const struct wait *w)
 {
-	return w->until_usec && !w->absolute && !w->left_at;
+	return w->whole_usec > WAIT_WORTH_USEC && !w->absolute && !w->left_at;
 }
 
 uint64_t wait_left_usec(const struct wait *w)

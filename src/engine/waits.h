@@ -31,6 +31,8 @@
 struct task;
 struct thread;
 
+enum { WAIT_WORTH_USEC = 10 * 1000 }; /* a shorter one may as well begin again */
+
 struct wait {
 	pid_t tid, tgid;
 	int32_t timed_out;   /* what the call returns when its time is over */

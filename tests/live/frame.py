@@ -193,18 +193,9 @@ def everybody():
     return [int(name) for name in os.listdir('/proc') if name.isdigit() and name != '1']
 
 
-def keeps_waits(pid):
-    """Is it the process that an engine leaves behind for calls with a time limit?"""
-    try:
-        with open(f'/proc/{pid}/comm', encoding='utf-8', errors='replace') as file:
-            return file.read() == 'snapmgr-waits\n'
-    except OSError:
-        return False
-
-
 def others():
     """Pids of this namespace but init and what keeps waits, which comes and goes."""
-    return [pid for pid in everybody() if not keeps_waits(pid)]
+    return [pid for pid in everybody() if not observe.keeps_waits(pid)]
 
 
 def remove_sysv_objects():
