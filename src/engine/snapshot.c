@@ -13,7 +13,9 @@
  * auto takes rounds where memory is tracked and much is to be stored, then what freezes the tree for less. Where that is
  * above max_frozen_usec by forecast nothing is taken, in no mode. Nothing of the rounds is left when the dump fails.
  */
+#include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <time.h>
@@ -352,6 +354,19 @@ static const char *name_of(const struct snapshot *s)
 	return s->run.take == &take_cow ? "pre-copy, cow" : "pre-copy";
 }
 
+/* What might have passed has not. */
+static int give_up(struct failure *f)
+{
+	char sentence[FAILURE_TEXT_MAX];
+	const char *why = strerror(EAGAIN);
+	size_t size = strlen(f->text), n = strlen(why) + strlen(": ");
+
+	(void)snprintf(sentence, sizeof(sentence), "%.*s, also after a second of looking again",
+		       (int)(size > n && strcmp(f->text + size - strlen(why), why) == 0 ? size - n : size), f->text);
+	failure_clear(f);
+	return failure_take(f, -EOPNOTSUPP, sentence);
+}
+
 /*
  * What passes by itself (a message not read yet, pages still to come) is waited for with the tree running: each try stops it only for as long
  * as looking takes.
@@ -368,7 +383,7 @@ static int try_until_still(struct dump_run *run, struct engine_stats *stats, str
 		*stats = before;
 		r = dump_run(run, stats, f);
 	}
-	return r;
+	return run->passes ? give_up(f) : r;
 }
 
 static int dump(struct snapshot *s)

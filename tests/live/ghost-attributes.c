@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Extended attributes of files that are open but have no name any more.
+ * Extended attributes and times of files that are open but have no name any more. One that never had a name (O_TMPFILE) can still get one.
  * live-across: no, CRIU does not know them
  * live-volatile: fd.\d+.link
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -25,8 +27,19 @@ static void check(int fd, const char *name, const void *value, size_t size)
 	live_check(n == (ssize_t)size && memcmp(is, value, size) == 0, "%s has %zd bytes, should have %zu", name, n, size);
 }
 
+static void get_a_name(int fd)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	live_check(linkat(AT_FDCWD, path, AT_FDCWD, live_path("named"), AT_SYMLINK_FOLLOW) == 0, "it gets a name (errno %d)", errno);
+	(void)unlink(live_path("named"));
+}
+
 int main(void)
 {
+	static const struct timespec times[2] = { { 1000, 0 }, { 2000, 0 } };
+	struct stat st;
 	static char data[LONG];
 	int ghost, unnamed, plain;
 	bool has_capability;
@@ -44,6 +57,7 @@ int main(void)
 	live_need(fsetxattr(ghost, "user.long", data, sizeof(data), 0) == 0, "fsetxattr");
 	has_capability = fsetxattr(ghost, "security.capability", capability, sizeof(capability), 0) == 0;
 	live_need(unnamed < 0 || fsetxattr(unnamed, "user.word", "other", 5, 0) == 0, "fsetxattr");
+	live_need(futimens(ghost, times) == 0, "futimens");
 	live_need(unlink(live_path("ghost")) == 0 && unlink(live_path("plain")) == 0, "unlink");
 
 	live_wait();
@@ -53,8 +67,12 @@ int main(void)
 	check(ghost, "user.long", data, sizeof(data));
 	if (has_capability)
 		check(ghost, "security.capability", capability, sizeof(capability));
-	if (unnamed >= 0)
+	if (unnamed >= 0) {
 		check(unnamed, "user.word", "other", 5);
+		get_a_name(unnamed);
+	}
+	live_check(fstat(ghost, &st) == 0 && st.st_atim.tv_sec == 1000 && st.st_mtim.tv_sec == 2000, "its times: %ld and %ld",
+		   (long)st.st_atim.tv_sec, (long)st.st_mtim.tv_sec);
 	live_check(fgetxattr(plain, "user.word", data, sizeof(data)) < 0 && errno == ENODATA, "a plain file has none");
 	return live_end();
 }

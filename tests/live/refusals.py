@@ -72,6 +72,32 @@ run(turn)
 '''
 
 
+URGENT = '''
+a, b = socket.socketpair()
+a.send(b"X", socket.MSG_OOB)
+def turn(n):
+    if n == TURNS and b.recv(1, socket.MSG_OOB) != b"X":
+        os._exit(3)
+run(turn)
+'''
+
+ACCEPT = '''
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("listener")
+listener.listen(1)
+s = socket.socket(socket.AF_UNIX)
+s.connect("listener")
+s.send(b"early")
+def turn(n):
+    global other
+    if n == TURNS:
+        other = listener.accept()[0]
+        if other.recv(9) != b"early":
+            os._exit(3)
+run(turn)
+'''
+
+
 class Program:
     def __init__(self, stage, text):
         top, self.engine = stage
@@ -127,7 +153,7 @@ def all_obstacles_are_told_at_once(stage):
 
 
 def what_is_read_soon_is_waited_for(stage):
-    for text in (NETLINK, MORE):
+    for text in (NETLINK, MORE, URGENT, ACCEPT):
         program = Program((os.path.join(stage[0], str(len(text))), stage[1]), text.replace('TURNS', '60'))
         program.comes_back()
         check('trying again' in program.log, 'it was saved at once')
@@ -136,10 +162,11 @@ def what_is_read_soon_is_waited_for(stage):
 
 
 def what_is_not_read_is_refused(stage):
-    for text, words in ((NETLINK, 'netlink: messages'), (MORE, 'begun with MSG_MORE')):
+    for text, words in ((NETLINK, 'netlink: messages'), (MORE, 'begun with MSG_MORE'), (URGENT, 'urgent byte'),
+                        (ACCEPT, 'nobody has accepted')):
         program = Program((os.path.join(stage[0], str(len(text))), stage[1]), text.replace('TURNS', '-1'))
         code, said = program.dump('-R')
-        check(code != 0 and words in said, f'{code} {said!r}')
+        check(code != 0 and words in said and 'looking again' in said, f'{code} {said!r}')
         check(os.listdir(program.images) == ['log'] or 'inventory.img' not in os.listdir(program.images), 'a set is left')
         program.runs_on()
         program.end()

@@ -277,8 +277,16 @@ int fd_file_put(struct dump *d, const struct fd_view *view, uint32_t id)
 	return dump_put(d, IMAGE_FILES, &fe.base);
 }
 
+/* Memory of memfd_secret(2), which nobody but the program can read. */
+static bool is_secret(const struct fd_view *view)
+{
+	return strncmp(view->link, "/secretmem", strlen("/secretmem")) == 0 && major(view->st.st_dev) == 0;
+}
+
 static int file_dump(struct dump *d, const struct fd_view *view)
 {
+	if (is_secret(view))
+		return fail(d->failure, -EOPNOTSUPP, "nothing here can save '%s' (memfd_secret)", view->link);
 	return fd_file_put(d, view, view->id);
 }
 

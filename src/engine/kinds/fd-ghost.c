@@ -192,7 +192,9 @@ static int write_ghost(struct dump *d, const struct fd_view *view, uint32_t ghos
 	if (r == 0 && regular) {
 		/* Ours may be write-only; the file behind it can be opened anew. */
 		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd_view_number(view));
-		far = reach_open(view->reach, path, O_RDONLY);
+		far = reach_open(view->reach, path, O_RDONLY | O_NOATIME);
+		if (far == -EPERM) /* another user's, for an engine without power */
+			far = reach_open(view->reach, path, O_RDONLY);
 		if (far < 0)
 			return fail(d->failure, far, "cannot read deleted file '%s'", view->link);
 		fd = view->reach ? -EBADF : far;
@@ -392,6 +394,18 @@ static int make_directory(struct making *m, int dir_fd, const char *name)
 	return r < 0 ? fail(m->rs->failure, r, "cannot make the directory of a deleted file") : r;
 }
 
+/* Contents and attributes, of a regular file that is open. */
+static int fill_inode(struct restore *rs, struct image *img, const GhostFileEntry *e, int fd)
+{
+	int r = fill_ghost(rs, img, e, fd);
+
+	if (r == 0)
+		set_ghost_xattrs(rs, fd, e);
+	if (r == 0)
+		set_ghost_times(fd, e);
+	return r;
+}
+
 /* Makes the inode and gives it its attributes. Nobody else can reach it. */
 static int make_inode(struct making *m, struct image *img, const GhostFileEntry *e,
 		      const struct made *made)
@@ -421,14 +435,7 @@ static int make_inode(struct making *m, struct image *img, const GhostFileEntry 
 		r = SYS_CALL(fchmodat(made->dir_fd, made->name, mode, 0)); /* chown clears setuid */
 	if (r < 0)
 		return fail(m->rs->failure, r, "cannot make a deleted file of mode %#o", e->mode);
-	if (fd < 0)
-		return 0;
-	r = fill_ghost(m->rs, img, e, fd);
-	if (r == 0)
-		set_ghost_xattrs(m->rs, fd, e);
-	if (r == 0)
-		set_ghost_times(fd, e);
-	return r;
+	return fd < 0 ? 0 : fill_inode(m->rs, img, e, fd);
 }
 
 /* All of it, in the scratch directory. @rest: open_home() */
@@ -529,7 +536,7 @@ int ghost_open_named(struct restore *rs, const struct restore_dir *dir, const ch
 /* A ghost that was made, shared by all records of the inode. */
 struct ghost_made {
 	uint32_t id;
-	int fd; /* O_PATH; kept until the restore ends */
+	int fd; /* kept until the restore ends */
 	struct ghost_made *next;
 };
 
@@ -567,6 +574,40 @@ static int open_made(struct making *m, uint32_t id, int flags)
 	return fd;
 }
 
+/* The kernel's name for a file of O_TMPFILE: "#" and its inode number. Only such a file can get a name without having one. */
+static bool was_never_named(const GhostFileEntry *e, const char *name, const char *rest)
+{
+	char number[32];
+
+	(void)snprintf(number, sizeof(number), "#%" PRIu64, e->ino);
+	return S_ISREG(e->mode) && e->has_ino && *rest == '\0' && strcmp(name, number) == 0;
+}
+
+/* Made as it was, without a name at any time. Return: opened with @flags; -EOPNOTSUPP without fail(): this file system cannot. */
+static int open_never_named(struct making *m, struct image *img, const GhostFileEntry *e, uint32_t id, int flags)
+{
+	_cleanup_close_ int fd = sys_openat(m->home.fd, ".", O_RDWR | O_TMPFILE, 0600);
+	struct ghost_made *g;
+	int r;
+
+	if (fd == -EOPNOTSUPP || fd == -EISDIR || fd == -EINVAL)
+		return -EOPNOTSUPP;
+	r = fd < 0 ? fd : SYS_CALL(fchown(fd, e->uid, e->gid));
+	if (r == 0)
+		r = SYS_CALL(fchmod(fd, e->mode & 07777));
+	if (r < 0)
+		return fail(m->rs->failure, r, "cannot make a deleted file of mode %#o", e->mode);
+	r = fill_inode(m->rs, img, e, fd);
+	if (r < 0)
+		return r;
+	g = arena_new(&m->rs->arena, struct ghost_made);
+	if (!g)
+		return fail(m->rs->failure, -ENOMEM, "no memory for a deleted file");
+	*g = (struct ghost_made){ id, TAKE_FD(fd), m->rs->ghosts };
+	m->rs->ghosts = g;
+	return open_again(m->rs, g, flags);
+}
+
 static int make_ghost(struct making *m, const struct restore_path *p, uint32_t id, int flags)
 {
 	_cleanup_(image_freep) struct image *img = NULL;
@@ -583,6 +624,12 @@ static int make_ghost(struct making *m, const struct restore_path *p, uint32_t i
 	if (r <= 0)
 		return fail(rs->failure, -EBADMSG, "ghost file %u is empty", id);
 	r = open_home(m, p, &rest);
+	if (r == 0 && was_never_named((GhostFileEntry *)msg, m->home.name, rest)) {
+		r = open_never_named(m, img, (GhostFileEntry *)msg, id, flags);
+		if (r != -EOPNOTSUPP || rs->failure->error)
+			return r;
+		r = 0;
+	}
 	if (r == 0)
 		r = scratch_make(rs, m->home.fd, m->home.alone, &m->scratch);
 	if (r == 0)

@@ -297,7 +297,7 @@ static int listener_dump(struct dump *d, const struct tcp_info *info, InetSkEntr
 	if (info->tcpi_unacked == 0)
 		return 0;
 	if (!d->options->skip_in_flight && !d->options->tcp_close)
-		return fail(d->failure, -EOPNOTSUPP,
+		return fail(d->failure, -EAGAIN,
 			    "tcp: %u connections wait to be accepted; --skip-in-flight drops them",
 			    info->tcpi_unacked);
 	dump_note(d, "%u TCP connections that wait to be accepted on port %u are dropped",

@@ -150,7 +150,7 @@ int tcp_stream_check_dump(struct dump *d, int fd, const InetSkEntry *e)
 		return fail(d->failure, -EOPNOTSUPP,
 			    "tcp: the kernel does '%.15s' for the connection, which cannot be saved",
 			    ulp);
-	return 0;
+	return sk_check_urgent(d, fd);
 }
 
 static int queue_length(struct dump *d, int fd, unsigned long request, uint32_t *ret)

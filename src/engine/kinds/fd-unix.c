@@ -92,7 +92,7 @@ static int check_in_flight(struct dump *d, int fd)
 	if (r < 0)
 		return fail(d->failure, r, "cannot read how much it has sent");
 	if (unread > 0)
-		return fail(d->failure, -EOPNOTSUPP,
+		return fail(d->failure, -EAGAIN,
 			    "it has sent data to a connection that nobody has accepted yet");
 	return 0;
 }
@@ -150,7 +150,9 @@ static int unix_dump(struct dump *d, const struct fd_view *view)
 	r = sk_get_int(view->fd, SOL_SOCKET, SO_TYPE, &item.type);
 	if (r < 0)
 		return fail(d->failure, r, "cannot read its type");
-	r = unix_peer_dump(d, view, u, &diag, &item);
+	r = item.type == SOCK_STREAM ? sk_check_urgent(d, view->fd) : 0;
+	if (r == 0)
+		r = unix_peer_dump(d, view, u, &diag, &item);
 	if (r == 0)
 		r = unix_name_dump(d, view, e);
 	if (r == 0)

@@ -30,6 +30,17 @@ int sk_family(const struct fd_view *view)
 	return family;
 }
 
+int sk_check_urgent(struct dump *d, int fd)
+{
+	char byte;
+	ssize_t n = SYS_CALL(recv(fd, &byte, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT));
+
+	/* -EAGAIN: it is announced, and still to come. */
+	if (n != 1 && n != -EAGAIN)
+		return 0;
+	return fail(d->failure, -EAGAIN, "an urgent byte (MSG_OOB) that the program has not read yet cannot be saved");
+}
+
 int sk_get_int(int fd, int level, int name, int *ret)
 {
 	int value = 0;

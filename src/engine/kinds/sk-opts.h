@@ -22,6 +22,8 @@ int sk_family(const struct fd_view *view);
 
 /* getsockopt(2) for an int-sized option. -errno without fail(). */
 int sk_get_int(int fd, int level, int name, int *ret) _must_check_;
+/* Fails with -EAGAIN, by name, where a stream has an urgent byte (MSG_OOB) that nobody has read: no queue can be given one. */
+int sk_check_urgent(struct dump *d, int fd) _must_check_;
 int sk_set_int(int fd, int level, int name, int value);
 /* Sets it only where it differs: most options then need no privilege. */
 int sk_make_int(int fd, int level, int name, int value) _must_check_;

@@ -100,6 +100,8 @@ static int classify(const struct proc_map *m)
 		return VMA_AIORING;
 	if (path_starts(m, "socket:["))
 		return VMA_REGULAR | VMA_SOCKET;
+	if (path_starts(m, "/secretmem") && m->dev_major == 0) /* memfd_secret(2) */
+		return -EOPNOTSUPP;
 	if (m->path[0] == '/')
 		return VMA_REGULAR | (m->shared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE);
 	return -EOPNOTSUPP;
