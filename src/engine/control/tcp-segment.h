@@ -5,7 +5,7 @@
  * tcp-segment - speak for the peer of a connection
  *
  * A restored socket must hear again what its peer has said in its former life. The segment, without data or options, is
- * made by hand and sent to a local address; packets carry NETLOCK_MARK, so that a network lock lets them pass.
+ * made by hand and sent to a local address (raw-packet.h).
  *
  * Errors     0 or -errno, without fail().
  */

@@ -29,6 +29,7 @@
 #include "engine/control/sockdiag.h"
 #include "engine/kinds/fd-tcp.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/sk-datagrams.h"
 #include "engine/kinds/sk-multicast.h"
 #include "engine/kinds/sk-opts.h"
 #include "engine/kinds/sk-taken.h"
@@ -386,7 +387,7 @@ static int datagram_dump(struct dump *d, const struct fd_view *view, InetSkEntry
 {
 	struct pollfd pfd = { .fd = view->fd, .events = POLLIN };
 	TcpOptsEntry *none;
-	int cork, begun = 0;
+	int cork, begun = 0, r;
 
 	if ((e->proto == IPPROTO_UDP || e->proto == IPPROTO_UDPLITE) &&
 	    sk_get_int(view->fd, IPPROTO_UDP, UDP_CORK, &cork) == 0 && cork)
@@ -395,10 +396,13 @@ static int datagram_dump(struct dump *d, const struct fd_view *view, InetSkEntry
 	/* Also for a moment, while a driver has a datagram that was sent. */
 	if (e->type == SOCK_DGRAM && SYS_CALL(ioctl(view->fd, SIOCOUTQ, &begun)) == 0 && begun > 0)
 		return fail(d->failure, -EAGAIN, "udp: a datagram that was begun with MSG_MORE cannot be read");
-	if (SYS_CALL(poll(&pfd, 1, 0)) > 0 && (pfd.revents & POLLIN) &&
-	    !(pfd.revents & (POLLRDHUP | POLLHUP)))
-		dump_note(d, "task %d: fd %d: datagrams not read yet are dropped",
-			  view->task->vpid, view->number);
+	if (e->type == SOCK_DGRAM && e->proto == IPPROTO_UDP) {
+		r = datagrams_dump(d, view->fd, e);
+		if (r < 0)
+			return r;
+	} else if (SYS_CALL(poll(&pfd, 1, 0)) > 0 && (pfd.revents & POLLIN) && !(pfd.revents & (POLLRDHUP | POLLHUP))) {
+		dump_note(d, "task %d: fd %d: packets not read yet are dropped", view->task->vpid, view->number);
+	}
 	none = arena_new(&d->arena, TcpOptsEntry);
 	if (!none)
 		return fail(d->failure, -ENOMEM, "out of memory");
@@ -624,6 +628,9 @@ static int inet_check(struct restore *rs, struct file *file)
 			    e->n_dst_addr);
 	if (e->src_port > UINT16_MAX || e->dst_port > UINT16_MAX)
 		return fail(rs->failure, -EBADMSG, "ports %u and %u", e->src_port, e->dst_port);
+	r = datagrams_check(rs, e);
+	if (r < 0)
+		return r;
 	if (e->has_shutdown && (unsigned)e->shutdown > SK_SHUTDOWN__BOTH)
 		return fail(rs->failure, -EBADMSG, "shutdown state %d", (int)e->shutdown);
 	if (e->type == SOCK_STREAM && e->state == TCP_CLOSE && e->n_dst_addr == n && e->dst_port != 0) {
@@ -960,6 +967,8 @@ static int inet_restore_finish(struct restore *rs)
 		had_connections = had_connections || file->priv || is_connected_tcp(file->entry->isk);
 		if (file->priv && file->fd >= 0)
 			r = closing_states(rs, file);
+		else if (file->fd >= 0)
+			datagrams_restore(rs, file->entry->isk, file->fd);
 	}
 	if (r < 0 || !had_connections)
 		return r;
