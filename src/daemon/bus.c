@@ -34,6 +34,7 @@ static void drop_peer(struct bus_server *s, size_t i)
 	sd_bus_slot_unref(s->peers[i].disconnected);
 	sd_bus_close_unref(s->peers[i].bus);
 	s->peers[i] = s->peers[--s->n_peers];
+	s->peers[s->n_peers] = (struct peer){};
 }
 
 static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *error)
@@ -57,21 +58,23 @@ static bool peer_may_enter(int fd)
 	       (cred.uid == 0 || cred.uid == geteuid());
 }
 
+/* @fd: taken over. When it fails, @ret is as it was. */
 static int make_peer(struct bus_server *s, int fd, struct peer *ret)
 {
+	_cleanup_(sd_bus_slot_unrefp) sd_bus_slot *disconnected = NULL;
 	_cleanup_(sd_bus_unrefp) sd_bus *bus = NULL;
+	_cleanup_close_ int ours = fd;
 	sd_id128_t id;
 	int r;
 
 	r = sd_bus_new(&bus);
-	if (r < 0)
-		return r;
-	r = sd_id128_randomize(&id);
+	if (r >= 0)
+		r = sd_id128_randomize(&id);
 	if (r >= 0)
 		r = sd_bus_set_fd(bus, fd, fd);
 	if (r < 0)
 		return r;
-	fd = -EBADF; /* the bus's from here on */
+	TAKE_FD(ours); /* the bus's from here on */
 	r = sd_bus_set_server(bus, 1, id);
 	if (r >= 0)
 		r = sd_bus_set_trusted(bus, 1); /* it was looked at when it came in */
@@ -83,17 +86,15 @@ static int make_peer(struct bus_server *s, int fd, struct peer *ret)
 	if (r >= 0)
 		r = sd_bus_start(bus);
 	if (r >= 0)
-		r = sd_bus_match_signal_async(bus, &ret->disconnected, "org.freedesktop.DBus.Local",
+		r = sd_bus_match_signal_async(bus, &disconnected, "org.freedesktop.DBus.Local",
 					      "/org/freedesktop/DBus/Local",
 					      "org.freedesktop.DBus.Local", "Disconnected",
 					      on_disconnected, NULL, s);
 	if (r >= 0)
 		r = sd_bus_attach_event(bus, s->m->event, SD_EVENT_PRIORITY_NORMAL);
-	if (r < 0) {
-		ret->disconnected = sd_bus_slot_unref(ret->disconnected);
+	if (r < 0)
 		return r;
-	}
-	ret->bus = TAKE_PTR(bus);
+	*ret = (struct peer){ .bus = TAKE_PTR(bus), .disconnected = TAKE_PTR(disconnected) };
 	return 0;
 }
 
