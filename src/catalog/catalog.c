@@ -17,6 +17,7 @@
 #include "basic/sys.h"
 #include "catalog/migrate.h"
 #include "catalog/query.h"
+#include "catalog/reserve.h"
 #include "catalog/store.h"
 
 #define CATALOG_FILE	  "catalog.db"
@@ -163,6 +164,12 @@ int catalog_open(const char *path, struct failure *f, struct catalog **ret)
 	if (r < 0)
 		return r;
 	r = catalog_load(c, path, &damage);
+	if (reserve_is_for(r) && reserve_release(store_fd(c->store))) {
+		(void)sqlite3_close_v2(c->db);
+		c->db = NULL;
+		failure_clear(&damage);
+		r = catalog_load(c, path, &damage);
+	}
 	if (r == -EBADMSG) { /* the check also says so of a read that failed once: only what a second look finds is damage */
 		(void)sqlite3_close_v2(c->db);
 		c->db = NULL;
@@ -181,6 +188,7 @@ int catalog_open(const char *path, struct failure *f, struct catalog **ret)
 		return failure_take(f, r, text);
 	}
 
+	(void)reserve_make(store_fd(c->store));
 	*ret = TAKE_PTR(c);
 	return 0;
 }
@@ -200,6 +208,11 @@ struct catalog *catalog_free(struct catalog *c)
 		free(c);
 	}
 	return NULL;
+}
+
+bool catalog_has_room(const struct catalog *c)
+{
+	return reserve_make(store_fd(c->store));
 }
 
 struct store *catalog_store(const struct catalog *c)

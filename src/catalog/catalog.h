@@ -20,6 +20,7 @@
  * Durability When a call that changes something has returned 0, the change survives a power cut.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "basic/cleanup.h"
@@ -44,6 +45,9 @@ DEFINE_CLEANUP(struct catalog *, catalog_free)
 
 /* What was wrong with the database when it was opened, and what was done; NULL: nothing. */
 const char *catalog_trouble(const struct catalog *c);
+
+/* Is there room in the store for anything but rows of the catalog itself? */
+bool catalog_has_room(const struct catalog *c);
 
 /* The store the catalog describes; belongs to the catalog. */
 struct store *catalog_store(const struct catalog *c);

@@ -38,6 +38,7 @@
 #include "basic/parse.h"
 #include "basic/sys.h"
 #include "catalog/generations-internal.h"
+#include "catalog/reserve.h"
 
 #define MASK_SETTLED (GENERATION_MASK_LISTED & ~GENERATION_MASK(GENERATION_WRITING))
 
@@ -340,6 +341,7 @@ int generations_finish_removal(struct catalog *c, const struct generation *g, co
 	r = store_remove(c->store, g->policy, g->gen, f);
 	if (r < 0)
 		return r;
+	(void)reserve_make(store_fd(c->store));
 	return generations_write_state(c, g->gen, GENERATION_DELETED, NULL, reason, now_usec, f);
 }
 

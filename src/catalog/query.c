@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "basic/text.h"
+#include "catalog/reserve.h"
 
 int query_errno(sqlite3 *db, int rc)
 {
@@ -100,14 +101,26 @@ void query_bind_null(struct query *q)
 		query_check(q, sqlite3_bind_null(q->stmt, ++q->n_bound));
 }
 
+/* The store is full: is there room after all? Not for a transaction that has been rolled back. */
+static bool finds_room(sqlite3 *db, int rc, bool in_transaction)
+{
+	return reserve_is_for(query_errno(db, rc)) && in_transaction == !sqlite3_get_autocommit(db) && reserve_release_of(db);
+}
+
 int query_step(struct query *q)
 {
+	bool in_transaction;
 	int rc;
 
 	if (q->r < 0)
 		return q->r;
+	in_transaction = !sqlite3_get_autocommit(q->db);
 	q->column = 0;
 	rc = sqlite3_step(q->stmt);
+	if (finds_room(q->db, rc, in_transaction)) {
+		(void)sqlite3_reset(q->stmt); /* what it is bound to stays */
+		rc = sqlite3_step(q->stmt);
+	}
 	query_check(q, rc);
 	if (q->r < 0)
 		return q->r;
@@ -198,8 +211,12 @@ int query_dup(struct query *q, char **ret)
 
 int query_exec(sqlite3 *db, const char *sql, struct failure *f)
 {
-	int r = query_errno(db, sqlite3_exec(db, sql, NULL, NULL, NULL));
+	bool in_transaction = !sqlite3_get_autocommit(db);
+	int rc = sqlite3_exec(db, sql, NULL, NULL, NULL), r;
 
+	if (finds_room(db, rc, in_transaction))
+		rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+	r = query_errno(db, rc);
 	if (r < 0)
 		return fail(f, r, "catalog.db: %s", sqlite3_errmsg(db));
 	return 0;

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "catalog/query.h"
+#include "catalog/reserve.h"
+#include "catalog/store.h"
 
 static const char *const kind_names[RUN_KIND_MAX_] = {
 	[RUN_DUMP] = "dump",	 [RUN_RESTORE] = "restore", [RUN_COLD_START] = "cold-start",
@@ -153,6 +155,7 @@ int runs_end(struct catalog *c, const struct run *run, struct failure *f)
 		return r;
 	if (sqlite3_changes(c->db) == 0)
 		return fail(f, -EINVAL, "run %" PRId64 " is not running", run->id);
+	(void)reserve_make(store_fd(c->store)); /* where it was needed, and there is room again */
 	return 0;
 }
 

@@ -5,6 +5,7 @@
  * store - the directories that hold generations
  *
  *	STORE/catalog.db		the catalog's database (with its -wal and -shm)
+ *	STORE/catalog.reserve		room for it when the store is full (reserve.h)
  *	STORE/.POLICY.tree		who the tree of a policy is (tree-record.h)
  *	STORE/.numbers			numbers given out, generations protected (numbers.h)
  *	STORE/POLICY/GEN/		a generation: images and "manifest"; whole

@@ -7,6 +7,8 @@
 #include "cli/client.h"
 #include "cli/output.h"
 
+#define STORE_FULL_BYTES (16u << 20)
+
 static const struct column columns[] = {
 	{ "POLICY", "policy", COLUMN_TEXT, false, false },
 	{ "STATE", "state", COLUMN_TEXT, false, false },
@@ -63,6 +65,18 @@ static void found_each(struct check *ch, enum check_level level, const char *pre
 		found(ch, level, "%s%s", prefix, *texts);
 }
 
+/* A generation that finds no room is missed, and so is what a crash takes then. */
+static void check_space(struct check *ch, const struct record *row)
+{
+	uint64_t left = record_number(row, "store.free"), total = record_number(row, "store.total");
+	char text[OUTPUT_TEXT_MAX];
+
+	if (total == 0 || (left > total / 20 && left >= STORE_FULL_BYTES))
+		return;
+	found(ch, left <= total / 100 || left < STORE_FULL_BYTES ? CHECK_CRITICAL : CHECK_WARNING,
+	      "the store is nearly full: %s free in %s", format_size(left, text), record_text(row, "store.path"));
+}
+
 /* What concerns no single policy in force. */
 static void check_daemon(struct check *ch, struct client *c)
 {
@@ -77,10 +91,11 @@ static void check_daemon(struct check *ch, struct client *c)
 		   record_texts(&row, "policy_errors"));
 	if (record_number(&row, "policies") == 0)
 		found(ch, CHECK_CRITICAL, "no policy is in force: %s has none", record_text(&row, "config"));
+	check_space(ch, &row);
 	if (record_text(&row, "catalog.why")[0])
-		found(ch, CHECK_WARNING, "%s", record_text(&row, "catalog.why"));
-	found_each(ch, CHECK_WARNING, "", record_texts(&row, "unwatched"));
-	found_each(ch, CHECK_WARNING, "", record_texts(&row, "orphaned"));
+		found(ch, CHECK_CRITICAL, "%s", record_text(&row, "catalog.why"));
+	found_each(ch, CHECK_CRITICAL, "", record_texts(&row, "unwatched"));
+	found_each(ch, CHECK_CRITICAL, "", record_texts(&row, "orphaned"));
 }
 
 static int check(struct client *c, const struct record_list *rows, bool all)

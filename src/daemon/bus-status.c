@@ -13,6 +13,7 @@
 #include "daemon/orphans.h"
 
 enum {
+	LATE_TEXT_MAX = 300,
 	RUNS_DEFAULT = 1000,
 };
 #define REBUILT_TOLD_USEC (24 * UINT64_C(3600) * 1000000)
@@ -178,12 +179,15 @@ static int summarize(struct manager *m, struct keeper *k, struct failure *f, str
 	return 0;
 }
 
-/* For --check. A tree that is given up, or down for good, is critical; one whose last run failed, or that waits, a warning. */
+/*
+ * For --check. Critical: what needs a person (given up, down for good, two of them), or is not kept as it should be. A warning: what the daemon
+ * may still mend by itself.
+ */
 static const char *health_of(const struct summary *s)
 {
-	if (strcmp(s->status.state, "given up") == 0 || s->status.down)
+	if (strcmp(s->status.state, "given up") == 0 || s->status.down || s->status.late_sec || s->status.doubt)
 		return "critical";
-	if (s->status.doubt || s->status.forecast[0] || strcmp(s->status.state, "waiting") == 0 || s->last.outcome == RUN_FAILED)
+	if (s->status.forecast[0] || strcmp(s->status.state, "waiting") == 0 || s->last.outcome == RUN_FAILED)
 		return "warning";
 	return "ok";
 }
@@ -219,8 +223,14 @@ static int put_state(sd_bus_message *reply, const struct policy *p, const struct
 static int put_results(sd_bus_message *reply, const struct summary *s)
 {
 	const char *health = health_of(s), *why = s->status.note;
+	char late[LATE_TEXT_MAX];
 	int r;
 
+	if (s->status.late_sec) {
+		why = why[0] || !s->last.reason ? why : s->last.reason;
+		(void)snprintf(late, sizeof(late), "no generation for %" PRIu64 " s%s%.200s", s->status.late_sec, why[0] ? ": " : "", why);
+		why = late;
+	}
 	if (!why[0])
 		why = s->status.forecast;
 	if (!why[0] && s->last.reason)

@@ -47,6 +47,7 @@ struct chores {
 	struct generation g;
 	struct run run;
 	struct failure failure;
+	bool no_room;	      /* the store is full: nothing can be copied into a child */
 	int64_t child_failed; /* a damaged child whose merge has failed: none below it is tried again */
 
 	/* Of a merge or a verification. */
@@ -130,6 +131,7 @@ static void leave_one(struct chores *ch)
 	failure_clear(&ch->failure);
 	ch->active = false;
 	ch->child_failed = 0;
+	ch->no_room = false;
 }
 
 static void advance(struct chores *ch)
@@ -204,13 +206,22 @@ static int start_engine(struct chores *ch, struct criu_request *q)
 
 static void remove_next(struct chores *ch);
 
-/* A child that is lost already does not keep what it stood on: it stays lost. */
+/*
+ * A child that is lost already does not keep what it stood on: it stays lost. Where there is no room for copies, the files themselves move into
+ * the child, which needs none.
+ */
 static void merge_failed(struct chores *ch)
 {
 	bool lost = ch->plan.state == GENERATION_DAMAGED;
 	int64_t child = ch->plan.gen;
 
 	drop_merge(ch);
+	if (!lost && !ch->no_room && (ch->failure.error == -ENOSPC || ch->failure.error == -EDQUOT)) {
+		ch->no_room = true;
+		failure_clear(&ch->failure);
+		remove_next(ch);
+		return;
+	}
 	if (!lost) {
 		finish_one(ch);
 		return;
@@ -305,9 +316,11 @@ static bool absorbing_pays(struct chores *ch, int64_t child)
 	struct failure ignored = {};
 	uint64_t borrowed, copied, freed;
 
-	if (!ch->first->q.lazy || generations_get(ch->c->catalog, child, &ignored, &g) < 0 ||
+	if (!(ch->first->q.lazy || ch->no_room) || generations_get(ch->c->catalog, child, &ignored, &g) < 0 ||
 	    g.state == GENERATION_DAMAGED)
 		return false;
+	if (ch->no_room)
+		return true;
 	borrowed = MIN(g.borrowed_known ? g.borrowed_bytes : ch->g.written_bytes, ch->g.written_bytes);
 	copied = g.live_bytes + borrowed;
 	freed = g.written_bytes - g.live_bytes + ch->g.written_bytes - borrowed;

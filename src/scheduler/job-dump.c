@@ -43,6 +43,11 @@ void job_dump_begin(struct job *j)
 		job_end_failed(j);
 		return;
 	}
+	if (!catalog_has_room(j->c->catalog)) {
+		(void)fail(&j->failure, -ENOSPC, "the store is nearly full, and what is left is for the catalog");
+		job_end_failed(j);
+		return;
+	}
 	if (!hook_exists(j->q.policy, POLICY_HOOK_PRE_FREEZE)) {
 		dump_ask_engine(j);
 		return;

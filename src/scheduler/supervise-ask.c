@@ -9,6 +9,9 @@
 #include "basic/text.h"
 #include "scheduler/clock.h"
 
+#define LATE_INTERVALS 3
+#define LATE_AT_LEAST  (5 * NSEC_PER_SEC) /* the first full one of a large tree takes its time */
+
 static int may_ask(const struct keeper *k, struct failure *f)
 {
 	if (k->quitting)
@@ -307,6 +310,17 @@ static bool is_down(const struct keeper *k)
 	       supervise_is_crash(POLICY_ON_CRASH_ON_FAILURE, policy_has_command(k->p), &k->last_end);
 }
 
+/* Skipped, failed or not even begun: three intervals without a generation are one too many. */
+static uint64_t late_sec(const struct keeper *k)
+{
+	nsec_t now = nsec_now(CLOCK_BOOTTIME), every = k->p->schedule.every;
+
+	if (!k->tree || every == NSEC_INFINITY || every > NSEC_INFINITY / LATE_INTERVALS || now < k->last_good ||
+	    now - k->last_good < MAX(every * LATE_INTERVALS, LATE_AT_LEAST))
+		return 0;
+	return (now - k->last_good) / NSEC_PER_SEC;
+}
+
 void keeper_status(const struct keeper *k, struct keeper_status *ret)
 {
 	*ret = (struct keeper_status){
@@ -318,6 +332,7 @@ void keeper_status(const struct keeper *k, struct keeper_status *ret)
 		.down = is_down(k),
 		.doubt = k->doubt[0] && !k->tree,
 		.phase = k->job ? job_phase(k->job) : NULL,
+		.late_sec = late_sec(k),
 		.forecast = policy_restores(k->p) ? k->forecast : "",
 	};
 	if (k->tree) {

@@ -77,10 +77,14 @@ struct keeper {
 	sd_event_source *scan_timer;
 	nsec_t next; /* what due_timer or wait_timer stands at, CLOCK_BOOTTIME; 0: none */
 	nsec_t last_dump_end; /* CLOCK_BOOTTIME; 0: none in this boot */
+	nsec_t last_good; /* CLOCK_BOOTTIME: the tree has run since, or has a good generation of then */
 	nsec_t born; /* CLOCK_BOOTTIME */
 };
 
 /* ---- supervise.c ---- */
+
+/* What is needed cannot be had now (the catalog cannot be read or written): nothing is done for a second, then it is decided anew. */
+void keeper_try_again(struct keeper *k, const char *what, const struct failure *f);
 
 /* Something has happened: what now? Does it. */
 void keeper_decide(struct keeper *k);

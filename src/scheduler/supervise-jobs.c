@@ -178,6 +178,7 @@ static void dump_ended(struct keeper *k, const struct job *job)
 	k->last_dump_end = nsec_now(CLOCK_BOOTTIME);
 	k->stop_requested = job_stopped_tree(job);
 	if (job_outcome(job) == RUN_OK) {
+		k->last_good = k->last_dump_end;
 		if (k->tree)
 			keeper_record_seen(k);
 		report(&k->c->reporter, REPORT_GENERATION_CREATED, k->name, job_gen(job),
@@ -337,11 +338,15 @@ static void on_turn(void *userdata)
 	if (r >= 0)
 		return;
 	/* The catalog cannot be written: trying again at once would not help. */
-	keeper_trouble(k, "cannot start a job", &failure);
 	queue_leave(&k->ticket);
 	chores_hold(k->chores, false);
-	k->state = k->tree ? KEEPER_RUNNING : KEEPER_STOPPED;
-	keeper_set_note(k, failure.text);
+	if (k->tree) {
+		keeper_trouble(k, "cannot start a job", &failure);
+		k->state = KEEPER_RUNNING;
+		keeper_set_note(k, failure.text);
+	} else {
+		keeper_try_again(k, "cannot start a job", &failure);
+	}
 	wanted_answer(&k->wanted, NULL);
 	wanted_done(&k->wanted);
 	wanted_answer(&k->asked, NULL);

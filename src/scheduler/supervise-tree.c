@@ -34,6 +34,7 @@ int keeper_attach(struct keeper *k, const struct process *root, int64_t restored
 	if (r < 0)
 		return r;
 	k->restored_from = restored_from;
+	k->last_good = nsec_now(CLOCK_BOOTTIME);
 	k->tree_since = row.since_boot_usec * NSEC_PER_USEC;
 	k->tree_since_usec = row.since_usec;
 	k->stop_requested = false;
@@ -206,9 +207,7 @@ void keeper_cold_start(struct keeper *k, const char *trigger)
 	(void)snprintf(run.policy, sizeof(run.policy), "%s", k->name);
 	(void)snprintf(run.trigger, sizeof(run.trigger), "%s", trigger);
 	if (runs_start(k->c->catalog, &run, &failure) < 0) {
-		keeper_trouble(k, "cannot note a start", &failure);
-		k->state = KEEPER_STOPPED;
-		keeper_set_note(k, failure.text);
+		keeper_try_again(k, "cannot note a start", &failure);
 		return;
 	}
 	r = spawn_tree(k, &failure, &pid);

@@ -142,7 +142,7 @@ static int on_wait_over(sd_event_source *s, uint64_t usec, void *userdata)
 }
 
 /* What we need to know cannot be had now: nothing is done until it can. */
-static void try_again(struct keeper *k, const char *what, const struct failure *f)
+void keeper_try_again(struct keeper *k, const char *what, const struct failure *f)
 {
 	keeper_trouble(k, what, f);
 	keeper_set_note(k, f->text);
@@ -279,7 +279,7 @@ void keeper_decide(struct keeper *k)
 		return;
 	}
 	if (history_read(k->c, k->name, &failure, &h) < 0) {
-		try_again(k, "cannot read the history", &failure);
+		keeper_try_again(k, "cannot read the history", &failure);
 		return;
 	}
 	in = (struct supervise_input){ .tree = k->last_end,
@@ -423,7 +423,7 @@ void keeper_begin(struct keeper *k)
 
 	if (policies_get(k->c->catalog, k->name, &failure, &row) < 0 ||
 	    history_read(k->c, k->name, &failure, &h) < 0) {
-		try_again(k, "cannot begin", &failure);
+		keeper_try_again(k, "cannot begin", &failure);
 		return;
 	}
 	k->last_end = h.last;
@@ -432,7 +432,7 @@ void keeper_begin(struct keeper *k)
 	k->last_dump_end = h.last_dump_end;
 	if (keeper_look_at_replacement(k, &row.tree, &failure) < 0 || keeper_find_again(k, &row, &failure) < 0 ||
 	    hold_back(k, &failure) < 0) {
-		try_again(k, "cannot tell whether its tree runs", &failure);
+		keeper_try_again(k, "cannot tell whether its tree runs", &failure);
 		return;
 	}
 	k->begun = true;

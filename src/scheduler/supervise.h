@@ -116,6 +116,7 @@ struct keeper_status {
 	bool down;	     /* it ended badly, and nothing is going to bring it back */
 	bool doubt;	     /* something that matches was not taken for the tree, or keeps it from being started; note says so */
 	const char *phase;   /* of the job; NULL: none */
+	uint64_t late_sec;    /* so long there was no good generation, where the policy wants one much more often; 0: in time */
 	const char *forecast; /* why none of its generations would be restored by itself, as far as is known; "" */
 };
 void keeper_status(const struct keeper *k, struct keeper_status *ret);
