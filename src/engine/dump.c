@@ -636,7 +636,9 @@ static int refuse(struct dump *d)
 
 		if (!one)
 			continue;
-		if (all->n > 1)
+		if (all->n > 1 && all->error == -EAGAIN) /* it may pass */
+			log_info(d->log, "%s", one);
+		else if (all->n > 1)
 			log_error(d->log, "%s", one);
 		if (i + 1 < all->n)
 			drop_errno(one, all->errors[i]);

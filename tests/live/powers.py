@@ -78,8 +78,9 @@ class Stage:
         wait_until('all are gone', lambda: frame.reap() is not None and not frame.others())
 
     def command_of(self, pid):
+        """The second word: the program in front of it changes users. Empty while a process executes."""
         with open(f'/proc/{pid}/cmdline', encoding='ascii') as file:
-            return file.read().split('\0')[1]
+            return (file.read().split('\0') + [''])[1]
 
 
 def refused(stage, sentence):

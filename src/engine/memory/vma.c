@@ -426,7 +426,10 @@ static int collect_text(struct dump *d, struct task *task, const char *text, con
 		v.status |= status;
 		if (status == 0)
 			continue;
-		r = dump_go_on(d, vma_add(d, task, &m, &v));
+		r = vma_add(d, task, &m, &v);
+		if (r == -EAGAIN) /* said once: the next one waits for the same */
+			return dump_go_on(d, r);
+		r = dump_go_on(d, r);
 		if (r < 0)
 			return r;
 	}
