@@ -14,6 +14,7 @@
 #include "engine/control/vdso.h"
 #include "engine/guard.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/task-stops.h"
 #include "engine/kinds/task-kind.h"
 #include "engine/memory/aio.h"
 #include "engine/memory/lazy.h"
@@ -309,6 +310,8 @@ int restore_seal(struct restore *rs, struct rtask *task)
 		stop = task->core->tc->stop_signo;
 	if (rs->options->leave_stopped)
 		stop = SIGSTOP;
+	else if (stops_is_settled(task))
+		stop = 0;
 	r = remove_region(rs, task);
 	for (size_t i = 0; r == 0 && i < task->n_threads; i++)
 		r = seal_thread(rs, task, &task->threads[i]);

@@ -30,6 +30,7 @@
 #include "engine/kinds/file-proc.h"
 #include "engine/kinds/ipc-sysv.h"
 #include "engine/kinds/kind.h"
+#include "engine/kinds/task-stops.h"
 #include "engine/memory/lazy.h"
 #include "engine/memory/shmem.h"
 #include "engine/waits-keeper.h"
@@ -193,6 +194,8 @@ static int build(struct restore *rs)
 		r = for_each_live(rs, restore_attributes);
 	if (r == 0)
 		r = cgroup_restore_enter_threads(rs);
+	if (r == 0 && !rs->options->leave_stopped)
+		r = stops_settle(rs);
 	if (r == 0)
 		r = for_each_live(rs, restore_seal);
 	return r;

@@ -53,6 +53,7 @@ struct task {
 	pid_t pid, vpid, vppid, vpgid, vsid;
 	enum task_state state;
 	int stop_signal; /* of a stopped task */
+	bool stop_collected; /* ...its parent has waited for the stop; kinds/task-stops.c */
 	int exit_code;	 /* of a zombie, as a wait status */
 	struct thread *threads; /* leader first */
 	size_t n_threads;

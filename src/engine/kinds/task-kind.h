@@ -59,6 +59,7 @@ extern const struct task_kind task_kind_limits;
 extern const struct task_kind task_kind_final_limits;
 extern const struct task_kind task_kind_sched;
 extern const struct task_kind task_kind_misc;
+extern const struct task_kind task_kind_stops;
 extern const struct task_kind task_kind_pkeys;
 extern const struct task_kind task_kind_numa;
 extern const struct task_kind task_kind_creds;

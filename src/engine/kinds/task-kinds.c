@@ -5,6 +5,7 @@
 const struct task_kind *const task_kinds[] = {
 	&task_kind_keys, /* runs lists of its own while that of the others is empty */
 	&task_kind_misc,
+	&task_kind_stops, /* restored when all tasks are there: stops_settle() */
 	&task_kind_numa,
 	&task_kind_pkeys, /* restored with the mappings */
 	&task_kind_signals,
