@@ -188,25 +188,27 @@ def a_file_of_roots_is_not_taken_for_a_ghost(stage):
         with open(bait, 'w', encoding='ascii') as file:
             file.write('secret')
         os.chmod(bait, 0o600)
-        return os.stat(bait).st_ino
+        return os.stat(bait)
 
-    inode = lay_bait()
+    secret = lay_bait()
     stage.dump()
     swapper = subprocess.Popen([os.path.join(BUILD, 'swapped'), 'exchange', str(USER), bait, name, '0'])
     try:
         for _ in range(RESTORES * 8):
             code, said = stage.run('restore', '-d')
             if code == 0:
-                taken = [n for n in os.listdir(f'/proc/{stage.pid}/fd') if os.stat(f'/proc/{stage.pid}/fd/{n}').st_ino == inode]
+                # By its contents: while names change, this loop may remove the file itself, and its number be the next ghost's.
+                taken = [os.readlink(path) for path in (f'/proc/{stage.pid}/fd/{n}' for n in os.listdir(f'/proc/{stage.pid}/fd'))
+                         if os.path.isfile(path) and open(path, 'rb').read(6) == b'secret']
                 stage.end()
-                check(not taken, f'a descriptor is of the file of root\'s: {said}')
+                check(not taken, f'a descriptor is of the file of root\'s: {taken} {said}')
             here = {entry.inode(): entry.path for entry in os.scandir(os.path.join(stage.home, 'd'))}
-            for path in (path for other, path in here.items() if other != inode):
+            for path in (path for other, path in here.items() if other != secret.st_ino):
                 os.unlink(path)  # of the ghost, under the name that the user gave it
-            if inode not in here:  # lost for the ghost's name, as the user could have done himself: the directory is his
-                inode = lay_bait()
-            elif here[inode] != bait:
-                os.rename(here[inode], bait)
+            if secret.st_ino not in here:  # lost for the ghost's name, as the user could have done himself: the directory is his
+                secret = lay_bait()
+            elif here[secret.st_ino] != bait:
+                os.rename(here[secret.st_ino], bait)
         check(swapper.poll() is None, 'the names change no more')
     finally:
         swapper.kill()
