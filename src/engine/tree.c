@@ -308,6 +308,7 @@ static int settle_call(struct tree *t, const struct task *task, struct thread *t
 		return fail(t->failure, -EOPNOTSUPP,
 			    "thread %d handles its own system calls (PR_SET_SYSCALL_USER_DISPATCH), which cannot be saved",
 			    th->tid);
+	th->settled = true;
 	return waits_settle(&t->waits_before, &t->waits, task, th, st, t->failure);
 }
 
@@ -672,8 +673,10 @@ int tree_freeze(struct tree *t, pid_t root, unsigned timeout_sec)
 	if (r == 0)
 		r = freeze_rounds(t, deadline);
 	t->freezing_usec = clock_monotonic_usec() - start;
-	if (r < 0)
+	if (r < 0) {
+		waits_carry(&t->waits, &t->waits_before); /* of threads that it did not come to */
 		tree_thaw(t);
+	}
 	return r;
 }
 
@@ -748,10 +751,24 @@ static void thread_release(struct thread *th)
 	(void)sys_ptrace(PTRACE_DETACH, th->tid, NULL, NULL);
 }
 
+/* A freeze that failed may have stopped threads in calls that end with EINTR by that, and not come to put them back. */
+static void settle_late(struct tree *t, const struct task *task, struct thread *th)
+{
+	struct failure ignored = {};
+	struct tree quiet = { .failure = &ignored };
+	struct proc_status st;
+
+	if (th->settled || !th->has_state || read_thread_status(&quiet, task, th, &st) < 0)
+		return;
+	(void)!settle_call(t, task, th, &st); /* the failure is said already */
+	proc_status_done(&st);
+}
+
 static void thaw(struct tree *t)
 {
 	for (size_t i = 0; i < t->n_tasks; i++) {
 		for (size_t k = 0; k < t->tasks[i]->n_threads; k++) {
+			settle_late(t, t->tasks[i], &t->tasks[i]->threads[k]);
 			waits_let_go(&t->waits, t->tasks[i]->threads[k].tid);
 			thread_release(&t->tasks[i]->threads[k]);
 		}

@@ -33,6 +33,7 @@ struct vma;
 struct thread {
 	pid_t tid, vtid;
 	bool has_state;		      /* regs and sigmask are read */
+	bool settled;		      /* the call that it was stopped in is put back, or over (waits.h) */
 	uint32_t trace_options;	      /* PTRACE_O_* */
 	bool away;		      /* left in the stub, which takes it home when it is let go */
 	struct user_regs_struct stopped; /* as the kernel had them when it stopped */

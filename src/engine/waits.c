@@ -311,6 +311,14 @@ int waits_settle(const struct waits *before, struct waits *now, const struct tas
 	return r < 0 ? r : 0;
 }
 
+void waits_carry(struct waits *now, const struct waits *before)
+{
+	for (size_t i = 0; i < before->n; i++) {
+		if (!find(now, before->items[i].tid) && waits_add(now, &before->items[i]) < 0)
+			return; /* it lasts longer */
+	}
+}
+
 void waits_let_go(struct waits *now, pid_t tid)
 {
 	struct wait *w = find(now, tid);

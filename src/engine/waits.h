@@ -76,6 +76,8 @@ enum wait_turn wait_judge(const struct wait *known, const struct wait *seen, uin
 int waits_settle(const struct waits *before, struct waits *now, const struct task *task, struct thread *th,
 		 const struct proc_status *st, struct failure *f) _must_check_;
 
+/* Keeps the notes of threads that were not looked at this time. */
+void waits_carry(struct waits *now, const struct waits *before);
 /* Just before the thread is let go: how often it has slept until now, including all that we had it do. */
 void waits_let_go(struct waits *now, pid_t tid);
 

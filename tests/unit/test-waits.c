@@ -107,6 +107,23 @@ static void a_moment_is_no_length_of_time(void **state)
 	assert_int_equal(time_of(SYS_clock_nanosleep, CALL_RESTART_BLOCK, cpu, &ts).usec, 0);
 }
 
+static void what_was_not_looked_at_is_carried(void **state)
+{
+	struct wait one = { .tid = 1, .until_usec = 10 }, two = { .tid = 2, .until_usec = 20 }, anew = { .tid = 1, .until_usec = 30 };
+	struct waits before = {}, now = {};
+
+	(void)state;
+	assert_int_equal(waits_add(&before, &one), 0);
+	assert_int_equal(waits_add(&before, &two), 0);
+	assert_int_equal(waits_add(&now, &anew), 0);
+	waits_carry(&now, &before);
+	assert_int_equal(now.n, 2);
+	assert_int_equal(now.items[0].until_usec, 30);
+	assert_int_equal(now.items[1].tid, 2);
+	waits_done(&before);
+	waits_done(&now);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +133,7 @@ int main(void)
 		cmocka_unit_test(only_a_sleep_goes_on_by_restart_syscall),
 		cmocka_unit_test(calls_say_how_long_they_wait),
 		cmocka_unit_test(a_moment_is_no_length_of_time),
+		cmocka_unit_test(what_was_not_looked_at_is_carried),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
